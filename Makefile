@@ -1,0 +1,49 @@
+# Two commands for everybody: `make report` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+JOBS ?= $(shell nproc)
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: report folds test test-all lint types format lock clean help
+
+report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
+	@python -m job folds --jobs $(JOBS)
+	@dvc repro
+	@python -m job site
+
+folds: .venv/installed  ## train and predict all folds, JOBS at a time
+	@python -m job folds --jobs $(JOBS)
+
+test: .venv/installed  ## what everybody runs before a commit
+	@pytest -n $(JOBS) --dist loadgroup
+
+test-all: .venv/installed  ## adds the long checks
+	@pytest -n $(JOBS) --dist loadgroup -m "slow or not slow"
+
+lint: .venv/installed  ## style, types and formatting
+	@ruff check . && ruff format --check . && mypy
+
+format: .venv/installed  ## put the code into its usual form
+	@ruff check --fix . && ruff format .
+
+lock:  ## compile requirements.lock from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --output-file requirements.lock
+
+clean:  ## remove everything that was made here, but not the cache of DVC
+	rm -rf .venv site runs predictions ensembles data logs .pytest_cache .mypy_cache .ruff_cache
+
+help:
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The virtual environment, from the lock and nothing else. pip checks every hash.
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12"; exit 2; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
+	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
+	@echo "Installing the locked packages into .venv (some 6 GB, once) ..."
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@

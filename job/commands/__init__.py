@@ -1,0 +1,1 @@
+"""People's verbs of `python -m job`, beside the stages that DVC calls."""

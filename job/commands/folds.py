@@ -1,0 +1,62 @@
+"""`python -m job folds`: train and predict all folds side by side, each through DVC.
+
+The folds write the same bytes as one `dvc repro` that runs them in turn: threads and seeds of a fold are parameters.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from tqdm import tqdm
+
+from job import params
+from job.errors import UserError
+
+
+def run(jobs: int) -> str:
+    """Bring every fold up to date, `jobs` at a time.
+
+    A failing fold lets the running ones finish, so that their work is kept, and starts no other.
+
+    Raises:
+        UserError: a fold failed; its own message stands above.
+    """
+    if jobs < 1:
+        raise UserError(f"--jobs must be at least 1, not {jobs}")
+    values = params.load()
+    # Everything upstream first and once: folds started side by side would queue for the lock of the stages they share.
+    if subprocess.run([*_DVC, "repro", "--quiet", "split"], check=False).returncode:
+        raise UserError("the stages before training failed: see the message above")
+    # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
+    names = [f"{method}-{fold}" for method in reversed(values.methods) for fold in values.folds]
+    if _up_to_date(names):
+        return f"all {len(names)} folds are up to date"
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(_one, name, side_by_side=jobs > 1): name for name in names}
+        for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
+            if done.result():
+                pool.shutdown(cancel_futures=True)
+                raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
+    return f"{len(names)} folds are trained and predicted"
+
+
+_DVC = [sys.executable, "-m", "dvc"]
+
+
+def _up_to_date(names: list[str]) -> bool:
+    targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
+    return subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0
+
+
+def _one(name: str, *, side_by_side: bool) -> int:
+    """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
+    environment = os.environ | ({"TQDM_DISABLE": "1"} if side_by_side else {})
+    command = [*_DVC, "repro", "--single-item", f"train@{name}", f"predict@{name}"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            tqdm.write(line.rstrip("\n"))
+    return process.returncode

@@ -1,0 +1,1 @@
+"""What the images are: layout, index, pixel store, subjects, splits, demo cells."""

@@ -1,0 +1,132 @@
+"""Who is held out for the test, which fold validates which image, and whose labels self-training may see.
+
+Decided once, written to `split.csv`, read everywhere. Subjects are never divided between training and test.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from job.data import holdout
+from job.data.subjects import natural
+from job.errors import UserError
+from job.params import Split
+from job.seeds import derive, generator
+
+COLUMNS = ["row", "image", "subject", "role", "fold", "half", "label"]
+
+
+def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The split of an index, one row per image, and the counts and proofs that go with it.
+
+    Args:
+        index: columns `row`, `image`, `label` (empty when unknown), `patient`, `subject`, `origin`.
+        params: the parameters of the split.
+
+    Raises:
+        UserError: no such split exists for this data.
+    """
+    table = index[["row", "image", "subject", "label"]].copy()
+    labelled = table["label"] != ""
+    held_out, target = holdout.test_subjects(index, params)
+    in_test = table["subject"].isin(held_out)
+    table["role"] = np.select([~labelled, in_test], ["unlabelled", "test"], default="train")
+    training = table[table["role"] == "train"]
+    _check_training(training, params)
+    table["fold"] = _folds(training, params).reindex(table.index)
+    table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index)
+    table["fold"] = table["fold"].astype("Int64")
+    # The label travels with training rows only: whoever reads the split cannot see a test label.
+    table["label"] = table["label"].where(table["role"] == "train", "")
+    return table[COLUMNS], _proof(table, index, target, params)
+
+
+def truth(index: pd.DataFrame) -> pd.DataFrame:
+    """Every label: `image`, `patient`, `subject`, `label`. Read by `evaluate` alone."""
+    return index.loc[index["label"] != "", ["image", "patient", "subject", "label"]]
+
+
+def _check_training(training: pd.DataFrame, params: Split) -> None:
+    subjects = training.groupby("label")["subject"].nunique()
+    for label, count in subjects.items():
+        if count < params.folds:
+            raise UserError(
+                f"class {label} has {count} subjects left for training, fewer than split.folds={params.folds}: "
+                f"lower split.folds (and the list folds) to at most {count}, or add patients"
+            )
+
+
+def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
+    """Validation fold of every training image, from 1."""
+    seed = derive(params.seed, "split", "folds") % 2**32
+    if params.fold_by == "image":
+        folds = StratifiedKFold(params.folds, shuffle=True, random_state=seed).split(training, training["label"])
+    else:
+        groups = StratifiedGroupKFold(params.folds, shuffle=True, random_state=seed)
+        folds = groups.split(training, training["label"], training["subject"])
+    result = pd.Series(0, index=training.index)
+    for number, (_, validation) in enumerate(folds, start=1):
+        result.iloc[validation] = number
+    return result
+
+
+def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
+    """`labelled` or `masked` for every training image, stratified by fold and class."""
+    result = pd.Series("masked", index=training.index, dtype="str")
+    for key, group in training.groupby(["fold", "label"], sort=True):
+        rng = generator(params.seed, "split", "half", *map(str, key))
+        if params.fold_by == "image":
+            chosen = pd.Index(rng.permutation(group.index))[: _rounded(params.labelled_share * len(group))]
+        else:
+            chosen = _whole_subjects(group, params.labelled_share, rng)
+        result[chosen] = "labelled"
+    return result
+
+
+def _whole_subjects(group: pd.DataFrame, share: float, rng: np.random.Generator) -> pd.Index:
+    """Images of subjects drawn until adding the next one would move the count away from the wanted share."""
+    sizes = group.groupby("subject").size()
+    wanted = share * len(group)
+    names: list[str] = []
+    count = 0
+    for name in rng.permutation(sorted(sizes.index, key=natural)):
+        if abs(count + sizes[name] - wanted) < abs(count - wanted):
+            names.append(name)
+            count += sizes[name]
+    return group.index[group["subject"].isin(names)]
+
+
+def _rounded(value: float) -> int:
+    return max(1, int(np.floor(value + 0.5)))
+
+
+def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], params: Split) -> dict[str, Any]:
+    train, test = (index[table["role"] == role] for role in ("train", "test"))
+    shared = set(train["subject"]) & set(test["subject"])
+    assert not shared, f"subjects on both sides of the split: {sorted(shared)}"
+    training = table[table["role"] == "train"]
+    folds = []
+    for number in range(1, params.folds + 1):
+        validation, rest = training[training["fold"] == number], training[training["fold"] != number]
+        folds.append(
+            {
+                "fold": number,
+                "train": len(rest),
+                "labelled": int((rest["half"] == "labelled").sum()),
+                "masked": int((rest["half"] == "masked").sum()),
+                "validation": len(validation),
+                "validation_images_with_training_subject": int(validation["subject"].isin(rest["subject"]).sum()),
+            }
+        )
+    return {
+        "test": params.test,
+        "fold_by": params.fold_by,
+        "target": target,
+        "folds": folds,
+        "disjoint": {
+            "subjects_in_train_and_test": len(shared),
+            "patients_in_train_and_test": len(set(train["patient"]) & set(test["patient"])),
+        },
+    }

@@ -1,0 +1,185 @@
+"""`params.yaml` as typed, frozen, validated objects. Every value comes from the file: there are no defaults here.
+
+Pydantic does the checking; this module turns its findings into sentences that name the key and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from job.errors import UserError
+
+Backbone = Literal[
+    "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
+    "efficientnet-b5", "efficientnet-b6", "efficientnet-b7", "efficientnet-lite0",
+]  # fmt: skip
+Method = Literal["efficientnet", "noisy_student"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(pydantic.BaseModel):
+    """One section: unknown keys are errors, nothing changes after reading, text is never silently made a number."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Demo(Section):
+    """Synthetic cells."""
+
+    seed: Seed
+    patients: Annotated[int, Field(ge=20, le=2000)]
+    images: Annotated[int, Field(ge=80, le=50_000)]
+    unlabelled: Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Data(Section):
+    """Where the images are and how they become pixels."""
+
+    root: Annotated[str, Field(min_length=1)]
+    size: Annotated[int, Field(ge=32, le=1024)]
+    crop: Annotated[int, Field(ge=0, le=4096)]
+    center: Literal["cell", "image"]
+    max_rejected: Annotated[int, Field(ge=0)]
+
+
+class Split(Section):
+    """Who is held out, which fold validates what, which labels are masked."""
+
+    seed: Seed
+    test: Literal["report", "official", "fraction"]
+    test_share: Share
+    folds: Annotated[int, Field(ge=2, le=50)]
+    fold_by: Literal["image", "subject"]
+    labelled_share: Share
+
+
+class Model(Section):
+    """The network."""
+
+    backbone: Backbone
+    weights: Literal["imagenet", "none"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(Section):
+    """How a network learns."""
+
+    seed: Seed
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    lr_step: Count
+    lr_gamma: Annotated[float, Field(gt=0, le=1)]
+    batch_norm: Literal["running", "recomputed"]
+    threads: Annotated[int, Field(ge=1, le=256)]
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class EfficientNet(Section):
+    """The supervised method."""
+
+    labels: Literal["all", "half"]
+
+
+class NoisyStudent(Section):
+    """Self-training as the report describes it."""
+
+    iterations: Annotated[int, Field(ge=1, le=20)]
+    labels: Literal["hard", "soft"]
+
+
+class Predict(Section):
+    """How predictions are made."""
+
+    batch_size: Count
+
+
+class Report(Section):
+    """The static site."""
+
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    methods: Annotated[list[Method], Field(min_length=1)]
+    folds: Annotated[list[Count], Field(min_length=1)]
+    demo: Demo
+    data: Data
+    split: Split
+    model: Model
+    train: Train
+    efficientnet: EfficientNet
+    noisy_student: NoisyStudent
+    predict: Predict
+    report: Report
+
+    @pydantic.model_validator(mode="after")
+    def _lists_are_sets(self) -> Params:
+        for name, values in (("methods", self.methods), ("folds", self.folds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} holds a value twice: {values}")
+        if max(self.folds) > self.split.folds:
+            raise ValueError(f"folds names fold {max(self.folds)}, but split.folds is {self.split.folds}")
+        return self
+
+
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate a parameter file.
+
+    Raises:
+        UserError: the file is missing or not YAML, or values are wrong; all wrong values are named at once.
+    """
+    try:
+        raw = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run from the root of the repository") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold sections such as 'train:', not {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except pydantic.ValidationError as error:
+        lines = [_sentence(finding) for finding in error.errors()]
+        raise UserError("\n".join(f"{path}: {line}" for line in lines)) from None
+
+
+def _sentence(finding: Any) -> str:
+    key = ".".join(str(part) for part in finding["loc"])
+    kind = finding["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(finding["loc"][:-1])
+        close = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else "."
+        return f"unknown key {key!r}{hint} Allowed here: {', '.join(known)}"
+    if kind == "missing":
+        return f"key {key!r} is missing"
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{key}: {message}, not {finding['input']!r}" if key else message
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[pydantic.BaseModel] = Params
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,23 @@
+"""Stage `check`: the parameters as a whole, before anything runs, so that a typo costs a second."""
+
+from pathlib import Path
+
+from job import params
+from job.errors import UserError
+from job.files import write_json
+
+DEMO_ROOT = "data/raw/demo"
+
+
+def run() -> str:
+    """Validate `params.yaml`; the output is a constant, so that later stages rerun only for their own sections."""
+    values = params.load()
+    root = Path(values.data.root)
+    if values.data.root != DEMO_ROOT and not root.is_dir():
+        where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
+        raise UserError(
+            f"data.root: folder {root.absolute()} does not exist{where}. Set data.root to the folder that holds "
+            f"training_data/, as unpacked from Kaggle (andrewmvd/leukemia-classification), or to {DEMO_ROOT}."
+        )
+    write_json(Path("data/checked.json"), {"parameters": "valid"})
+    return "params.yaml is valid"

@@ -1,0 +1,46 @@
+"""Stage `predict`: probabilities of one fold's models for images they did not train on."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from job import params
+from job.files import replacing
+from job.training import runs, runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.fit import Bench, predict_logits, probabilities
+from job.training.fold import Split
+
+
+def run(method: str, fold: int) -> str:
+    """Write `predictions/METHOD/fold-K.csv`."""
+    values = params.load()
+    device = runtime.setup(values.train.device, values.train.threads)
+    folder = Path("runs") / method / f"fold-{fold}"
+    facts = runs.read_facts(folder)
+    classes = tuple(facts["classes"])
+    split = Split.read(Path("data/split.csv"))
+    data = split.fold(fold, classes, labels=facts["labels"])
+    store = PixelStore.open(Path("data/prepared/images.npy"))
+    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device)
+    roles = {
+        "validation": data.validation.rows,
+        "masked": data.masked,
+        "test": split.rows("test"),
+        "unlabelled": split.rows("unlabelled"),
+    }
+    tables = []
+    for iteration, path in runs.iterations(folder).items():
+        network = runs.load_network(facts, path, device)
+        for role, rows in roles.items():
+            if len(rows) == 0:
+                continue
+            logits = predict_logits(network, bench, rows, values.predict.batch_size)
+            table = pd.DataFrame(probabilities(logits), columns=[f"p_{name}" for name in classes])
+            tables.append(table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration))
+    keys = ["image", "role", "fold", "iteration"]
+    result = pd.concat(tables, ignore_index=True)[[*keys, *tables[0].columns.difference(keys, sort=False)]]
+    path = Path("predictions") / method / f"fold-{fold}.csv"
+    with replacing(path) as temporary:
+        result.to_csv(temporary, index=False, lineterminator="\n")
+    return f"{path}: {len(result)} rows, {result['iteration'].nunique()} models"

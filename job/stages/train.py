@@ -1,0 +1,48 @@
+"""Stage `train`: one fold of one method."""
+
+import importlib
+from pathlib import Path
+from typing import cast
+
+from job import params
+from job.errors import UserError
+from job.files import read_json, replacing_folder
+from job.models.network import normalisation
+from job.training import runs, runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.fit import Bench
+from job.training.fold import Split
+from job.training.progress import FoldLog
+from job.training.task import Method, Task
+
+
+def run(method: str, fold: int) -> str:
+    """Write `runs/METHOD/fold-K/`."""
+    values = params.load()
+    if method not in values.methods or fold not in values.folds:
+        raise UserError(
+            f"{method} fold {fold} is not among methods and folds of params.yaml: {values.methods}, {values.folds}"
+        )
+    device = runtime.setup(values.train.device, values.train.threads)
+    classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
+    split = Split.read(Path("data/split.csv"))
+    module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
+    labels = module.labels(values)
+    data = split.fold(fold, classes, labels=labels)
+    store = PixelStore.open(Path("data/prepared/images.npy"))
+    bench = Bench(store, Normalise.of(*normalisation(values.model.backbone), device), device)
+    log = FoldLog(method, fold, values.train.epochs * sum(module.sizes(data, values)), str(device))
+    trained = module.train(Task(data, classes, bench, values, log))
+    folder = Path("runs") / method / f"fold-{fold}"
+    with replacing_folder(folder) as temporary:
+        runs.write(
+            temporary, trained, method=method, fold=fold, classes=classes, size=store.size, labels=labels, split=split,
+            params=values, device=device.type,
+        )  # fmt: skip
+    log.close()
+    final = trained.models[-1]
+    best = final.history[final.best_epoch - 1]
+    return (
+        f"{folder}: {len(trained.models)} model{'s' * (len(trained.models) > 1)} of {values.train.epochs} epochs, "
+        f"validation accuracy {best.validation_accuracy:.1%} at epoch {final.best_epoch}"
+    )

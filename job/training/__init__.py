@@ -1,0 +1,1 @@
+"""How a network learns: batches, the fit loop, self-training methods, run folders."""

@@ -1,0 +1,63 @@
+"""From rows of the pixel store to what a network eats. One gather, one move, one pass of arithmetic."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """Every prepared image, (N, S, S, 3) uint8, on disk until asked for."""
+
+    pixels: npt.NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, path: Path) -> "PixelStore":
+        """Map the array of `prepare`."""
+        return cls(np.load(path, mmap_mode="r"))
+
+    @property
+    def size(self) -> int:
+        """Side of an image in pixels."""
+        return int(self.pixels.shape[1])
+
+    def gather(self, rows: Rows, device: torch.device) -> torch.Tensor:
+        """The images of these rows: (B, 3, S, S) uint8 in channels_last order, on the device."""
+        batch = torch.from_numpy(self.pixels[rows])
+        if device.type == "cuda":
+            batch = batch.pin_memory().to(device, non_blocking=True)
+        # Rows are stored as (S, S, 3): as (3, S, S) in channels_last order this is the same memory, so nothing moves.
+        return batch.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """uint8 pixels to floats with the mean and deviation that the backbone's weights expect."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    @classmethod
+    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> "Normalise":
+        """(pixel / 255 - mean) / std, written as one multiplication and one addition per value."""
+        m, s = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
+        return cls((1 / (255 * s)).float().to(device), (-m / s).float().to(device))
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) uint8 to float32, keeping the memory order."""
+        return pixels.float().mul_(self.scale).add_(self.shift)
+
+
+def in_batches(rows: Rows, size: int) -> Iterator[Rows]:
+    """Consecutive batches. A last batch of one image joins the batch before: batch norm cannot learn from one image."""
+    starts = list(range(0, len(rows), size))
+    if len(starts) > 1 and len(rows) - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        yield rows[start:end]

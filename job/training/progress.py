@@ -1,0 +1,50 @@
+"""What a person sees while a fold trains: a bar on a terminal, one line per epoch there and in a log."""
+
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from job.files import write_json, write_text
+from job.training.fit import Epoch
+
+
+class FoldLog:
+    """Progress of one fold, also kept in `logs/METHOD/fold-K.log` and, once finished, `logs/METHOD/fold-K.json`.
+
+    The folder is ignored by Git and DVC: it holds what the clock and the machine decide.
+    """
+
+    def __init__(self, method: str, fold: int, images: int, device: str) -> None:
+        self._name = f"{method} fold {fold}"
+        self._path = Path("logs") / method / f"fold-{fold}.log"
+        self._device = device
+        self._started = time.monotonic()
+        self._lines: list[str] = []
+        self._done = 0
+        # disable=None shows the bar on a terminal only: in a log it would be noise.
+        self._bar = tqdm(total=images, desc=self._name, unit="image", disable=None, leave=False)
+
+    def images(self, count: int) -> None:
+        """Advance the bar."""
+        self._done += count
+        self._bar.update(count)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Report one finished epoch."""
+        line = (
+            f"{self._name}  {epoch.model} epoch {epoch.epoch}  lr {epoch.learning_rate:g}  "
+            f"train {epoch.train_loss:.4f} / {epoch.train_accuracy:.1%}  "
+            f"validation {epoch.validation_loss:.4f} / {epoch.validation_accuracy:.1%}  "
+            f"{self._done / (time.monotonic() - self._started):.0f} images/s"
+        )
+        self._lines.append(line)
+        tqdm.write(line)
+        write_text(self._path, "\n".join(self._lines) + "\n")
+
+    def close(self) -> None:
+        """Write the figures of the finished fold."""
+        self._bar.close()
+        seconds = time.monotonic() - self._started
+        figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
+        write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})

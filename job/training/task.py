@@ -1,0 +1,76 @@
+"""The contract between the stage `train` and the methods: what a method is given and what it gives back."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from job.models.network import build
+from job.params import Model, Params
+from job.seeds import derive
+from job.training.batches import Rows
+from job.training.fit import Bench, Fitted, Progress
+from job.training.fold import Fold
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What a teacher said of images without labels: rows of the pixel store and class probabilities (N, C)."""
+
+    rows: Rows
+    probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method made: its models in the order of their making, the last of which is the fold's model.
+
+    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves.
+    """
+
+    models: list[Fitted]
+    pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fold of one method."""
+
+    fold: Fold
+    classes: tuple[str, ...]
+    bench: Bench
+    params: Params
+    progress: Progress
+
+    def seed(self, *purpose: str | int) -> int:
+        """A seed of this fold for one purpose."""
+        return derive(self.params.train.seed, "train", "fold", self.fold.number, *purpose)
+
+    def fresh_network(self, *purpose: str | int) -> nn.Module:
+        """A new pretrained network on the device; only its classification layer depends on the seed."""
+        model: Model = self.params.model
+        network: nn.Module = build(
+            model.backbone,
+            classes=len(self.classes),
+            size=self.bench.store.size,
+            dropout=model.dropout,
+            stochastic_depth=model.stochastic_depth,
+            pretrained=model.weights == "imagenet",
+            seed=self.seed("network", *purpose),
+        )
+        return network.to(self.bench.device)
+
+
+class Method(Protocol):
+    """A module of `job.training.methods`."""
+
+    def labels(self, params: Params) -> str:
+        """Which training labels the method may see: `all` or `half`."""
+
+    def sizes(self, fold: Fold, params: Params) -> list[int]:
+        """Training images of each model in turn, so that progress knows its end."""
+
+    def train(self, task: Task) -> Trained:
+        """Train one fold."""
