@@ -36,7 +36,7 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     training = table[table["role"] == "train"]
     _check_training(training, params)
     table["fold"] = _folds(training, params).reindex(table.index)
-    table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index)
+    table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index, fill_value="")
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only: whoever reads the split cannot see a test label.
     table["label"] = table["label"].where(table["role"] == "train", "")

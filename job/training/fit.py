@@ -113,9 +113,17 @@ def fit(
         history.append(epoch)
         if not best or _score(epoch) > _score(history[best - 1]):
             best = number
-            state = {key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()}
+            state = snapshot(network)
         progress.epoch(epoch)
     return Fitted(state, best, history)
+
+
+def snapshot(network: nn.Module) -> State:
+    """A copy of the weights on the CPU, in the plain memory order that safetensors stores."""
+    return {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
 
 
 def _score(epoch: Epoch) -> tuple[float, float]:

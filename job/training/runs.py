@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from job.files import read_json, write_json
 from job.models.network import build, normalisation
@@ -27,14 +27,15 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
           labels: str, split: Split, params: Params, device: str) -> None:  # fmt: skip
     """Write a run into an existing empty folder."""
     final = trained.models[-1]
-    save_file(final.state, folder / WEIGHTS)
+    weights = save(final.state)
+    (folder / WEIGHTS).write_bytes(weights)
     history = [asdict(epoch) for fitted in trained.models for epoch in fitted.history]
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
     if len(trained.models) > 1:
         for iteration, fitted in enumerate(trained.models):
             part = folder / "iterations" / str(iteration)
             part.mkdir(parents=True)
-            save_file(fitted.state, part / WEIGHTS)
+            (part / WEIGHTS).write_bytes(save(fitted.state))
             if iteration in trained.pseudo_labels:
                 _write_pseudo_labels(part / "pseudo_labels.csv", trained.pseudo_labels[iteration], classes, split)
     mean, std = normalisation(params.model.backbone)
@@ -52,7 +53,7 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "models": len(trained.models),
             "best_epoch": final.best_epoch,
             "best_epochs": {fitted.history[0].model: fitted.best_epoch for fitted in trained.models},
-            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "device": device,
             "precision": "fp32",
             "threads": params.train.threads,

@@ -1,0 +1,32 @@
+"""Command `serve`: the report on this machine's own address, for browsers that restrict pages opened from a disk."""
+
+import functools
+import sys
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from job.errors import UserError
+
+SITE = Path("site")
+
+
+def run(port: int) -> None:
+    """Serve site/ on localhost until interrupted; port 0 takes a free one.
+
+    Raises:
+        UserError: there is no site yet, or the port is taken.
+    """
+    if not (SITE / "index.html").is_file():
+        raise UserError(f"{SITE / 'index.html'} does not exist: run `make report` first")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(SITE))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UserError(f"port {port} cannot be opened ({error.strerror}): name another with --port") from None
+    with server:
+        sys.stdout.write(f"serving {SITE}/ at http://127.0.0.1:{server.server_port}/ until Ctrl-C\n")
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")

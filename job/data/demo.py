@@ -1,0 +1,195 @@
+"""Synthetic patients and their cells, written in the folder layout of the public C-NMC 2019 data set.
+
+Who the patients are follows the public set: numbers of patients and images by class and part, patients with very
+unequal numbers of images, each patient in one training fold, one patient name spelled in lower case, and a few
+byte-identical images under two names that link patients. Source: Gupta & Gupta 2019, doi:10.7937/tcia.2019.dc64i46r,
+and the public list of its files. What the cells look like is in `job.data.cells`.
+"""
+
+import csv
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from job.data import cells
+from job.errors import UserError
+from job.seeds import generator
+
+MARKER = "SYNTHETIC.txt"
+MARKER_TEXT = (
+    "These are synthetic cells drawn by a program: no patient, no microscope and no real image is behind them.\n"
+    "Numbers computed from them say whether software works and nothing about leukaemia.\n"
+)
+PRELIMINARY = Path("validation_data/C-NMC_test_prelim_phase_data")
+PRELIMINARY_LABELS = Path("validation_data/C-NMC_test_prelim_phase_data_labels.csv")
+FINAL = Path("testing_data/C-NMC_test_final_phase_data")
+
+# C-NMC 2019: (class, part) -> patients, images
+_PUBLIC = {
+    ("all", "train"): (47, 7272),
+    ("hem", "train"): (26, 3389),
+    ("all", "preliminary"): (13, 1219),
+    ("hem", "preliminary"): (15, 648),
+}
+_SPREAD = 0.9  # standard deviation of the logarithm of a patient's number of images; 0.7 to 1.2 in the public set
+_CELLS_PER_FIELD = 3  # cells cut from one microscope image; the median of the public set
+_LOWER_CASE = "H3"  # the public set writes this one as h3
+_LINKED = {"all": (2, 3), "hem": (2,)}  # sizes of the groups of training patients that share images
+_COPIES = 2  # images that a linked patient shares, at most
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A synthetic patient.
+
+    Attributes:
+        name: identifier in file names, such as `12` or `H7`; `F3` in the final part, where it is never written.
+        label: `all` or `hem`.
+        part: `train`, `preliminary` or `final`.
+        images: number of image files, copies included.
+        leader: patient whose first images this one shares; empty for almost everybody.
+    """
+
+    name: str
+    label: str
+    part: str
+    images: int
+    leader: str = ""
+
+
+def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Patient]:
+    """The labelled patients in the proportions of the public set, then the unlabelled ones; counts are met exactly.
+
+    Raises:
+        UserError: there are fewer images than patients.
+    """
+    if images < patients:
+        raise UserError(
+            f"demo.images is {images}, but each of the {patients} patients of demo.patients needs at least one: "
+            "raise demo.images or lower demo.patients"
+        )
+    groups = list(_PUBLIC)
+    people = _apportion(patients, [_PUBLIC[group][0] for group in groups], at_least=1)
+    spare = [max(images * _PUBLIC[group][1] / 12528 - count, 0) for group, count in zip(groups, people, strict=True)]
+    shares = [count + more for count, more in zip(people, _apportion(images - patients, spare), strict=True)]
+    found: list[Patient] = []
+    for (label, part), count, share in zip(groups, people, shares, strict=True):
+        first = 1 + sum(patient.label == label for patient in found)
+        numbers = _images_per_patient(seed, label, part, count, share)
+        prefix = "H" if label == "hem" else ""
+        members = [Patient(f"{prefix}{first + i}", label, part, number) for i, number in enumerate(numbers)]
+        found += _linked(seed, label, members) if part == "train" else members
+    if unlabelled:
+        count = max(1, round(unlabelled * patients / images))
+        numbers = _images_per_patient(seed, "any", "final", count, unlabelled)
+        found += [
+            Patient(f"F{i + 1}", "hem" if i % 3 == 2 else "all", "final", number) for i, number in enumerate(numbers)
+        ]
+    return found
+
+
+def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int, drawn: Callable[[], object]) -> None:
+    """Write the data set into the empty folder `root`; `drawn` is called after each image.
+
+    Raises:
+        UserError: as in `cohort`.
+    """
+    people = cohort(seed=seed, patients=patients, images=images, unlabelled=unlabelled)
+    (root / MARKER).write_text(MARKER_TEXT, encoding="utf-8", newline="\n")
+    paths = _paths(seed, people)
+    for folder in sorted({path.parent for path in paths.values()}):
+        (root / folder).mkdir(parents=True)
+    shared = {patient.name: min(patient.images, _COPIES) for patient in people}
+    for patient in sorted(people, key=lambda patient: patient.leader != ""):
+        for number in range(patient.images):
+            path = root / paths[patient.name, number]
+            if patient.leader and number < min(shared[patient.name], shared[patient.leader]):
+                shutil.copyfile(root / paths[patient.leader, number], path)
+            else:
+                Image.fromarray(_draw(seed, patient, number)).save(path, compress_level=1)
+            drawn()
+    _write_labels(root, people, paths)
+
+
+def _apportion(total: int, weights: Sequence[float], at_least: int = 0) -> list[int]:
+    """Whole numbers that sum to `total`, in proportion to `weights` (largest remainders), each `at_least` so much."""
+    spare = total - at_least * len(weights)
+    exact = [spare * weight / sum(weights) for weight in weights] if spare else [0.0] * len(weights)
+    counts = [math.floor(value) for value in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder[: spare - sum(counts)]:
+        counts[i] += 1
+    return [at_least + count for count in counts]
+
+
+def _images_per_patient(seed: int, label: str, part: str, patients: int, images: int) -> list[int]:
+    """Log-normal quantiles in random order: uneven for every seed, but no patient has half of them."""
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / patients) for i in range(patients)]
+    order = generator(seed, "demo", "images per patient", label, part).permutation(patients)
+    return _apportion(images, [math.exp(_SPREAD * quantiles[i]) for i in order], at_least=1)
+
+
+def _linked(seed: int, label: str, members: list[Patient]) -> list[Patient]:
+    """Link groups of patients, each to the first of its group. The third with most images stays out of it.
+
+    That keeps a linked group small enough for either side of a split.
+    """
+    by_images = sorted(members, key=lambda patient: (-patient.images, patient.name))
+    few = by_images[min(len(members) // 3, len(members) - sum(_LINKED[label])) :]
+    chosen = generator(seed, "demo", "linked", label).permutation(len(few))[: sum(_LINKED[label])]
+    leaders: dict[str, str] = {}
+    for size in _LINKED[label]:
+        group, chosen = [few[i].name for i in chosen[:size]], chosen[size:]
+        leaders |= dict.fromkeys(group[1:], group[0])
+    return [Patient(p.name, p.label, p.part, p.images, leaders.get(p.name, "")) for p in members]
+
+
+def _paths(seed: int, people: list[Patient]) -> dict[tuple[str, int], Path]:
+    """Where image number i of a patient is written, relative to the root, by (patient, i)."""
+    paths: dict[tuple[str, int], Path] = {}
+    for label in ("all", "hem"):
+        filled = [0, 0, 0]
+        members = [patient for patient in people if patient.part == "train" and patient.label == label]
+        for patient in sorted(members, key=lambda patient: (-patient.images, patient.name)):
+            fold = filled.index(min(filled))
+            filled[fold] += patient.images
+            folder = Path("training_data") / f"fold_{fold}" / label
+            paths |= {(patient.name, i): folder / _original_name(patient, i) for i in range(patient.images)}
+    for part, folder in (("preliminary", PRELIMINARY), ("final", FINAL)):
+        keys = [(patient.name, i) for patient in people if patient.part == part for i in range(patient.images)]
+        new_numbers = generator(seed, "demo", "new numbers", part).permutation(len(keys)) + 1
+        paths |= {key: folder / f"{number}.png" for key, number in zip(keys, new_numbers, strict=True)}
+    return paths
+
+
+def _original_name(patient: Patient, number: int) -> str:
+    name = patient.name.lower() if patient.name == _LOWER_CASE else patient.name
+    field, cell = divmod(number, _CELLS_PER_FIELD)
+    return f"UID_{name}_{field + 1}_{cell + 1}_{patient.label}.png"
+
+
+def _draw(seed: int, patient: Patient, number: int) -> NDArray[np.uint8]:
+    person = generator(seed, "demo", "patient", patient.name)
+    rng = generator(seed, "demo", "cell", patient.name, number)
+    return cells.draw(cells.sample(patient.label, person, rng), rng)
+
+
+def _write_labels(root: Path, people: list[Patient], paths: dict[tuple[str, int], Path]) -> None:
+    """The label file of the preliminary part, in the order of the new numbers."""
+    keys = [(patient, i) for patient in people if patient.part == "preliminary" for i in range(patient.images)]
+    rows = {
+        int(paths[patient.name, i].stem): (_original_name(patient, i), paths[patient.name, i].name, patient.label)
+        for patient, i in keys
+    }
+    with (root / PRELIMINARY_LABELS).open("w", encoding="utf-8", newline="") as handle:
+        table = csv.writer(handle, lineterminator="\n")
+        table.writerow(("Patient_ID", "new_names", "labels"))
+        for _, (original, new, label) in sorted(rows.items()):
+            table.writerow((original, new, int(label == "all")))

@@ -1,0 +1,1 @@
+"""What predictions prove: votes, metrics, baselines and the tables made of them. Nothing here imports torch."""

@@ -1,0 +1,52 @@
+"""What knowing nothing, or only the size of a cell, is worth on the test images."""
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from job.errors import UserError
+from job.evaluation.reading import FloatArray, IntArray
+
+
+def always(position: int, images: int, classes: int) -> FloatArray:
+    """Probabilities of a model that calls every image class `position`, shape (images, classes)."""
+    probabilities = np.zeros((images, classes))
+    probabilities[:, position] = 1.0
+    return probabilities
+
+
+def log_area(index: pd.DataFrame) -> FloatArray:
+    """Natural logarithm of the area of each cell's box, in square pixels of the original image, shape (rows,).
+
+    An empty box (an image without a cell) counts as one square pixel.
+
+    Args:
+        index: rows of data/prepared/index.csv with `box_w` and `box_h` as numbers.
+    """
+    area = index["box_w"].to_numpy(dtype=np.float64) * index["box_h"].to_numpy(dtype=np.float64)
+    return np.asarray(np.log(np.maximum(area, 1.0)))
+
+
+def area(train_area: FloatArray, train_label: IntArray, test_area: FloatArray) -> FloatArray:
+    """Logistic regression of the class on the standardised log area of the cell's box (scikit-learn, L2, C = 1).
+
+    Classes are weighted so that each counts the same in total, as nothing is known of their shares among new patients.
+
+    Args:
+        train_area: `log_area` of the training images, shape (images,).
+        train_label: positions of their classes, shape (images,).
+        test_area: `log_area` of the images to judge.
+
+    Returns:
+        Probabilities, shape (test images, classes).
+
+    Raises:
+        UserError: the training images hold one class only.
+    """
+    if len(np.unique(train_label)) < 2:
+        raise UserError("data/split.csv: the training images hold one class only, choose other patients in split.test")
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    model.fit(train_area[:, None], train_label)
+    return np.asarray(model.predict_proba(test_area[:, None]), dtype=np.float64)

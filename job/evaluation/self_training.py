@@ -1,0 +1,57 @@
+"""How right the pseudo-labels were that each student learned from: the trace of confirmation bias.
+
+Pseudo-labels carry no truth; it is joined here, after all training has ended (Arazo et al. 2020, arXiv:1908.02983,
+describe how wrong pseudo-labels confirm themselves).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from job.errors import UserError
+from job.evaluation.pooling import in_order
+from job.evaluation.reading import REMEDY, Dataset, class_indices, read_table
+from job.evaluation.split import Split
+
+
+def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Dataset) -> list[dict[str, Any]]:
+    """Compare every pseudo_labels.csv of a run with the truth and with the one before it.
+
+    Args:
+        run: runs/METHOD/fold-K.
+        fold: K.
+        split: the split; the pseudo-labelled images must be the fold's masked images.
+        truth: what `scored.read_truth` returned.
+        dataset: the classes.
+
+    Returns:
+        One entry per iteration: share of pseudo-labels equal to the truth, share of the positive class, and share equal
+        to the iteration before (None for the first).
+
+    Raises:
+        UserError: there are no pseudo-labels, or they are wrong or belong to another split.
+    """
+    numbers = sorted(int(path.parent.name) for path in run.glob("iterations/*/pseudo_labels.csv"))
+    if not numbers:
+        raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")
+    images = split.images("masked", fold)
+    right = truth.loc[images, "truth"].to_numpy()
+    positive = dataset.classes.index(dataset.positive)
+    entries = []
+    before = None
+    for number in numbers:
+        path = run / "iterations" / str(number) / "pseudo_labels.csv"
+        table = in_order(path, read_table(path, ["image", "label"]), images, f"masked image of fold {fold}")
+        labels = class_indices(path, table, "label", dataset)
+        entries.append({
+            "fold": fold,
+            "iteration": number,
+            "images": len(images),
+            "right": float(np.mean(labels == right)),
+            "share_positive": float(np.mean(labels == positive)),
+            "agreement": None if before is None else float(np.mean(labels == before)),
+        })  # fmt: skip
+        before = labels
+    return entries

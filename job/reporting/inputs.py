@@ -1,0 +1,96 @@
+"""What the report is made from: the files of `results/`, two summaries of the data, and the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from job.errors import UserError
+from job.files import read_json
+from job.params import Params
+
+Model = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything a page may show.
+
+    `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
+    `data/prepared/summary.json`; `predictions` and `history` the tables `results/predictions.csv` and
+    `results/history.csv`.
+    """
+
+    params: Params
+    evaluation: dict[str, Any]
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    split: dict[str, Any]
+    prepared: dict[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in class order."""
+        return list(self.evaluation["classes"])
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that were evaluated, in the order of the parameters."""
+        return list(self.evaluation["methods"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images were drawn by the `demo` stage."""
+        return bool(self.evaluation["synthetic"])
+
+    def models(
+        self, *, kind: str, method: str | None = None, rule: str | None = None, role: str = "test"
+    ) -> list[Model]:
+        """The evaluated models of one kind on the images of one role, in the order of the file."""
+        return [
+            model
+            for model in self.evaluation["models"]
+            if model["kind"] == kind
+            and model["role"] == role
+            and (method is None or model["method"] == method)
+            and (rule is None or model["rule"] == rule)
+        ]
+
+    def majority(self, method: str) -> Model | None:
+        """The majority vote of a method's folds on the test images, if it was evaluated."""
+        return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
+
+
+def read(
+    params: Params, results: Path = Path("results"), split: Path = Path("data/split.json"),
+    prepared: Path = Path("data/prepared/summary.json"),
+) -> ReportInputs:  # fmt: skip
+    """Read the inputs of the report.
+
+    Raises:
+        UserError: a file is missing; the stage that writes it is named.
+    """
+    writers = {
+        results / "evaluation.json": "evaluate",
+        results / "predictions.csv": "evaluate",
+        results / "history.csv": "evaluate",
+        split: "split",
+        prepared: "prepare",
+    }
+    for path, stage in writers.items():
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
+    # A patient may be called "NA" or "007": names stay text, and only numeric columns have missing values.
+    names = ("model", "method", "kind", "rule", "role", "image", "patient", "subject", "label", "predicted")
+    predictions = pd.read_csv(results / "predictions.csv", dtype=dict.fromkeys(names, str), keep_default_na=False)
+    return ReportInputs(
+        params=params,
+        evaluation=read_json(results / "evaluation.json"),
+        predictions=predictions,
+        history=pd.read_csv(results / "history.csv"),
+        split=read_json(split),
+        prepared=read_json(prepared),
+    )

@@ -1,0 +1,1 @@
+"""The pages of the report, one module each: inputs in, what the template shows out."""

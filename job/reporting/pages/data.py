@@ -1,0 +1,98 @@
+"""Data: who is in which part, copies, refused files, and what shows that the test set is apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.reporting import figures, published, text
+from job.reporting.figures import Figure
+from job.reporting.inputs import ReportInputs
+from job.reporting.page import Page
+from job.reporting.tables import Column, Table
+
+ROLES = {"train": "Training", "test": "Test", "unlabelled": "Unlabelled"}
+
+
+def page(inputs: ReportInputs) -> Page:
+    """The evidence about the data; never left out."""
+    copies = inputs.prepared["copies"]
+    return Page(
+        slug="data",
+        title="Data",
+        facts={
+            "prepared": inputs.prepared,
+            "disjoint": inputs.split["disjoint"],
+            "copies": copies,
+            "leak": _leak(inputs),
+            "fold_by": inputs.params.split.fold_by,
+            "unlabelled": sum(
+                row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
+            ),
+        },
+        tables={"distribution": distribution_table(inputs), "folds": _folds_table(inputs)},
+        figures={"distribution": _distribution_figure(inputs)},
+    )
+
+
+def distribution_table(inputs: ReportInputs) -> Table:
+    """Table 1: patients, subjects and images by role and class, beside the published counts."""
+    columns = [
+        Column("part", "Part"), Column("class", "Class", "name"),
+        *(Column(unit, unit.capitalize(), "count", "This run") for unit in ("patients", "subjects", "images")),
+        *(Column(f"published_{u}", u.capitalize(), "count", published.HEADING) for u in ("patients", "images")),
+    ]  # fmt: skip
+    rows = []
+    for row in inputs.evaluation["distribution"]:
+        theirs = published.table1(inputs, row["role"], row["label"])
+        # No label is unknown, not empty: an empty class name is a name.
+        label = "unknown" if row["label"] is None else row["label"]
+        ours = [row["patients"], row["subjects"], row["images"]]
+        rows.append([ROLES[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
+    return Table("table-1-distribution", "Table 1. Patients, subjects and images by part and class.", columns, rows)
+
+
+def _leak(inputs: ReportInputs) -> float | None:
+    folds = inputs.split["folds"]
+    validation = sum(fold["validation"] for fold in folds)
+    shared = sum(fold["validation_images_with_training_subject"] for fold in folds)
+    return shared / validation if validation else None
+
+
+def _folds_table(inputs: ReportInputs) -> Table:
+    columns = [
+        Column("fold", "Fold"), Column("train", "Training images", "count"),
+        Column("validation", "Validation images", "count"),
+        Column("shared", "of them with a subject that also trains", "count"),
+        Column("share", "Share, %", "percent"),
+    ]  # fmt: skip
+    rows: list[list[Any]] = []
+    for fold in inputs.split["folds"]:
+        shared, of = fold["validation_images_with_training_subject"], fold["validation"]
+        rows.append([fold["fold"], fold["train"], of, shared, shared / of if of else None])
+    return Table("folds", "Training and validation images of each fold.", columns, rows)
+
+
+def _distribution_figure(inputs: ReportInputs) -> Figure:
+    labelled = [row for row in inputs.evaluation["distribution"] if row["label"] is not None]
+    roles = list(dict.fromkeys(row["role"] for row in labelled))
+    traces = []
+    rows: list[list[Any]] = []
+    for position, name in enumerate(inputs.classes):
+        images = [sum(r["images"] for r in labelled if r["role"] == role and r["label"] == name) for role in roles]
+        traces.append(figures.bars(
+            text.name(name), images, [ROLES[role] for role in roles], position, orientation="h",
+            text=[text.count(n) for n in images], textposition="outside", cliponaxis=False, hoverinfo="skip",
+        ))  # fmt: skip
+        rows += [[ROLES[role], name, n] for role, n in zip(roles, images, strict=True)]
+    test = [row for row in labelled if row["role"] == "test"]
+    parts = [f"{text.count(row['images'])} {text.name(row['label'])}" for row in test]
+    columns = [Column("part", "Part"), Column("class", "Class", "name"), Column("images", "Images", "count")]
+    title = f"{text.count(sum(row['images'] for row in test))} test images: {text.listed(parts)}"
+    y = figures.axis("", autorange="reversed", gridcolor=figures.SURFACE)
+    return Figure(
+        title=title,
+        caption="Labelled images of each part by class.",
+        spec=figures.spec(traces, figures.axis("Images (number)"), y, bargap=0.35),
+        table=Table("images-by-part", "Labelled images by part and class.", columns, rows),
+        height="small",
+    )

@@ -1,0 +1,25 @@
+"""Method and limits: what was done, in words; how the metrics are defined; what the figures cannot say."""
+
+from __future__ import annotations
+
+from job.reporting import published, text
+from job.reporting.inputs import ReportInputs
+from job.reporting.page import Page
+
+
+def page(inputs: ReportInputs) -> Page:
+    """Never left out."""
+    return Page(
+        slug="method",
+        title="Method & limits",
+        facts={
+            "params": inputs.params,
+            "metrics": text.METRICS.values(),
+            "positive": inputs.evaluation["positive"],
+            "classes": inputs.classes,
+            "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
+            "self_training": bool(inputs.evaluation["self_training"]),
+            "published_note": published.note(inputs),
+            "fold_by": inputs.params.split.fold_by,
+        },
+    )

@@ -1,0 +1,163 @@
+"""Overview: the verdict, the four models beside the baselines and the published figures, and what was run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.reporting import figures, published, text
+from job.reporting.figures import Figure
+from job.reporting.inputs import Model, ReportInputs
+from job.reporting.page import Page
+from job.reporting.tables import Column, Table, metric_columns
+
+OWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
+
+
+def page(inputs: ReportInputs) -> Page:
+    """The first page; never left out."""
+    return Page(
+        slug="index",
+        title="Overview",
+        facts={"verdict": verdict(inputs), "run": _what_was_run(inputs), "published_note": published.note(inputs)},
+        tables={"models": models_table(inputs)},
+        figures={"comparison": _comparison(inputs)},
+    )
+
+
+def verdict(inputs: ReportInputs) -> str:
+    """What came out, in one sentence with its numbers."""
+    votes = [(method, model) for method in inputs.methods if (model := inputs.majority(method))]
+    if not votes:
+        return "No ensemble was evaluated, so there is no verdict yet."
+    first = votes[0][1]
+    kind = "synthetic test images" if inputs.synthetic else "test images"
+    clauses = [
+        f"{'the majority vote' if i == 0 else 'that'} of {_voters(inputs, method)} {_recalls(inputs, model)}"
+        for i, (method, model) in enumerate(votes)
+    ]
+    sentence = (
+        f"On {text.count(first['images'])} {kind} of {text.counted(first['subjects'], 'subject')} "
+        f"that no model was trained on, {text.listed(clauses)}"
+    )
+    area = _area(inputs)
+    if area is not None:
+        sentence += f"; cell size alone reaches {text.percent(area['metrics']['balanced_accuracy'])} balanced accuracy"
+    return sentence + "."
+
+
+def _voters(inputs: ReportInputs, method: str) -> str:
+    folds = len(inputs.models(kind="fold", method=method))
+    return text.counted(folds, f"{text.method_name(method)} model")
+
+
+def _recalls(inputs: ReportInputs, model: Model) -> str:
+    pairs = list(zip(inputs.classes, model["confusion"], strict=True))
+    # The positive class first: what is missed matters more than a false alarm.
+    pairs.sort(key=lambda pair: pair[0] != inputs.evaluation["positive"])
+    parts = []
+    for name, row in pairs:
+        recall = row[inputs.classes.index(name)] / sum(row) if sum(row) else None
+        parts.append(f"{text.percent(recall)} of the {text.name(name)} cells")
+    balanced = text.percent(model["metrics"]["balanced_accuracy"])
+    return f"recognises {text.listed(parts)} (balanced accuracy {balanced})"
+
+
+def _area(inputs: ReportInputs) -> Model | None:
+    return next((m for m in inputs.models(kind="baseline") if m["model"] == "baseline/area"), None)
+
+
+def models_table(inputs: ReportInputs) -> Table:
+    """Table 3: the models of both methods and their votes, then the baselines, beside the published figures."""
+    first = inputs.models(kind="baseline") + inputs.models(kind="fold")
+    images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
+    columns = [
+        Column("model", "Model", "name"),
+        *metric_columns(OWN, f"This run: {text.name(inputs.evaluation['name'])}{images}"),
+        *metric_columns(published.METRICS, published.heading(inputs), prefix="published_"),
+    ]
+    blank = [None] * len(published.METRICS)
+    rows: list[list[Any]] = []
+    marks = []
+    for entry in inputs.evaluation["table3"]:
+        theirs = published.table3(inputs, entry["method"], entry["kind"])
+        rows.append([
+            entry["name"], *(entry["metrics"].get(metric) for metric in OWN),
+            *(theirs.get(metric) for metric in published.METRICS),
+        ])  # fmt: skip
+        marks.append("strong" if entry["kind"] == "ensemble" else "")
+    for model in inputs.models(kind="baseline"):
+        name = text.baseline_name(model["model"])
+        rows.append([name, *(model["metrics"].get(metric) for metric in OWN), *blank])
+        marks.append("baseline")
+    return Table("table-3-models", "Table 3. The models on the test set, with baselines.", columns, rows, marks)
+
+
+def _comparison(inputs: ReportInputs) -> Figure:
+    metric = "balanced_accuracy"
+    names: list[str] = []
+    rows: list[list[Any]] = []
+    folds: list[tuple[int, float | None]] = []
+    votes: list[tuple[int, float | None]] = []
+    baselines: list[tuple[int, float | None]] = []
+    for method in inputs.methods:
+        for model in inputs.models(kind="fold", method=method):
+            folds.append((len(names), model["metrics"][metric]))
+            rows.append([text.method_name(method), f"fold {model['fold']}", model["metrics"][metric]])
+        vote = inputs.majority(method)
+        if vote:
+            votes.append((len(names), vote["metrics"][metric]))
+            rows.append([text.method_name(method), "majority vote", vote["metrics"][metric]])
+        names.append(text.method_name(method))
+    for model in inputs.models(kind="baseline"):
+        baselines.append((len(names), model["metrics"][metric]))
+        names.append(text.baseline_name(model["model"]))
+        rows.append([names[-1], "baseline", model["metrics"][metric]])
+    hover = {"hovertemplate": "%{x:.1f} %<extra>%{fullData.name}</extra>"}
+    traces = [
+        figures.points(name, figures.percents(x for _, x in found), [y for y, _ in found], position, **hover, **options)
+        for name, found, position, options in (
+            ("One fold's model", folds, 0, {"marker": {"color": "rgba(0,0,0,0)"}}),
+            ("Majority vote of the folds", votes, 2, {"marker": {"size": 14}}),
+            ("Baseline", baselines, 1, {}),
+        )
+        if found
+    ]
+    reached = [f"{text.percent(row[2])} ({row[0]})" for row in rows if row[1] == "majority vote"]
+    area = _area(inputs)
+    size = f"; cell size alone, {text.percent(area['metrics'][metric])}" if area else ""
+    columns = [Column("model", "Model", "name"), Column("what", "Which", "name"), *metric_columns([metric])]
+    y = figures.axis(
+        "", tickvals=list(range(len(names))), ticktext=[figures.label(n) for n in names], autorange="reversed"
+    )
+    return Figure(
+        title=f"The majority vote reaches {text.listed(reached)}{size}"
+        if reached
+        else "No majority vote was evaluated",
+        caption="Balanced accuracy on the test set. Chance is 50 % with two classes, whatever their mix. "
+        "The spread of the folds shows training differences only: all of them are scored on the same images.",
+        spec=figures.spec(traces, figures.axis("Balanced accuracy (%)"), y),
+        table=Table("balanced-accuracy", "Balanced accuracy of every model.", columns, rows),
+        height="small",
+    )
+
+
+def _what_was_run(inputs: ReportInputs) -> list[tuple[str, str]]:
+    params, size = inputs.params, inputs.prepared["size"]
+    model, train = params.model, params.train
+    folds = text.listed([str(fold) for fold in inputs.evaluation["folds"]])
+    weights = "ImageNet weights" if model.weights == "imagenet" else "random weights"
+    decay = f"{train.learning_rate:g} × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}"
+    run = [
+        ("Data", text.name(inputs.evaluation["name"])),
+        ("Images", f"{text.count(inputs.prepared['images'])}, seen by the networks at {size} × {size} pixels"),
+        ("Methods", text.listed([text.method_name(method) for method in inputs.methods])),
+        ("Folds", f"{folds} of {params.split.folds}, stratified by {params.split.fold_by}"),
+        ("Network", f"{model.backbone}, {weights}, dropout {model.dropout:g}"),
+        ("Training", f"{text.counted(train.epochs, 'epoch')} per model, SGD, batch {train.batch_size}"),
+        ("Learning rate", decay),
+    ]
+    if inputs.evaluation["self_training"]:
+        students = text.counted(params.noisy_student.iterations, "student")
+        labels = f"{params.noisy_student.labels} pseudo-labels"
+        run.append(("Self-training", f"one teacher and {students} per fold, {labels}"))
+    return run

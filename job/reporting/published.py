@@ -1,0 +1,48 @@
+"""The published figures that `evaluation.json` carries, as shares, for setting beside this run's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.reporting.inputs import ReportInputs
+
+METRICS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")
+HEADING = "Published: C-NMC 2019"
+
+
+def heading(inputs: ReportInputs) -> str:
+    """Column heading that keeps the published figures apart from this run's."""
+    images = sum(inputs.evaluation["published"]["test_images"].values())
+    return f"{HEADING}, {images:,} test images: another test set"
+
+
+def note(inputs: ReportInputs) -> str:
+    """The sentence under every table that shows published figures."""
+    images = inputs.evaluation["published"]["test_images"]
+    classes = " and ".join(f"{count:,} {name}" for name, count in images.items())
+    return (
+        f"The published figures are those of the report this job reproduces (Ho and Chen, 2021): C-NMC 2019, "
+        f"{sum(images.values()):,} test images ({classes}). That is another test set, so they are for orientation; "
+        "they are no comparison."
+    )
+
+
+def table1(inputs: ReportInputs, role: str, label: str | None) -> dict[str, int]:
+    """Published `patients` and `images` of one role and class; empty where none were."""
+    rows = inputs.evaluation["published"]["table1"]
+    found: dict[str, int] = next((row for row in rows if row["role"] == role and row["label"] == label), {})
+    return found
+
+
+def table2(inputs: ReportInputs, method: str, metric: str) -> dict[str, float]:
+    """Published mean (a share) and variance (of the share) over folds; empty where none were."""
+    row: dict[str, Any] = inputs.evaluation["published"]["table2"].get(method, {}).get(metric, {})
+    return {"mean": row["mean"] / 100, "variance": row["variance"] / 10_000} if row else {}
+
+
+def table3(inputs: ReportInputs, method: str, kind: str) -> dict[str, float]:
+    """Published metrics (shares) of one row of Table 3; empty where none were."""
+    for row in inputs.evaluation["published"]["table3"]:
+        if row["method"] == method and row["kind"] == kind:
+            return {metric: value / 100 for metric, value in row["metrics"].items()}
+    return {}

@@ -1,0 +1,103 @@
+"""Words and numbers as the report prints them: one place for every format and every name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Metric(NamedTuple):
+    """How a metric is named and explained; `kind` is a cell kind of `cell`."""
+
+    label: str
+    kind: str
+    definition: str
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("Accuracy", "percent", "(TP + TN) / all images: the share of images that are called right."),
+    "sensitivity": Metric("Sensitivity", "percent", "TP / (TP + FN): the share of positive images that are found."),
+    "specificity": Metric("Specificity", "percent", "TN / (TN + FP): the share of negative images that are cleared."),
+    "ppv": Metric("PPV", "percent", "TP / (TP + FP): positive predictive value, the share of alarms that are right."),
+    "npv": Metric("NPV", "percent", "TN / (TN + FN): negative predictive value, the share of negative calls right."),
+    "f1": Metric("F1", "percent", "2 TP / (2 TP + FP + FN): harmonic mean of PPV and sensitivity."),
+    "weighted_f1": Metric("Weighted F1", "percent", "F1 of each class, averaged with the classes' image counts."),
+    "macro_f1": Metric("Macro F1", "percent", "F1 of each class, averaged with equal weight."),
+    "balanced_accuracy": Metric(
+        "Balanced accuracy", "percent", "Mean of the classes' recalls; with two classes 50 % is chance."
+    ),
+    "mcc": Metric("MCC", "ratio", "Matthews correlation coefficient, from −1 to 1; 0 is chance."),
+    "auroc": Metric("AUROC", "ratio", "Chance that a positive image scores higher than a negative one; 0.5 is chance."),
+    "auprc": Metric("AUPRC", "ratio", "Average precision over all thresholds; chance is the share of positives."),
+    "brier": Metric("Brier score", "ratio", "Mean squared error of the probabilities; lower is better."),
+    "log_loss": Metric("Log loss", "ratio", "Mean negative log probability of the truth, in nats; lower is better."),
+}  # fmt: skip
+
+_METHODS = {"efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}
+_UNNAMED = "(empty name)"
+_ABSENT = "–"
+_PERCENT = "\N{NARROW NO-BREAK SPACE}%"
+
+
+def method_name(method: str) -> str:
+    """A method's name in prose."""
+    return _METHODS.get(method, method.replace("_", " "))
+
+
+def name(value: str) -> str:
+    """A name that comes from data; an empty one is said to be empty."""
+    return value or _UNNAMED
+
+
+def baseline_name(model: str) -> str:
+    """A baseline's name in prose, such as `baseline/always_ALL`."""
+    rule = model.removeprefix("baseline/")
+    return "Cell size alone (box area)" if rule == "area" else f"Always {name(rule.removeprefix('always_'))}"
+
+
+def iteration_name(iteration: int) -> str:
+    """The model of a self-training iteration: 0 is the teacher that real labels trained."""
+    return "Teacher" if iteration == 0 else f"Student {iteration}"
+
+
+def count(value: int) -> str:
+    """A whole number with commas between thousands."""
+    return f"{value:,}"
+
+
+def counted(value: int, singular: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 fold`, `5 folds`."""
+    return f"{value:,} {singular if value == 1 else plural or singular + 's'}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal, for prose."""
+    return "undefined" if share is None else f"{100 * share:.1f}{_PERCENT}"
+
+
+def listed(items: list[str]) -> str:
+    """Items as an English list: `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def slug(value: str) -> str:
+    """A part of a file name: lower case, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-") or "unnamed"
+
+
+def cell(value: Any, kind: str) -> str:
+    """A table cell as text.
+
+    Kinds: `text`, `name` (from data), `count`, `percent` (a share, without the sign), `points` (variance of a share, as
+    squared percentage points), `ratio` (three decimals) and `rate` (three significant digits).
+    """
+    formats: dict[str, Callable[[Any], str]] = {
+        "name": lambda v: name(str(v)),
+        "count": lambda v: count(int(v)),
+        "percent": lambda v: f"{100 * v:.1f}",
+        "points": lambda v: f"{10_000 * v:.2f}",
+        "ratio": lambda v: f"{v:.3f}".replace("-", "\N{MINUS SIGN}"),
+        "rate": lambda v: f"{v:.3g}",
+    }
+    return _ABSENT if value is None else formats.get(kind, str)(value)

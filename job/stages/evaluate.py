@@ -1,0 +1,105 @@
+"""Stage `evaluate`: the only one that reads the truth of test and masked images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from job import files, params
+from job.errors import UserError
+from job.evaluation import baselines, pooling, published, scored, self_training, tables
+from job.evaluation.reading import Dataset, check_unique, class_indices, integers, read_dataset, read_table
+from job.evaluation.split import Split, read_split
+
+INDEX = Path("data/prepared/index.csv")
+HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+RESULTS = Path("results")
+SELF_TRAINED = "noisy_student"
+
+
+def run() -> str:
+    """Write results/{predictions.csv, evaluation.json, summary.json, history.csv}.
+
+    Raises:
+        UserError: a file is missing, wrong, or belongs to another split.
+    """
+    settings = params.load()
+    methods, folds = settings.methods, sorted(settings.folds)
+    dataset = read_dataset(Path("data/prepared/summary.json"))
+    split = read_split(Path("data/split.csv"), dataset)
+    truth = scored.read_truth(Path("data/truth.csv"), split, dataset)
+    index = _read_index(split)
+
+    blocks = []
+    for method in methods:
+        for fold in folds:
+            table = pooling.read_fold(Path("predictions", method, f"fold-{fold}.csv"), fold, split, dataset)
+            blocks += scored.fold_blocks(method, fold, table, dataset)
+        path = Path("ensembles", method, "predictions.csv")
+        blocks += scored.ensemble_blocks(method, path, split, folds, dataset)
+    blocks += _baselines(split, index, dataset)
+    history = _history(methods, folds)
+    pseudo_labels = [
+        entry
+        for fold in (folds if SELF_TRAINED in methods else [])
+        for entry in self_training.trace(Path("runs", SELF_TRAINED, f"fold-{fold}"), fold, split, truth, dataset)
+    ]
+
+    models = [scored.model_entry(block, truth, dataset) for block in blocks]
+    table2 = tables.folds_on_test(models, methods)
+    predictions = scored.predictions_table(blocks, truth, dataset)
+    files.write_text(RESULTS / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    files.write_text(RESULTS / "history.csv", history.to_csv(index=False, lineterminator="\n"))
+    files.write_json(RESULTS / "summary.json", tables.headlines(models, methods))
+    files.write_json(RESULTS / "evaluation.json", {
+        "schema": 1,
+        "name": dataset.name,
+        "synthetic": dataset.synthetic,
+        "classes": list(dataset.classes),
+        "positive": dataset.positive,
+        "methods": methods,
+        "folds": folds,
+        "distribution": tables.distribution(split, index["patient"], truth, dataset),
+        "models": models,
+        "table2": table2,
+        "table3": tables.side_by_side(models, table2, methods),
+        "self_training": pseudo_labels,
+        "published": published.as_json(),
+    })  # fmt: skip
+    return f"{len(models)} sets of predictions scored, {len(predictions)} predictions and {len(history)} epochs written"
+
+
+def _read_index(split: Split) -> pd.DataFrame:
+    table = read_table(INDEX, ["image", "patient", "box_w", "box_h"])
+    check_unique(INDEX, table)
+    for column in ("box_w", "box_h"):
+        table[column] = integers(INDEX, table, column)
+    index = table.set_index("image")
+    unknown = split.table.loc[~split.table["image"].isin(index.index), "image"]
+    if len(unknown):
+        raise UserError(f"{split.path}: {unknown.iloc[0]} is not in {INDEX}: run `dvc repro`")
+    return index
+
+
+def _baselines(split: Split, index: pd.DataFrame, dataset: Dataset) -> list[scored.Block]:
+    train = split.train()
+    labels = class_indices(split.path, train, "label", dataset)
+    tested = split.table.loc[split.table["role"] == "test", "image"].tolist()
+    train_area, test_area = (baselines.log_area(index.loc[images]) for images in (train["image"], tested))
+    blocks = [scored.baseline_block("area", tested, baselines.area(train_area, labels, test_area))]
+    for position, name in enumerate(dataset.classes):
+        constant = baselines.always(position, len(tested), len(dataset.classes))
+        blocks.append(scored.baseline_block(f"always_{name}", tested, constant))
+    return blocks
+
+
+def _history(methods: Sequence[str], folds: list[int]) -> pd.DataFrame:
+    """The curves of every run, every digit as the run wrote it."""
+    parts = []
+    for method in methods:
+        for fold in folds:
+            table = read_table(Path("runs", method, f"fold-{fold}", "history.csv"), HISTORY)[HISTORY]
+            table.insert(0, "method", method)
+            table.insert(1, "fold", str(fold))
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True)

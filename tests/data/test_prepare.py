@@ -1,0 +1,202 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from job.data import cnmc
+from job.data.images import UnreadableImageError, cell_box, read
+from job.data.prepare import prepare
+from job.errors import UserError
+from job.params import Data
+from tests.fixtures import cells
+
+
+def data(root, **changes):
+    return Data(**{"root": str(root), "size": 32, "crop": 0, "center": "cell", "max_rejected": 0} | changes)
+
+
+def prepared(root, out, **changes):
+    out.mkdir(exist_ok=True)
+    summary = prepare(data(root, **changes), out)
+    index = pd.read_csv(out / "index.csv", dtype=str, keep_default_na=False)
+    return summary, index, np.load(out / "images.npy")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return cells.write(tmp_path / "cnmc")
+
+
+def test_every_image_has_a_row_and_its_own_pixels(root, tmp_path):
+    summary, index, images = prepared(root, tmp_path / "out", size=40)
+    assert summary["images"] == len(index) == len(images) == 14 * 3 + 4 + 2
+    assert summary["patients"] == 16
+    assert not summary["synthetic"]
+    for row, image in zip(index["row"], index["image"], strict=True):
+        with Image.open(root / image) as opened:
+            assert np.array_equal(images[int(row)], np.asarray(opened)), image
+
+
+def test_classes_patients_and_origins(root, tmp_path):
+    _, index, _ = prepared(root, tmp_path / "out")
+    by = index.set_index("image")
+    assert by.loc["training_data/fold_0/hem/UID_H2_1_1_hem.bmp", ["label", "patient", "origin"]].tolist() == [
+        "HEM",
+        "H2",
+        "train",
+    ]
+    assert by.loc["validation_data/C-NMC_test_prelim_phase_data/1.bmp", ["label", "patient", "origin"]].tolist() == [
+        "ALL", "90", "preliminary",
+    ]  # fmt: skip
+    assert by.loc["testing_data/C-NMC_test_final_phase_data/1.bmp", ["label", "patient", "origin"]].tolist() == [
+        "",
+        "",
+        "final",
+    ]
+
+
+def test_a_lower_case_patient_is_the_same_patient(root, tmp_path):
+    cells.save(root / "training_data/fold_0/hem/UID_h2_9_1_hem.bmp", cells.disc(77))
+    summary, index, _ = prepared(root, tmp_path / "out")
+    assert summary["patients"] == 16
+    assert (index["patient"] == "H2").sum() == 4
+
+
+def test_copies_link_patients_into_one_subject_across_formats(root, tmp_path):
+    """A copy saved as PNG has another file hash and the same pixels."""
+    picture = cells.disc(500)
+    cells.save(root / "training_data/fold_0/all/UID_1_8_1_all.bmp", picture)
+    cells.save(root / "training_data/fold_1/all/UID_5_8_1_all.png", picture)
+    cells.save(root / "training_data/fold_2/all/UID_5_9_1_all.bmp", cells.disc(501))
+    cells.save(root / "training_data/fold_2/all/UID_7_9_1_all.bmp", cells.disc(501))
+    summary, index, _ = prepared(root, tmp_path / "out")
+    assert summary["copies"] == {"groups": 2, "images": 4, "linked_patients": [["1", "5", "7"]]}
+    assert set(index.loc[index["patient"].isin(["1", "5", "7"]), "subject"]) == {"1+5+7"}
+    assert summary["subjects"] == summary["patients"] - 2
+
+
+def test_system_litter_is_ignored_and_counted(root, tmp_path):
+    for name in ("._UID_1_1_1_all.bmp", ".DS_Store", "Thumbs.db"):
+        (root / "training_data/fold_0/all" / name).write_bytes(b"litter")
+    summary, _, _ = prepared(root, tmp_path / "out")
+    assert (summary["ignored"], summary["rejected"]) == (3, 0)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:400])
+
+
+BAD = {
+    "training_data/fold_0/all/UID_1_1_1_all.bmp": (truncated, "truncated"),
+    "training_data/fold_0/all/UID_2_1_1_all.bmp": (lambda path: path.write_bytes(b""), "empty file"),
+    "training_data/fold_0/all/UID_3_1_1_all.bmp": (lambda path: path.write_text("hello"), "not an image"),
+    "training_data/fold_0/all/cell.bmp": (lambda path: cells.save(path, cells.disc(9)), "unknown name"),
+    "training_data/fold_0/all/UID_H9_1_1_hem.bmp": (
+        lambda path: cells.save(path, cells.disc(9)),
+        "contradiction: folder says ALL",
+    ),
+    "training_data/fold_0/blast/UID_9_1_1_all.bmp": (lambda path: cells.save(path, cells.disc(9)), "unknown folder"),
+    "training_data/fold_0/all/notes.txt": (lambda path: path.write_text("x"), "not an image by its extension"),
+    "validation_data/C-NMC_test_prelim_phase_data/9.bmp": (
+        lambda path: cells.save(path, cells.disc(9)),
+        "label missing",
+    ),
+    "extra/1.bmp": (lambda path: cells.save(path, cells.disc(9)), "unknown folder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_stops_the_job_with_its_name_and_the_remedy(root, tmp_path, name):
+    damage, reason = BAD[name]
+    damage(root / name)
+    with pytest.raises(UserError) as caught:
+        prepared(root, tmp_path / "out")
+    assert f"{name}: {reason}" in str(caught.value)
+    assert "data.max_rejected=1" in str(caught.value)
+
+
+def test_accepted_refusals_are_listed_and_leave_no_gap(root, tmp_path):
+    name = "training_data/fold_0/all/UID_1_1_1_all.bmp"
+    truncated(root / name)
+    summary, index, images = prepared(root, tmp_path / "out", max_rejected=1, size=40)
+    assert summary["rejected"] == 1
+    assert pd.read_csv(tmp_path / "out/rejected.csv").to_numpy().tolist() == [[name, "truncated"]]
+    assert name not in set(index["image"])
+    assert index["row"].astype(int).tolist() == list(range(len(images)))
+    with Image.open(root / index["image"].iloc[-1]) as opened:
+        assert np.array_equal(images[-1], np.asarray(opened))
+
+
+def test_copies_with_both_labels_are_refused(root, tmp_path):
+    cells.save(root / "training_data/fold_0/all/UID_1_8_1_all.bmp", cells.disc(500))
+    cells.save(root / "training_data/fold_0/hem/UID_H1_8_1_hem.bmp", cells.disc(500))
+    with pytest.raises(UserError, match="contradiction: identical pixels are labelled ALL and HEM"):
+        prepared(root, tmp_path / "out")
+    summary, index, _ = prepared(root, tmp_path / "out", max_rejected=2)
+    assert summary["rejected"] == 2
+    assert not index["image"].str.contains("UID_H?1_8_1_").any()
+
+
+def test_a_row_of_the_label_file_without_a_file(root, tmp_path):
+    (root / cells.PRELIMINARY / "3.bmp").unlink()
+    with pytest.raises(UserError, match="row for image 3 without a file"):
+        prepared(root, tmp_path / "out")
+
+
+def test_a_label_file_with_byte_order_mark_and_windows_lines(root, tmp_path):
+    path = root / f"{cells.PRELIMINARY}_labels.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert prepared(root, tmp_path / "out")[0]["patients"] == 16
+
+
+def test_a_patient_with_both_labels_is_an_error(root, tmp_path):
+    cells.save(root / "training_data/fold_0/hem/UID_1_8_1_hem.bmp", cells.disc(500))
+    with pytest.raises(UserError, match="patient 1 has images of both"):
+        prepared(root, tmp_path / "out")
+
+
+def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere does not exist.*Kaggle"):
+        cnmc.listing(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no folder training_data"):
+        cnmc.listing(tmp_path / "empty")
+
+
+def test_an_empty_class_is_an_error(root, tmp_path):
+    for path in root.glob("training_data/*/hem"):
+        shutil.rmtree(path)
+    cells.write_labels(root, [(f"UID_90_{n}_1_all.bmp", f"{n}.bmp", 1) for n in (1, 2, 3, 4)])
+    with pytest.raises(UserError, match="class HEM has no images"):
+        prepared(root, tmp_path / "out")
+
+
+def test_the_crop_follows_the_cell_and_grows_for_a_large_one(tmp_path):
+    canvas = Image.new("RGB", (100, 100))
+    canvas.paste(cells.disc(1, side=30, radius=9), (60, 50))
+    canvas.save(tmp_path / "cell.png")
+    x, y, w, h = cell_box(np.asarray(canvas))
+    assert (x, y) >= (60, 50)
+    assert (x + w, y + h) <= (90, 80)
+    pixels, facts = read(tmp_path / "cell.png", 40, 40, "cell")
+    assert not facts.scaled_in
+    centred = cell_box(pixels)
+    assert centred[0] + centred[2] / 2 == pytest.approx(20, abs=1)
+    assert centred[1] + centred[3] / 2 == pytest.approx(20, abs=1)
+    assert (centred[2], centred[3]) == (w, h)
+    assert read(tmp_path / "cell.png", 40, 40, "image")[1].scaled_in
+    pixels, facts = read(tmp_path / "cell.png", 12, 12, "cell")
+    assert facts.scaled_in
+    assert cell_box(pixels)[2] >= 11
+
+
+def test_grey_comes_out_as_colour_and_transparency_is_refused(tmp_path):
+    cells.disc(1).convert("L").save(tmp_path / "grey.png")
+    pixels, facts = read(tmp_path / "grey.png", 40, 0, "cell")
+    assert facts.mode == "L"
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+    cells.disc(1).convert("RGBA").save(tmp_path / "alpha.png")
+    with pytest.raises(UnreadableImageError, match="mode RGBA"):
+        read(tmp_path / "alpha.png", 40, 0, "cell")

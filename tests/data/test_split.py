@@ -1,0 +1,121 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job.data.holdout import choose
+from job.data.split import split, truth
+from job.errors import UserError
+from job.params import Split
+from job.seeds import generator
+
+
+def params(**changes):
+    defaults = {"seed": 1, "test": "report", "test_share": 0.2, "folds": 5, "fold_by": "image", "labelled_share": 0.5}
+    return Split(**defaults | changes)
+
+
+def make_index(sizes, linked=()):
+    """An index of patients with these numbers of images per class; `linked` names pairs of ALL patients."""
+    rows = []
+    for label, counts in sizes.items():
+        for number, count in enumerate(counts):
+            patient = f"{'H' if label == 'HEM' else ''}{number + 1}"
+            rows += [(f"{label}/{patient}/{n}.png", label, patient, patient) for n in range(count)]
+    table = pd.DataFrame(rows, columns=["image", "label", "patient", "subject"])
+    for first, second in linked:
+        table.loc[table["patient"].isin([first, second]), "subject"] = f"{first}+{second}"
+    table["origin"] = "train"
+    table.insert(0, "row", np.arange(len(table)))
+    return table
+
+
+SIZES = st.lists(st.integers(1, 12), min_size=8, max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    SIZES, SIZES, st.integers(0, 2**31), st.sampled_from(["report", "fraction"]), st.sampled_from(["image", "subject"]),
+    st.floats(0.1, 0.9),
+)  # fmt: skip
+def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed, test, fold_by, share):
+    index = make_index({"ALL": all_sizes, "HEM": hem_sizes}, linked=[("1", "2"), ("4", "7")])
+    table, proof = split(index, params(seed=seed, test=test, folds=2, fold_by=fold_by, labelled_share=share))
+    roles = table.groupby("subject")["role"].nunique()
+    assert (roles == 1).all()
+    assert proof["disjoint"] == {"subjects_in_train_and_test": 0, "patients_in_train_and_test": 0}
+    train = table[table["role"] == "train"]
+    assert train["fold"].between(1, 2).all()
+    assert train["half"].isin(["labelled", "masked"]).all()
+    assert (table.loc[table["role"] != "train", ["label", "half"]] == "").all(axis=None)
+    assert table.loc[table["role"] != "train", "fold"].isna().all()
+    for label in ("ALL", "HEM"):
+        assert ((index["label"] == label) & (table["role"] == "test")).any()
+    if fold_by == "subject":
+        assert (train.groupby("subject")["fold"].nunique() == 1).all()
+        assert (train.groupby("subject")["half"].nunique() == 1).all()
+        assert all(fold["validation_images_with_training_subject"] == 0 for fold in proof["folds"])
+
+
+def test_folds_and_halves_are_stratified():
+    index = make_index({"ALL": [9] * 30, "HEM": [6] * 20})
+    table, proof = split(index, params(labelled_share=0.5))
+    train = table[table["role"] == "train"]
+    shares = train.groupby("fold")["label"].apply(lambda labels: (labels == "ALL").mean())
+    assert shares.max() - shares.min() < 0.02
+    labelled = train.groupby(["fold", "label"])["half"].apply(lambda half: (half == "labelled").mean())
+    assert labelled.between(0.45, 0.55).all()
+    for fold in proof["folds"]:
+        assert abs(fold["labelled"] / fold["masked"] - 1) < 0.05
+        assert abs(fold["labelled"] / fold["validation"] - 2) < 0.1
+
+
+def test_the_same_seed_gives_the_same_split_and_another_one_another():
+    index = make_index({"ALL": [5] * 20, "HEM": [4] * 15})
+    first, again, other = (split(index, params(seed=seed))[0] for seed in (1, 1, 2))
+    assert first.equals(again)
+    assert set(first.loc[first["role"] == "test", "subject"]) != set(other.loc[other["role"] == "test", "subject"])
+
+
+def test_an_exact_draw_is_met_and_every_solution_is_as_likely():
+    subjects = pd.DataFrame({"patients": [1] * 6, "images": [1, 2, 3, 4, 5, 6]}, index=list("abcdef"))
+    drawn = pd.Series("".join(sorted(choose(subjects, 2, 7, generator(seed, "draw")))) for seed in range(3000))
+    counts = drawn.value_counts()
+    assert set(counts.index) == {"af", "be", "cd"}  # the only pairs that sum to seven
+    assert counts.between(900, 1100).all()
+
+
+def test_without_an_exact_solution_the_nearest_is_taken_and_the_difference_stated():
+    index = make_index({"ALL": [10] * 12, "HEM": [10] * 12})
+    _, proof = split(index, params(folds=2))
+    target = proof["target"]["ALL"]
+    assert target["wanted"] == {"patients": 2, "images": 26}
+    assert target["reached"] == {"patients": 2, "images": 20}
+
+
+def test_official_tests_on_the_preliminary_part_only():
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12})
+    index.loc[index["patient"].isin(["1", "2", "H1", "H2"]), "origin"] = "preliminary"
+    table, _ = split(index, params(test="official"))
+    assert set(table.loc[table["role"] == "test", "subject"]) == {"1", "2", "H1", "H2"}
+    with pytest.raises(UserError, match="needs the labelled preliminary part"):
+        split(index.assign(origin="train"), params(test="official"))
+    index.loc[index["patient"].isin(["2", "3"]), "subject"] = "2+3"
+    with pytest.raises(UserError, match=r"subject 2\+3 on both sides"):
+        split(index, params(test="official"))
+
+
+def test_fewer_subjects_than_folds_is_an_error():
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 5})
+    with pytest.raises(UserError, match=r"class HEM has 4 subjects left for training, fewer than split\.folds=5"):
+        split(index, params())
+    with pytest.raises(UserError, match="class HEM has one subject"):
+        split(make_index({"ALL": [5] * 12, "HEM": [4]}), params())
+
+
+def test_truth_holds_every_label_and_the_split_only_those_of_training_images():
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12})
+    table, _ = split(index, params())
+    assert truth(index)["label"].tolist() == index["label"].tolist()
+    assert (table["label"] != "").sum() == (table["role"] == "train").sum()

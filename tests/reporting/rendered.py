@@ -1,0 +1,93 @@
+"""Rendering a site for a test, and reading its pages back."""
+
+import contextlib
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+
+from job import params
+from job.reporting import inputs
+from job.stages import report
+from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
+
+
+def make_tree(root: Path, **options) -> Path:
+    """A tree of results with a finished site."""
+    write_run_tree(root, **options)
+    run_evidence(root)
+    (root / "report_templates").symlink_to(REPOSITORY / "report_templates")
+    render(root)
+    return root
+
+
+def render(root: Path) -> str:
+    with contextlib.chdir(root):
+        return report.run()
+
+
+def read_inputs(root: Path) -> inputs.ReportInputs:
+    with contextlib.chdir(root):
+        return inputs.read(params.load())
+
+
+def rename_classes(root: Path, names: dict[str, str]) -> None:
+    """Give the classes of a tree other names everywhere the report reads them, as data with such names would."""
+
+    def renamed(value):
+        if isinstance(value, dict):
+            return {key: renamed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [renamed(item) for item in value]
+        if isinstance(value, str) and value.startswith("baseline/always_"):
+            return "baseline/always_" + names[value.removeprefix("baseline/always_")]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    path = root / "results" / "evaluation.json"
+    path.write_text(json.dumps(renamed(json.loads(path.read_text()))))
+    path = root / "results" / "predictions.csv"
+    frame = pd.read_csv(path, keep_default_na=False)
+    frame = frame.rename(columns={f"p_{old}": f"p_{new}" for old, new in names.items()})
+    frame[["label", "predicted"]] = frame[["label", "predicted"]].replace(names)
+    frame.to_csv(path, index=False)
+
+
+class Reader(HTMLParser):
+    """Tables of a page as rows of texts, every tag with its attributes, and the visible text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.visible = ""
+        self._cell: str | None = None
+        self._script = False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"td", "th"}:
+            self._cell = ""
+        self._script = tag == "script"
+
+    def handle_endtag(self, tag):
+        if tag in {"td", "th"}:
+            self.tables[-1][-1].append(" ".join(self._cell.split()))
+            self._cell = None
+        self._script = False
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell += data
+        if not self._script:
+            self.visible += data
+
+
+def read_page(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    return reader

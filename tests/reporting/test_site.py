@@ -1,0 +1,224 @@
+import csv
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jinja2
+import plotly.graph_objects
+import plotly.offline
+import pytest
+
+from job.errors import UserError
+from job.reporting import site
+from job.stages import report
+from tests.fixtures.run_tree import REPOSITORY
+
+from .rendered import make_tree, read_inputs, read_page, rename_classes
+
+HOSTILE = {
+    "markup": "<img src=x onerror=\"document.title='executed'\">",
+    "script": "\"></script><script>document.title='executed'</script>",
+    "template": "{{ 7 * 7 }}<!--",
+    "arabic": "خلية" * 50,
+    "emoji": "🩸",
+    "empty": "",
+}
+
+
+def evaluation(root: Path) -> dict:
+    return json.loads((root / "results" / "evaluation.json").read_text())
+
+
+def rows(page: Path, first: str) -> list[list[str]]:
+    """The rows of every table of a page whose first cell is `first`."""
+    return [row for table in read_page(page).tables for row in table if row and row[0] == first]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_table_3_shows_the_figures_of_the_evaluation_beside_the_published(finished):
+    published = {
+        "efficientnet": ["89.1", "90.1", "85.8", "95.3", "92.6"],
+        "noisy_student": ["90.9", "95.9", "75.3", "92.5", "94.1"],
+    }
+    for entry in evaluation(finished)["table3"]:
+        m = entry["metrics"]
+        shown = rows(finished / "site" / "index.html", entry["name"])[0]
+        percentages = [m[k] for k in ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")]
+        assert shown[1:8] == [*(f"{100 * value:.1f}" for value in percentages), f"{m['auroc']:.3f}"]
+        if entry["kind"] == "ensemble":
+            assert shown[8:] == published[entry["method"]]
+
+
+def test_baselines_stand_in_the_same_table(finished):
+    area = next(m for m in evaluation(finished)["models"] if m["model"] == "baseline/area")
+    shown = rows(finished / "site" / "index.html", "Cell size alone (box area)")[0]
+    assert shown[7] == f"{area['metrics']['auroc']:.3f}"
+    assert rows(finished / "site" / "index.html", "Always ALL")[0][2:4] == ["100.0", "0.0"]
+
+
+def test_the_verdict_counts_from_the_confusion_matrices(finished):
+    verdict = re.sub(r"\s+", " ", read_page(finished / "site" / "index.html").visible)
+    for model in evaluation(finished)["models"]:
+        if model["kind"] == "ensemble" and model["rule"] == "majority":
+            (tn, fp), (fn, tp) = model["confusion"]
+            assert f"{100 * tp / (tp + fn):.1f} % of the ALL cells" in verdict
+            assert f"{100 * tn / (tn + fp):.1f} % of the HEM cells" in verdict
+            assert f"On {tn + fp + fn + tp} synthetic test images of {model['subjects']} subjects" in verdict
+
+
+def test_table_2_shows_folds_mean_and_variance_in_squared_points(finished):
+    shown = rows(finished / "site" / "folds.html", "Noisy Student")
+    row = next(row for row in shown if row[1] == "Specificity")
+    table = evaluation(finished)["table2"]["noisy_student"]["specificity"]
+    own = [
+        *(f"{100 * value:.1f}" for value in table["folds"]),
+        f"{100 * table['mean']:.1f}",
+        f"{1e4 * table['variance']:.2f}",
+    ]
+    assert row[2:] == [*own, "77.2", "1.25"]
+
+
+def test_table_1_and_confusion_matrices_show_the_counts(finished):
+    found = evaluation(finished)
+    table = [row for row in read_page(finished / "site" / "data.html").tables[0] if row[0] == "Test"]
+    for row, entry in zip(table, [e for e in found["distribution"] if e["role"] == "test"], strict=True):
+        assert row[1:5] == [entry["label"], str(entry["patients"]), str(entry["subjects"]), str(entry["images"])]
+    assert [row[5:] for row in table] == [["4", "578"], ["11", "1,836"]]
+    matrices = [t for t in read_page(finished / "site" / "folds.html").tables if len(t) == 4 and t[1][0] == "Truth"]
+    votes = [m for m in found["models"] if m["rule"] == "majority"]
+    shown = [[[int(cell.split()[0]) for cell in row[1:]] for row in matrix[2:]] for matrix in matrices]
+    assert [vote["confusion"] for vote in votes] == [shown[0], shown[6]]
+
+
+def test_votes_are_counted_from_the_predictions_of_the_folds(finished):
+    frame = read_inputs(finished).predictions
+    folds = frame[(frame["method"] == "efficientnet") & (frame["kind"] == "fold") & (frame["role"] == "test")]
+    votes = folds.groupby("image")["predicted"].agg(lambda labels: labels.value_counts().max())
+    with (finished / "site" / "csv" / "votes.csv").open() as handle:
+        shown = {r["votes"]: int(r["images"]) for r in csv.DictReader(handle) if r["method"] == "EfficientNet"}
+    assert shown == {f"{n}:{5 - n}": int((votes == n).sum()) for n in (5, 4, 3)}
+
+
+def test_csv_files_hold_every_digit_of_the_evaluation(finished):
+    with (finished / "site" / "csv" / "table-3-models.csv").open() as handle:
+        shown = {row["model"]: row for row in csv.DictReader(handle)}
+    for entry in evaluation(finished)["table3"]:
+        assert float(shown[entry["name"]]["balanced_accuracy"]) == entry["metrics"]["balanced_accuracy"]
+
+
+def test_every_page_says_synthetic_only_when_the_data_is(finished, tmp_path):
+    pages = sorted((finished / "site").glob("*.html"))
+    assert len(pages) == 7
+    for page in pages:
+        assert "Synthetic data." in read_page(page).visible
+    real = make_tree(tmp_path / "real", synthetic=False, iterations=1)
+    for page in (real / "site").glob("*.html"):
+        assert "ynthetic" not in read_page(page).visible
+
+
+def test_pages_without_data_are_left_out_of_site_and_navigation(tmp_path):
+    root = make_tree(tmp_path / "one", methods=("efficientnet",), folds=(1, 2))
+    assert not (root / "site" / "self-training.html").exists()
+    for page in (root / "site").glob("*.html"):
+        links = [attributes["href"] for tag, attributes in read_page(page).tags if tag == "a"]
+        local = [link.split("#")[0] for link in links if not link.startswith("#")]
+        assert all((root / "site" / link).is_file() for link in local)
+    found = read_inputs(root)
+    models = [model for model in found.evaluation["models"] if model["kind"] == "baseline"]
+    bare = dataclasses.replace(found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": []})
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    assert site.render(bare, folder) == ["index.html", "data.html", "method.html", "provenance.html"]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
+    name = HOSTILE[kind]
+    rename_classes(tree, {"HEM": name, "ALL": "=cmd()" + name})
+    prepared = tree / "data" / "prepared" / "summary.json"
+    summary = json.loads(prepared.read_text())
+    summary["copies"] = {"groups": 1, "images": 2, "linked_patients": [[name, "1"]]}
+    prepared.write_text(json.dumps(summary))
+    parameters = tree / "params.yaml"
+    title = json.dumps("T" + name[:119], ensure_ascii=False)
+    parameters.write_text(re.sub(r"  title: .*", lambda _: f"  title: {title}", parameters.read_text()))
+    report.run()
+    for path in (tree / "site").glob("*.html"):
+        page = read_page(path)
+        assert not [tag for tag, _ in page.tags if tag in {"img", "iframe", "object", "embed"}]
+        assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+        for tag, attributes in page.tags:
+            if tag == "script":
+                assert attributes.get("src") == "assets/report.js" or attributes["type"] == "application/json"
+        if path.name in {"index.html", "data.html", "folds.html"}:
+            assert (name or "(empty name)") in page.visible
+    with (tree / "site" / "csv" / "images-by-part.csv").open() as handle:
+        assert {row["class"] for row in csv.DictReader(handle)} == {name, "'=cmd()" + name}
+
+
+def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path):
+    templates = tmp_path / "templates"
+    shutil.copytree(REPOSITORY / "report_templates", templates)
+    page = templates / "index.html"
+    page.write_text(page.read_text().replace("{{ facts.verdict }}", "{{ facts.verdikt }}"))
+    with pytest.raises(jinja2.UndefinedError, match="verdikt"):
+        site.render(read_inputs(finished), tmp_path, templates)
+
+
+def test_same_inputs_give_the_same_bytes(tree):
+    before = contents(tree / "site")
+    assert report.run() == "7 pages written: open site/index.html"
+    assert contents(tree / "site") == before
+
+
+def test_a_missing_input_names_the_stage_and_keeps_the_old_site(tree):
+    (tree / "results" / "history.csv").unlink()
+    before = contents(tree / "site")
+    with pytest.raises(UserError, match=r"results/history.csv does not exist: run `dvc repro evaluate`"):
+        report.run()
+    assert contents(tree / "site") == before
+
+
+def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
+    figures = 0
+    for path in (finished / "site").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for spec in re.findall(r'<script type="application/json" id="[^"]+">(.*?)</script>', text, re.DOTALL):
+            plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
+            figures += 1
+        assert text.count("<figure") == text.count("Numbers of this figure")
+    assert figures == 10
+
+
+def test_three_classes_render(tmp_path):
+    root = make_tree(tmp_path / "three", classes=("A", "B", "C"), iterations=1, patients=36)
+    assert "% of the B cells" in re.sub(r"\s+", " ", read_page(root / "site" / "index.html").visible)
+    assert rows(root / "site" / "folds.html", "Truth")[0] == ["Truth", "A", "B", "C"]
+
+
+def test_the_report_needs_no_torch():
+    code = "import sys, job.stages.report, job.commands.site; print('torch' in sys.modules, 'plotly' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_vendored_files_are_the_published_ones():
+    vendor = REPOSITORY / "report_templates" / "vendor"
+    digests = {
+        "plotly-basic.min.js": "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba",
+        "source-sans-3.woff2": "7a19a7027e125257d310c6dbd78ae3a30b5ea1e3794d60b12bb28227a003bfda",
+        "source-serif-4.woff2": "382475f38242c52d42a3e5ff8dc69b5d73f10d0d21e4550b5fe232984688779a",
+    }
+    for name, digest in digests.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
+        assert (vendor / name.replace(".min.js", ".LICENSE").replace(".woff2", ".LICENSE")).is_file()
+    version = plotly.offline.get_plotlyjs_version()
+    assert f"plotly.js (basic - minified) v{version}\n" in (vendor / "plotly-basic.min.js").read_text()[:200]

@@ -1,0 +1,124 @@
+"""The arrows between the rooms, and that DVC knows every module a stage runs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in ROOT.glob("job/**/*.py")
+}
+PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PLUMBING = {"job.errors", "job.files", "job.seeds", "job.params"}
+ALLOWED = {
+    "data": {"data"},
+    "models": {"models"},
+    "training": {"training", "models", "data"},
+    "evaluation": {"evaluation"},
+    "reporting": {"reporting"},
+    "commands": {"reporting", "evaluation", "commands"},
+    "stages": {"training", "models", "data", "evaluation", "reporting"},
+}
+# Modules that cannot change an output: messages, the validation of parameters (their values are tracked by DVC), what
+# a person sees while a fold trains.
+NO_OUTPUT = {"job.errors", "job.params", "job.training.progress"}
+
+
+def imports(module: str) -> set[str]:
+    """Modules of `job` that a module imports anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name in MODULES and not is_package(name)}
+
+
+def is_package(name: str) -> bool:
+    return f"{name}.__init__" in MODULES
+
+
+def closure(module: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += imports(name)
+    return seen
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.count(".") >= 2))
+def test_imports_point_one_way(module):
+    room = module.split(".")[1]
+    for imported in imports(module):
+        if imported in PLUMBING:
+            continue
+        assert imported.split(".")[1] in ALLOWED[room], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.endswith("__init__")])
+def test_package_files_hold_a_docstring_only(name):
+    """Code there would run with every import of the room, unseen by the list of dependencies."""
+    body = ast.parse(MODULES[name].read_text(encoding="utf-8")).body
+    assert [type(statement) for statement in body] == [ast.Expr], name
+
+
+def dependencies(stage: str, method: str = "") -> set[str]:
+    listed = set()
+    for item in PIPELINE[stage]["deps"]:
+        path = ROOT / str(item).replace("${item.method}", method)
+        if path.suffix == ".py":
+            assert path.is_file(), f"{stage}: {item} does not exist"
+            listed.add(path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."))
+        elif path.is_relative_to(ROOT / "job"):
+            listed |= {name for name, file in MODULES.items() if file.is_relative_to(path)}
+    return {name for name in listed if not name.endswith("__init__")}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_dvc_tracks_every_module_that_a_stage_runs(stage):
+    used = closure(f"job.stages.{stage}") - NO_OUTPUT
+    methods = [name for name in MODULES if name.startswith("job.training.methods.") and not name.endswith("__init__")]
+    if stage == "train":
+        for method in methods:
+            reached = (used | closure(method)) - NO_OUTPUT
+            assert dependencies(stage, method.rsplit(".", 1)[1]) == reached
+    elif stage == "check":
+        assert dependencies(stage) == {"job.stages.check", "job.params"}
+    else:
+        listed = dependencies(stage)
+        assert used <= listed, f"not listed: {sorted(used - listed)}"
+
+
+def test_stages_are_named_like_their_files():
+    assert set(PIPELINE) == {name.rsplit(".", 1)[1] for name in MODULES if name.startswith("job.stages.")} - {
+        "__init__"
+    }
+
+
+def test_only_evaluate_can_read_the_truth():
+    """The labels of test and masked images are in truth.csv and index.csv; no network ever depends on them."""
+
+    def readers(file: str) -> set[str]:
+        covering = {file, *(parent.as_posix() for parent in Path(file).parents)}
+        return {stage for stage, entry in PIPELINE.items() if covering & set(map(str, entry["deps"]))}
+
+    assert readers("data/truth.csv") == {"evaluate"}
+    assert readers("data/prepared/index.csv") == {"split", "evaluate"}
+    assert readers("data/raw/demo") <= {"prepare"}
+
+
+@pytest.mark.parametrize("room", ["evaluation", "reporting"])
+def test_evidence_and_report_run_without_torch(room):
+    names = [name for name in MODULES if name.startswith(f"job.{room}.") and not name.endswith("__init__")]
+    code = "import sys\n" + "".join(f"import {name}\n" for name in names) + "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,41 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+
+
+def job(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "job", *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys\nfrom job.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    heavy = "sys.exit(str([name for name in ('torch', 'pandas', 'numpy', 'dvc', 'pydantic') if name in sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", code + heavy], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.stderr.strip() == "[]"
+    assert {"stage", "folds"} <= set(result.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["stage", "trian"], ["stage", "train"], ["folds", "--jobs", "many"], []])
+def test_a_wrong_command_line_exits_with_2(arguments):
+    result = job(*arguments)
+    assert result.returncode == 2
+    assert "usage:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
+    result = job("stage", "check", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: params.yaml does not exist")
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

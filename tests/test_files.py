@@ -1,0 +1,38 @@
+import pytest
+
+from job import files
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
+    path = tmp_path / "table.csv"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_no_litter(tmp_path):
+    folder = tmp_path / "site"
+    with files.replacing_folder(folder) as temporary:
+        (temporary / "index.html").write_text("old")
+    with pytest.raises(RuntimeError), files.replacing_folder(folder) as temporary:
+        (temporary / "index.html").write_text("half")
+        raise RuntimeError
+    assert (folder / "index.html").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "site"
+    for name in ("first", "second"):
+        with files.replacing_folder(folder) as temporary:
+            (temporary / name).write_text(name)
+    assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+def test_json_without_a_value_for_not_a_number(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert not (tmp_path / "x.json").exists()

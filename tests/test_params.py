@@ -1,0 +1,78 @@
+import pytest
+from ruamel.yaml import YAML
+
+from job import params
+from job.errors import UserError
+from tests import ROOT
+
+
+def changed(tmp_path, **changes):
+    """params.yaml with dotted keys set to other values."""
+    raw = YAML(typ="safe").load(ROOT / "params.yaml")
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        target = raw
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[last] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w") as handle:
+        YAML(typ="safe").dump(raw, handle)
+    return path
+
+
+def test_the_file_of_the_repository_is_valid():
+    assert params.load(ROOT / "params.yaml").methods == ["efficientnet", "noisy_student"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("train.epohs", 3, ["train.epohs", "did you mean 'epochs'", "learning_rate"]),
+        ("trian.epochs", 3, ["trian", "did you mean 'train'", "noisy_student"]),
+        ("train.epochs", "three", ["train.epochs", "integer", "'three'"]),
+        ("train.epochs", 0, ["train.epochs", "greater than or equal to 1"]),
+        ("train.epochs", 2.5, ["train.epochs", "integer"]),
+        ("train.epochs", True, ["train.epochs", "integer"]),
+        ("model.dropout", 1.5, ["model.dropout", "less than 1"]),
+        ("model.backbone", "resnet", ["model.backbone", "efficientnet-b0", "efficientnet-lite0", "'resnet'"]),
+        ("methods", ["noisy_studnet"], ["methods.0", "'efficientnet'", "'noisy_student'"]),
+        ("methods", [], ["methods", "at least 1"]),
+        ("methods", ["efficientnet", "efficientnet"], ["methods", "twice"]),
+        ("folds", [1, 6], ["fold 6", "split.folds is 5"]),
+        ("split.test", "random", ["split.test", "'report'", "'official'", "'fraction'"]),
+        ("noisy_student.labels", "soft-ish", ["noisy_student.labels", "'hard'", "'soft'"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path, key, value, expected):
+    with pytest.raises(UserError) as caught:
+        params.load(changed(tmp_path, **{key: value}))
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_all_wrong_values_are_named_at_once(tmp_path):
+    with pytest.raises(UserError) as caught:
+        params.load(changed(tmp_path, **{"train.epochs": -1, "data.size": "big"}))
+    assert "train.epochs" in str(caught.value)
+    assert "data.size" in str(caught.value)
+
+
+def test_whole_numbers_are_accepted_where_fractions_are(tmp_path):
+    """`-S train.learning_rate=1` arrives as an integer."""
+    assert params.load(changed(tmp_path, **{"train.learning_rate": 1})).train.learning_rate == 1.0
+
+
+def test_a_broken_or_missing_file_is_a_sentence(tmp_path):
+    broken = tmp_path / "params.yaml"
+    broken.write_text("train: [1, 2\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        params.load(broken)
+    with pytest.raises(UserError, match="does not exist"):
+        params.load(tmp_path / "other.yaml")
+
+
+def test_every_parameter_is_explained_where_it_is_set():
+    for line in (ROOT / "params.yaml").read_text().splitlines():
+        is_value = line.strip() and not line.startswith("#") and not line.split("#")[0].rstrip().endswith(":")
+        assert not is_value or "#" in line, f"no comment: {line}"
