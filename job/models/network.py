@@ -55,8 +55,8 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = EfficientNet(blocks, parameters)
-    _replace_activations(network, nn.ReLU6(inplace=True) if lite else nn.SiLU(inplace=True))
-    _replace_convolutions(network)
+        _replace_activations(network, nn.ReLU6(inplace=True) if lite else nn.SiLU(inplace=True))
+        _replace_convolutions(network)
     if pretrained:
         _load_features(network, weights.imagenet(backbone))
     return network.to(memory_format=torch.channels_last)

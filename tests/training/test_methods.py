@@ -1,0 +1,167 @@
+"""What each method may see, and that pseudo-labels stay with their own images."""
+
+import dataclasses
+import importlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job import params
+from job.errors import UserError
+from job.training import fit, runs, runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.fold import Split
+from job.training.methods import noisy_student
+from job.training.task import Task
+from tests import ROOT
+from tests.training.silent import Silent
+
+CLASSES = ("HEM", "ALL")
+
+
+def split_file(path, count=60, folds=3, test=9, seed=0):
+    rng = np.random.default_rng(seed)
+    roles = np.array(["train"] * (count - test) + ["test"] * test)
+    train = roles == "train"
+    table = pd.DataFrame({
+        "row": rng.permutation(count), "image": [f"{n}.png" for n in range(count)],
+        "subject": [f"{role}{n // 3}" for n, role in enumerate(roles)], "role": roles,
+        "fold": pd.array(np.where(train, np.arange(count) % folds + 1, 0), dtype="Int64"),
+        "half": np.where(train, np.where(rng.random(count) < 0.5, "labelled", "masked"), ""),
+        "label": np.where(train, np.where(rng.random(count) < 0.6, "ALL", "HEM"), ""),
+    })  # fmt: skip
+    table.loc[~train, "fold"] = pd.NA
+    table.to_csv(path, index=False)
+    return Split.read(path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_the_masked_half_is_handed_over_without_labels(tmp_path_factory, seed, number):
+    split = split_file(tmp_path_factory.mktemp("split") / "split.csv", seed=seed)
+    fold = split.fold(number, CLASSES, labels="half")
+    table = split.table.set_index("row")
+    assert set(table.loc[fold.train.rows, "half"]) <= {"labelled"}
+    assert set(table.loc[fold.masked, "half"]) <= {"masked"}
+    assert (table.loc[fold.validation.rows, "fold"] == number).all()
+    assert (table.loc[[*fold.train.rows, *fold.masked], "fold"] != number).all()
+    assert (table.loc[[*fold.train.rows, *fold.masked, *fold.validation.rows], "role"] == "train").all()
+    # Not by promise: nothing of what is handed over holds one value per masked image but the row itself.
+    fields = [getattr(fold, field.name) for field in dataclasses.fields(fold)]
+    per_masked = [value for value in fields if isinstance(value, np.ndarray) and len(value) == len(fold.masked)]
+    assert len(per_masked) == 1
+    assert [CLASSES[c] for c in fold.train.classes] == table.loc[fold.train.rows, "label"].tolist()
+
+
+def test_all_labels_means_no_masked_images(tmp_path):
+    fold = split_file(tmp_path / "split.csv").fold(1, CLASSES, labels="all")
+    assert len(fold.masked) == 0
+    assert len(fold.train.rows) + len(fold.validation.rows) == 51
+
+
+def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
+    split = split_file(tmp_path / "split.csv")
+    split.table.loc[split.table["role"] == "test", "subject"] = "train0"
+    split.table.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(UserError, match="subject train0 is in training and in the test set"):
+        Split.read(tmp_path / "bad.csv")
+
+
+@pytest.fixture
+def task(tmp_path):
+    values = params.load(ROOT / "params.yaml")
+    values = values.model_copy(update={
+        "train": values.train.model_copy(update={"epochs": 1}),
+        "noisy_student": values.noisy_student.model_copy(update={"iterations": 2}),
+        "model": values.model.model_copy(update={"weights": "none"}),
+    })  # fmt: skip
+    split = split_file(tmp_path / "split.csv")
+    device = runtime.setup("cpu", 1)
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    bench = fit.Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
+    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent())
+
+
+def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
+    """The teacher's answer for an image, asked again one image at a time, is that image's pseudo-label."""
+    _, task = task
+    seen = []
+
+    def spy(network, bench, **options):
+        seen.append((options["name"], options["rows"], options["targets"]))
+        return fit.fit(network, bench, **options)
+
+    monkeypatch.setattr(noisy_student, "fit", spy)
+    trained = noisy_student.train(task)
+    assert [name for name, *_ in seen] == ["teacher", "student-1", "student-2"]
+    assert seen[0][1].tolist() == task.fold.train.rows.tolist()
+    assert seen[0][2].tolist() == task.fold.train.classes.tolist()
+    for iteration in (1, 2):
+        _, rows, targets = seen[iteration]
+        assert rows.tolist() == task.fold.masked.tolist()
+        teacher = task.fresh_network("any")
+        teacher.load_state_dict(trained.models[iteration - 1].state)
+        alone = torch.cat([fit.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
+        assert targets.tolist() == alone.argmax(1).tolist()
+        assert np.allclose(trained.pseudo_labels[iteration].probabilities, fit.probabilities(alone), atol=1e-5)
+
+
+def test_soft_labels_are_the_teachers_probabilities(task, monkeypatch):
+    _, task = task
+    soft = task.params.noisy_student.model_copy(update={"labels": "soft", "iterations": 1})
+    task = dataclasses.replace(task, params=task.params.model_copy(update={"noisy_student": soft}))
+    seen = []
+    monkeypatch.setattr(
+        noisy_student, "fit", lambda *args, **options: (seen.append(options["targets"]), fit.fit(*args, **options))[1]
+    )
+    trained = noisy_student.train(task)
+    assert np.array_equal(seen[1].numpy(), trained.pseudo_labels[1].probabilities)
+
+
+def test_every_student_starts_fresh(task):
+    _, task = task
+    heads = [task.fresh_network("student", iteration)._fc.weight for iteration in (1, 2)]
+    assert not torch.equal(*heads)
+    assert torch.equal(heads[0], task.fresh_network("student", 1)._fc.weight)
+
+
+def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
+    split, task = task
+    trained = noisy_student.train(task)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    runs.write(
+        folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
+        params=task.params, device="cpu",
+    )  # fmt: skip
+    facts = runs.read_facts(folder)
+    assert list(runs.iterations(folder)) == [0, 1, 2]
+    for iteration, path in runs.iterations(folder).items():
+        network = runs.load_network(facts, path, torch.device("cpu"))
+        expected = task.fresh_network("any")
+        expected.load_state_dict(trained.models[iteration].state)
+        rows = split.rows("test")
+        assert torch.equal(
+            fit.predict_logits(network, task.bench, rows), fit.predict_logits(expected, task.bench, rows)
+        )
+    assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
+    pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")
+    assert pseudo["image"].tolist() == split.images(task.fold.masked)
+    assert np.array_equal(pseudo[["p_HEM", "p_ALL"]].to_numpy(np.float32), trained.pseudo_labels[1].probabilities)
+    assert len(pd.read_csv(folder / "history.csv")) == 3
+
+
+@pytest.mark.parametrize("name", params.METHODS)
+def test_every_method_keeps_the_contract(name, task):
+    module = importlib.import_module(f"job.training.methods.{name}")
+    assert module.labels(task[1].params) in ("all", "half")
+    split, task = task
+    fold = split.fold(1, CLASSES, labels=module.labels(task.params))
+    progress = Silent()
+    trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
+    assert len(trained.models) == len(module.sizes(fold, task.params))
+    assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
