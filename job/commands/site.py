@@ -27,12 +27,12 @@ def run() -> str:
     Raises:
         UserError: there is no finished site, or one of its inputs is missing.
     """
-    page = SITE / "provenance.html"
-    if not page.is_file():
-        raise UserError(f"{page} does not exist: run `dvc repro report` first")
+    front = SITE / "index.html"
+    if not front.is_file():
+        raise UserError(f"{front} does not exist: run `dvc repro report` first")
     found = inputs.read(params.load())
-    files.write_text(page, site.render_provenance(found, moment(found.methods)))
-    return f"commit, versions and times written to {page}"
+    files.write_text(SITE / "provenance.html", site.render_provenance(found, moment(found.methods)))
+    return f"The report is ready: {front.absolute()}"
 
 
 def moment(methods: list[str]) -> Moment:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_site_adds_commit_versions_and_times(tree):
             json.dumps({"seconds": 12.345, "images_per_second": 98.76, "device": "cpu"})
         )
     before = {p.name: p.read_bytes() for p in (tree / "site").glob("*.html") if p.name != "provenance.html"}
-    assert site.run() == "commit, versions and times written to site/provenance.html"
+    assert site.run() == f"The report is ready: {Path.cwd() / 'site/index.html'}"
     shown = provenance(tree)
     assert git("rev-parse", "HEAD") in shown
     assert "uncommitted" not in shown

@@ -1,0 +1,81 @@
+"""A copy of this repository with a very small demo, in which DVC really runs."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tests import ROOT
+
+SMALL = {
+    "folds": [1, 2],
+    "demo": {"images": 120, "patients": 40, "unlabelled": 4},
+    "data": {"size": 32},
+    "split": {"folds": 2},
+    "train": {"epochs": 1},
+    "noisy_student": {"iterations": 1},
+}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
+}  # fmt: skip
+
+
+def create(folder: Path) -> Path:
+    """Copy what Git tracks (and new files it does not ignore), make `params.yaml` small, commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file() and name not in ("dvc.lock", "results/summary.json"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    change(folder, SMALL)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "copy")
+    return folder
+
+
+def change(folder: Path, sections: dict) -> None:
+    """Set parameters, keeping the comments of the file."""
+    yaml = YAML()
+    values = yaml.load(folder / "params.yaml")
+    for section, entries in sections.items():
+        if isinstance(entries, dict):
+            values[section].update(entries)
+        else:
+            values[section] = entries
+    yaml.dump(values, folder / "params.yaml")
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run a command in the copy; standard output and error together in `stdout`."""
+    result = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert not check or result.returncode == 0, result.stdout[-3000:]
+    return result
+
+
+def stages_run(output: str) -> list[str]:
+    """Names of the stages DVC said it ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def digests(folder: Path, *parts: str) -> dict[str, str]:
+    """SHA-256 of every file below these folders, but for the page that depends on the moment."""
+    files = [path for part in parts for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name not in ("provenance.html", ".gitignore")
+    }

@@ -1,0 +1,167 @@
+"""The real `dvc repro`, on a very small demo."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from tests.evaluation.recompute import assert_recomputes
+from tests.pipeline import repository
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+OUTPUTS = ("data", "runs", "predictions", "ensembles", "results", "site")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """A repository in which `dvc repro` has run once."""
+    folder = repository.create(tmp_path_factory.mktemp("plain"))
+    output = repository.run(folder, "dvc", "repro").stdout
+    assert len(repository.stages_run(output)) == 4 + 4 + 4 + 2 + 2
+    return folder
+
+
+def test_the_figures_are_what_scikit_learn_computes_from_the_predictions(repo):
+    assert assert_recomputes(repo / "results/evaluation.json", repo / "results/predictions.csv") > 50
+
+
+def test_synthetic_data_is_called_synthetic_on_every_page(repo):
+    pages = list((repo / "site").glob("*.html"))
+    assert len(pages) >= 6
+    assert all("ynthetic" in page.read_text() for page in pages)
+
+
+def test_test_subjects_are_in_no_fold_and_masked_labels_in_no_run(repo):
+    split = pd.read_csv(repo / "data/split.csv", keep_default_na=False)
+    test = set(split.loc[split["role"] == "test", "subject"])
+    assert test
+    assert not test & set(split.loc[split["role"] == "train", "subject"])
+    masked = set(split.loc[(split["half"] == "masked") & (split["fold"].astype(str) != "1"), "image"])
+    pseudo = pd.read_csv(repo / "runs/noisy_student/fold-1/iterations/1/pseudo_labels.csv")
+    assert set(pseudo["image"]) == masked
+
+
+def test_a_second_repro_runs_nothing(repo):
+    output = repository.run(repo, "dvc", "repro").stdout
+    assert repository.stages_run(output) == []
+    assert "up to date" in output
+
+
+def test_the_page_of_the_moment_does_not_make_the_report_stale(repo):
+    repository.run(repo, "python", "-m", "job", "site")
+    assert repository.stages_run(repository.run(repo, "dvc", "repro").stdout) == []
+    page = (repo / "site/provenance.html").read_text()
+    assert repository.run(repo, "git", "rev-parse", "HEAD").stdout.strip()[:7] in page
+
+
+def test_a_template_reruns_the_report_alone(repo):
+    template = next((repo / "report_templates").glob("*.html"))
+    before = template.read_text()
+    template.write_text(before + "\n")
+    try:
+        assert repository.stages_run(repository.run(repo, "dvc", "repro").stdout) == ["report"]
+    finally:
+        template.write_text(before)
+        repository.run(repo, "dvc", "repro")
+
+
+def test_epochs_rerun_training_and_what_follows_and_reverting_restores(repo):
+    before = repository.digests(repo, *OUTPUTS)
+    repository.change(repo, {"train": {"epochs": 2}, "methods": ["efficientnet"]})
+    stages = repository.stages_run(repository.run(repo, "dvc", "repro").stdout)
+    assert "train@efficientnet-1" in stages
+    assert {"predict@efficientnet-2", "ensemble@efficientnet", "evaluate", "report"} <= set(stages)
+    assert not {"demo", "prepare", "split"} & set(stages)
+    assert not any("noisy_student" in stage for stage in stages)
+    assert len(pd.read_csv(repo / "runs/efficientnet/fold-1/history.csv")) == 2
+    repository.change(repo, {"train": {"epochs": 1}, "methods": ["efficientnet", "noisy_student"]})
+    output = repository.run(repo, "dvc", "repro").stdout
+    assert not [stage for stage in repository.stages_run(output) if stage.startswith(("train", "predict"))]
+    assert repository.digests(repo, *OUTPUTS) == before
+
+
+def test_folds_side_by_side_write_the_same_bytes(repo, tmp_path):
+    other = repository.create(tmp_path / "other")
+    output = repository.run(other, "python", "-m", "job", "folds", "--jobs", "2").stdout
+    assert "4 folds are trained and predicted" in output
+    repository.run(other, "dvc", "repro")
+    assert repository.digests(other, *OUTPUTS) == repository.digests(repo, *OUTPUTS)
+    assert (other / "dvc.lock").read_text() == (repo / "dvc.lock").read_text()
+    assert "up to date" in repository.run(other, "python", "-m", "job", "folds", "--jobs", "2").stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.epohs=3", ["epohs"]),
+        ("+trian.epochs=3", ["'trian'", "did you mean 'train'"]),
+        ("train.epochs=many", ["train.epochs", "integer"]),
+        ("methods=[efficientnet,noisy_studnet]", ["methods.1", "'noisy_student'"]),
+        ("data.root=/nowhere/at/all", ["/nowhere/at/all does not exist", "Kaggle"]),
+    ],
+)
+def test_a_wrong_override_fails_before_anything_runs(repo, override, expected):
+    before = repository.digests(repo, *OUTPUTS)
+    result = repository.run(repo, "dvc", "exp", "run", "-S", override, check=False)
+    repository.run(repo, "git", "checkout", "--quiet", "params.yaml")
+    assert result.returncode != 0
+    for part in expected:
+        assert part in result.stdout
+    assert "Traceback" not in result.stdout
+    assert repository.stages_run(result.stdout) in ([], ["check"])
+    assert repository.digests(repo, *OUTPUTS) == before
+
+
+def test_an_experiment_changes_one_parameter_and_is_listed(repo):
+    repository.run(repo, "git", "add", "--all")
+    repository.run(repo, "git", "commit", "--quiet", "--message", "results")
+    output = repository.run(repo, "dvc", "exp", "run", "-n", "renamed", "-S", "report.title=Other").stdout
+    assert repository.stages_run(output) == ["check", "report"]
+    assert "Other" in (repo / "site/index.html").read_text()
+    listed = repository.run(repo, "dvc", "exp", "show", "--csv").stdout
+    assert "renamed" in listed
+    repository.run(repo, "git", "checkout", "--quiet", ".")
+    repository.run(repo, "dvc", "checkout")
+
+
+def stage(repo, name, *arguments):
+    return repository.run(repo, "python", "-m", "job", "stage", name, *arguments, check=False)
+
+
+def test_a_fold_file_from_another_split_is_refused(repo, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(repo, folder, symlinks=True)
+    path = folder / "predictions/efficientnet/fold-1.csv"
+    other = path.read_text().replace("validation,1", "validation,2")
+    path.unlink()
+    path.write_text(other)
+    before = repository.digests(folder, "ensembles")
+    result = stage(folder, "ensemble", "--method", "efficientnet")
+    assert result.returncode == 2
+    assert "fold-1.csv" in result.stdout
+    assert "dvc repro" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert repository.digests(folder, "ensembles") == before
+
+
+def test_a_damaged_image_stops_prepare_and_keeps_the_old_outputs(repo, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(repo, folder, symlinks=True)
+    image = next((folder / "data/raw/demo/training_data/fold_0/all").glob("*.png"))
+    content = image.read_bytes()
+    image.unlink()
+    image.write_bytes(content[: len(content) // 2])
+    before = repository.digests(folder, "data/prepared")
+    result = stage(folder, "prepare")
+    assert result.returncode == 2
+    assert f"{image.name}: truncated" in result.stdout
+    assert repository.digests(folder, "data/prepared") == before
+    assert sorted(path.name for path in (folder / "data").iterdir() if path.name.endswith(".tmp")) == []
+
+
+def test_an_unknown_fold_or_method_is_a_sentence(repo):
+    for arguments in (["--method", "efficientnet", "--fold", "9"], ["--method", "other", "--fold", "1"]):
+        result = stage(repo, "train", *arguments)
+        assert result.returncode == 2
+        assert "is not among methods and folds" in result.stdout
+        assert "Traceback" not in result.stdout
