@@ -32,8 +32,10 @@ lock:  ## compile requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --output-file requirements.lock
 
-clean:  ## remove everything that was made here, but not the cache of DVC
-	rm -rf .venv site runs predictions ensembles data logs .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove what the pipeline and the tools made here; data of yours and the cache of DVC stay
+	rm -rf .venv logs site data/raw/demo data/prepared/*.csv data/prepared/*.npy data/prepared/*.json data/*.csv data/*.json
+	rm -rf runs/*/fold-* predictions/*/*.csv ensembles/*/ results/*.csv results/evaluation.json
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with what is not finished", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader of our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="folds at a time (all cores)")
     folds.set_defaults(module="job.commands.folds")
 
-    site = verbs.add_parser("site", help="add provenance (commit, versions, times) to the finished report")
+    site = verbs.add_parser("site", help="write commit, versions and times beside the finished report")
     site.set_defaults(module="job.commands.site")
 
     serve = verbs.add_parser("serve", help="open the report on this machine")

@@ -36,8 +36,8 @@ class Demo(Section):
     """Synthetic cells."""
 
     seed: Seed
-    patients: Annotated[int, Field(ge=20, le=2000)]
-    images: Annotated[int, Field(ge=80, le=50_000)]
+    patients: Annotated[int, Field(ge=20, le=1000)]
+    images: Annotated[int, Field(ge=80, le=20_000)]
     unlabelled: Annotated[int, Field(ge=0, le=10_000)]
 
 
@@ -137,6 +137,19 @@ class Params(Section):
         return self
 
 
+def check_fold(values: Params, method: str, fold: int) -> None:
+    """Check that one fold of one method is among those that the parameters name.
+
+    Raises:
+        UserError: it is not.
+    """
+    if method not in values.methods or fold not in values.folds:
+        raise UserError(
+            f"{method} fold {fold} is not among methods and folds of params.yaml: "
+            f"{', '.join(values.methods)}; {', '.join(map(str, values.folds))}"
+        )
+
+
 METHODS: tuple[str, ...] = get_args(Method)
 
 
@@ -150,6 +163,8 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raw = YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run from the root of the repository") from None
+    except (IsADirectoryError, UnicodeDecodeError):
+        raise UserError(f"{path} is not a text file in UTF-8") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):

@@ -1,6 +1,7 @@
 import pytest
 
 from job import files
+from job.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
@@ -30,6 +31,20 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
         with files.replacing_folder(folder) as temporary:
             (temporary / name).write_text(name)
     assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+def test_what_a_killed_process_left_is_swept_away(tmp_path):
+    leftover = tmp_path / ".site.4711.new.tmp"
+    leftover.mkdir()
+    (leftover / "half").write_text("half")
+    with files.replacing_folder(tmp_path / "site") as temporary:
+        (temporary / "index.html").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_missing_input_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"summary\.json does not exist: run `dvc repro`"):
+        files.read_json(tmp_path / "summary.json")
 
 
 def test_json_without_a_value_for_not_a_number(tmp_path):

@@ -13,6 +13,9 @@ from tqdm import tqdm
 from job import params
 from job.errors import UserError
 
+# DVC locks the repository while it hashes and records; by default it waits three seconds for the lock and gives up.
+_REPRO = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro"]
+
 
 def run(jobs: int) -> str:
     """Bring every fold up to date, `jobs` at a time.
@@ -25,38 +28,55 @@ def run(jobs: int) -> str:
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
     values = params.load()
-    # Everything upstream first and once: folds started side by side would queue for the lock of the stages they share.
-    if subprocess.run([*_DVC, "repro", "--quiet", "split"], check=False).returncode:
+    # Everything upstream first and once: folds started side by side would all begin with the stages they share.
+    if subprocess.run([*_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
     # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
     names = [f"{method}-{fold}" for method in reversed(values.methods) for fold in values.folds]
     if _up_to_date(names):
         return f"all {len(names)} folds are up to date"
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(_one, name, side_by_side=jobs > 1): name for name in names}
+    side_by_side = _SideBySide()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        waiting = {pool.submit(side_by_side.run, name, bars=jobs == 1): name for name in names}
         for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
             if done.result():
-                pool.shutdown(cancel_futures=True)
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
+    except KeyboardInterrupt:
+        side_by_side.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
     return f"{len(names)} folds are trained and predicted"
 
 
-_DVC = [sys.executable, "-m", "dvc"]
+class _SideBySide:
+    """The DVC processes of the running folds."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def run(self, name: str, *, bars: bool) -> int:
+        """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
+        environment = os.environ | ({} if bars else {"TQDM_DISABLE": "1"})
+        command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        ) as process:
+            self._running.add(process)
+            assert process.stdout is not None
+            for line in process.stdout:
+                tqdm.write(line.rstrip("\n"))
+        self._running.discard(process)
+        return process.returncode
+
+    def stop(self) -> None:
+        """End them; what they had finished is recorded."""
+        for process in list(self._running):
+            process.terminate()
 
 
 def _up_to_date(names: list[str]) -> bool:
     targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
-    return subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0
-
-
-def _one(name: str, *, side_by_side: bool) -> int:
-    """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
-    environment = os.environ | ({"TQDM_DISABLE": "1"} if side_by_side else {})
-    command = [*_DVC, "repro", "--single-item", f"train@{name}", f"predict@{name}"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            tqdm.write(line.rstrip("\n"))
-    return process.returncode
+    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--quiet", *targets], check=False)
+    return status.returncode == 0

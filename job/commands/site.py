@@ -1,4 +1,4 @@
-"""Command `site`: add to the finished report what depends on the moment: commit, software, machine, training times."""
+"""Command `site`: write beside the finished report what depends on the moment: commit, software, machine, times."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from job import files, params
+from job import files
 from job.errors import UserError
-from job.reporting import inputs, site
-from job.reporting.pages.provenance import Moment
+from job.reporting import site
+from job.reporting.pages.moment import Moment
 
 SITE = Path("site")
 LOGS = Path("logs")
@@ -22,20 +22,21 @@ PACKAGES = (
 
 
 def run() -> str:
-    """Write site/provenance.html anew; the closing sentence.
+    """Write site/moment.html; its path and the closing sentence.
 
     Raises:
-        UserError: there is no finished site, or one of its inputs is missing.
+        UserError: there is no finished site.
     """
     front = SITE / "index.html"
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
-    found = inputs.read(params.load())
-    files.write_text(SITE / "provenance.html", site.render_provenance(found, moment(found.methods)))
-    return f"The report is ready: {front.absolute()}"
+    frame = site.Frame.read(SITE)
+    path = SITE / "moment.html"
+    files.write_text(path, site.render_moment(frame, moment(frame.methods, frame.folds)))
+    return f"Commit, versions and training times: {path.absolute()}\nThe report is ready: {front.absolute()}"
 
 
-def moment(methods: list[str]) -> Moment:
+def moment(methods: list[str], folds: list[int]) -> Moment:
     """What only this moment and this machine know. Missing logs and a missing repository are no error."""
     commit = _git("rev-parse", "HEAD")
     return Moment(
@@ -44,7 +45,7 @@ def moment(methods: list[str]) -> Moment:
         python=platform.python_version(),
         platform=platform.platform(),
         versions={name: version for name in PACKAGES if (version := _version(name))},
-        times=[entry for method in methods for entry in _times(LOGS / method)],
+        times=[entry for method in methods for entry in _times(LOGS / method, folds)],
     )
 
 
@@ -63,6 +64,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _times(folder: Path) -> list[dict[str, Any]]:
-    logs = sorted(folder.glob("fold-*.json"), key=lambda path: int(path.stem.removeprefix("fold-")))
-    return [{"method": folder.name, "fold": int(p.stem.removeprefix("fold-")), **files.read_json(p)} for p in logs]
+def _times(folder: Path, folds: list[int]) -> list[dict[str, Any]]:
+    # A log of an earlier run may lie there too: only the folds of this report are shown.
+    logs = {fold: folder / f"fold-{fold}.json" for fold in folds}
+    return [
+        {"method": folder.name, "fold": fold, **files.read_json(path)} for fold, path in logs.items() if path.is_file()
+    ]

@@ -5,6 +5,7 @@ doi:10.7937/tcia.2019.dc64i46r, as published on Kaggle.
 """
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -70,7 +71,7 @@ def listing(root: Path) -> Listing:
     entries: list[Entry] = []
     ignored = 0
     labels = _preliminary_labels(root, rejected)
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    for path in _files(root):
         image = path.relative_to(root).as_posix()
         if _LITTER.match(path.name):
             ignored += 1
@@ -88,6 +89,11 @@ def listing(root: Path) -> Listing:
     rejected += [(PRELIMINARY_LABELS.as_posix(), f"row for image {stem} without a file") for stem in without_file]
     _check_patients(entries)
     return Listing(entries, sorted(rejected), ignored, (root / SYNTHETIC_MARK).is_file())
+
+
+def _files(root: Path) -> list[Path]:
+    """All files below the root, also behind linked folders, as data on clusters often is."""
+    return sorted(Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names)
 
 
 def _entry(image: str, labels: dict[str, tuple[str, str]]) -> Entry | str:

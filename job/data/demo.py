@@ -10,7 +10,9 @@ import csv
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import NormalDist
 
@@ -19,17 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from job.data import cells
+from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS, SYNTHETIC_MARK
 from job.errors import UserError
 from job.seeds import generator
 
-MARKER = "SYNTHETIC.txt"
 MARKER_TEXT = (
     "These are synthetic cells drawn by a program: no patient, no microscope and no real image is behind them.\n"
     "Numbers computed from them say whether software works and nothing about leukaemia.\n"
 )
-PRELIMINARY = Path("validation_data/C-NMC_test_prelim_phase_data")
-PRELIMINARY_LABELS = Path("validation_data/C-NMC_test_prelim_phase_data_labels.csv")
-FINAL = Path("testing_data/C-NMC_test_final_phase_data")
 
 # C-NMC 2019: (class, part) -> patients, images
 _PUBLIC = {
@@ -38,6 +37,7 @@ _PUBLIC = {
     ("all", "preliminary"): (13, 1219),
     ("hem", "preliminary"): (15, 648),
 }
+_PUBLIC_IMAGES = sum(images for _, images in _PUBLIC.values())
 _SPREAD = 0.9  # standard deviation of the logarithm of a patient's number of images; 0.7 to 1.2 in the public set
 _CELLS_PER_FIELD = 3  # cells cut from one microscope image; the median of the public set
 _LOWER_CASE = "H3"  # the public set writes this one as h3
@@ -77,7 +77,9 @@ def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Pa
         )
     groups = list(_PUBLIC)
     people = _apportion(patients, [_PUBLIC[group][0] for group in groups], at_least=1)
-    spare = [max(images * _PUBLIC[group][1] / 12528 - count, 0) for group, count in zip(groups, people, strict=True)]
+    spare = [
+        max(images * _PUBLIC[group][1] / _PUBLIC_IMAGES - count, 0) for group, count in zip(groups, people, strict=True)
+    ]
     shares = [count + more for count, more in zip(people, _apportion(images - patients, spare), strict=True)]
     found: list[Patient] = []
     for (label, part), count, share in zip(groups, people, shares, strict=True):
@@ -102,19 +104,28 @@ def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int,
         UserError: as in `cohort`.
     """
     people = cohort(seed=seed, patients=patients, images=images, unlabelled=unlabelled)
-    (root / MARKER).write_text(MARKER_TEXT, encoding="utf-8", newline="\n")
+    (root / SYNTHETIC_MARK).write_text(MARKER_TEXT, encoding="utf-8", newline="\n")
     paths = _paths(seed, people)
     for folder in sorted({path.parent for path in paths.values()}):
         (root / folder).mkdir(parents=True)
     shared = {patient.name: min(patient.images, _COPIES) for patient in people}
-    for patient in sorted(people, key=lambda patient: patient.leader != ""):
+    copies: dict[Path, Path] = {}
+    tasks: list[tuple[int, Patient, int, Path]] = []
+    for patient in people:
         for number in range(patient.images):
             path = root / paths[patient.name, number]
             if patient.leader and number < min(shared[patient.name], shared[patient.leader]):
-                shutil.copyfile(root / paths[patient.leader, number], path)
+                copies[path] = root / paths[patient.leader, number]
             else:
-                Image.fromarray(_draw(seed, patient, number)).save(path, compress_level=1)
+                tasks.append((seed, patient, number, path))
+    # Every cell has a generator of its own, so the number of processes changes no pixel. Started afresh, not forked:
+    # whoever calls may have threads.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for _ in pool.map(_save, tasks, chunksize=8):
             drawn()
+    for path, original in copies.items():
+        shutil.copyfile(original, path)
+        drawn()
     _write_labels(root, people, paths)
 
 
@@ -162,7 +173,7 @@ def _paths(seed: int, people: list[Patient]) -> dict[tuple[str, int], Path]:
             filled[fold] += patient.images
             folder = Path("training_data") / f"fold_{fold}" / label
             paths |= {(patient.name, i): folder / _original_name(patient, i) for i in range(patient.images)}
-    for part, folder in (("preliminary", PRELIMINARY), ("final", FINAL)):
+    for part, folder in (("preliminary", Path(PRELIMINARY)), ("final", Path(FINAL))):
         keys = [(patient.name, i) for patient in people if patient.part == part for i in range(patient.images)]
         new_numbers = generator(seed, "demo", "new numbers", part).permutation(len(keys)) + 1
         paths |= {key: folder / f"{number}.png" for key, number in zip(keys, new_numbers, strict=True)}
@@ -173,6 +184,11 @@ def _original_name(patient: Patient, number: int) -> str:
     name = patient.name.lower() if patient.name == _LOWER_CASE else patient.name
     field, cell = divmod(number, _CELLS_PER_FIELD)
     return f"UID_{name}_{field + 1}_{cell + 1}_{patient.label}.png"
+
+
+def _save(task: tuple[int, Patient, int, Path]) -> None:
+    seed, patient, number, path = task
+    Image.fromarray(_draw(seed, patient, number)).save(path, compress_level=1)
 
 
 def _draw(seed: int, patient: Patient, number: int) -> NDArray[np.uint8]:

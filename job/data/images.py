@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,9 @@ Pixels = npt.NDArray[np.uint8]
 
 BACKGROUND = 10
 """Brightest channel value that still counts as black: saving as JPEG leaves noise of a few units around a cell."""
+
+MOST_PIXELS = 64_000_000
+"""An image with more than this is no cell: 8,000 pixels square."""
 
 
 class UnreadableImageError(Exception):
@@ -83,13 +85,14 @@ def _decode(content: bytes) -> tuple[Image.Image, str]:
     if not content:
         raise UnreadableImageError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-            image.load()
+        image = Image.open(io.BytesIO(content))
+        # Looked at before a pixel is decoded. Pillow itself only warns at this size, for the whole process at once.
+        if image.width * image.height > MOST_PIXELS:
+            raise UnreadableImageError("decompression bomb: more pixels than any cell image has")
+        image.load()
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise UnreadableImageError("decompression bomb: more pixels than any cell image has") from None
     except (OSError, SyntaxError, ValueError) as error:
         reason = "truncated" if "truncated" in str(error) else f"unreadable: {error}"

@@ -36,7 +36,9 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     training = table[table["role"] == "train"]
     _check_training(training, params)
     table["fold"] = _folds(training, params).reindex(table.index)
+    _check_classes(table, index)
     table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index, fill_value="")
+    _check_halves(table[table["role"] == "train"], params)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only: whoever reads the split cannot see a test label.
     table["label"] = table["label"].where(table["role"] == "train", "")
@@ -46,6 +48,27 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
 def truth(index: pd.DataFrame) -> pd.DataFrame:
     """Every label: `image`, `patient`, `subject`, `label`. Read by `evaluate` alone."""
     return index.loc[index["label"] != "", ["image", "patient", "subject", "label"]]
+
+
+def _check_classes(table: pd.DataFrame, index: pd.DataFrame) -> None:
+    for role in ("train", "test"):
+        for label in sorted(set(index["label"]) - {""}):
+            if not ((table["role"] == role) & (index["label"] == label)).any():
+                raise UserError(f"class {label} has no {role} images with this split: choose another split.test")
+
+
+def _check_halves(training: pd.DataFrame, params: Split) -> None:
+    """Self-training needs every class among the labels it sees, and images without labels, in every fold."""
+    classes = set(training["label"])
+    for number in range(1, params.folds + 1):
+        rest = training[training["fold"] != number]
+        missing = classes - set(rest.loc[rest["half"] == "labelled", "label"])
+        if missing or not (rest["half"] == "masked").any():
+            what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
+            raise UserError(
+                f"split.labelled_share={params.labelled_share}: with fold {number} left out {what}; choose a share "
+                "nearer to 0.5, or add patients"
+            )
 
 
 def _check_training(training: pd.DataFrame, params: Split) -> None:

@@ -63,6 +63,10 @@ class ReportInputs:
         """The majority vote of a method's folds on the test images, if it was evaluated."""
         return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
 
+    def area(self) -> Model | None:
+        """The baseline that sees cell size alone, if it was evaluated."""
+        return next((model for model in self.models(kind="baseline") if model["model"] == "baseline/area"), None)
+
 
 def read(
     params: Params, results: Path = Path("results"), split: Path = Path("data/split.json"),

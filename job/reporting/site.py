@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
+from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import data, ensemble, folds, method, overview, provenance, self_training
-from job.reporting.pages.provenance import Moment
+from job.reporting.pages import data, ensemble, folds, method, moment, overview, provenance, self_training
 
 TEMPLATES = Path("report_templates")
 _PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
@@ -28,44 +29,75 @@ class Entry(NamedTuple):
     title: str
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What stands around every page. It lies in the site, so that a page can be added without the report's inputs.
+
+    `methods` and `folds` are those of the evaluation.
+    """
+
+    title: str
+    dataset: str
+    synthetic: bool
+    methods: list[str]
+    folds: list[int]
+    navigation: list[Entry]
+
+    @classmethod
+    def read(cls, folder: Path) -> Frame:
+        """The frame of a finished site.
+
+        Raises:
+            UserError: `folder` holds none.
+        """
+        found = files.read_json(folder / _FRAME)
+        return cls(**{**found, "navigation": [Entry(*entry) for entry in found["navigation"]]})
+
+
+_FRAME = "frame.json"
+
+
 def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
     """Write the whole site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
 
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
     """
-    pages = _pages(inputs)
+    pages = [page for make in _PAGES if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
+    frame = _frame(inputs, pages)
+    files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
     for page in pages:
-        _write(folder / f"{page.slug}.html", _html(page, pages, inputs, jinja))
+        _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
             _write(folder / "csv" / f"{table.file}.csv", table.csv())
     return [f"{page.slug}.html" for page in pages]
 
 
-def render_provenance(inputs: ReportInputs, moment: Moment, templates: Path = TEMPLATES) -> str:
-    """The provenance page with what only the moment knows; it takes the place of the one that `render` wrote."""
-    return _html(provenance.page(inputs, moment), _pages(inputs), inputs, environment(templates))
+def render_moment(frame: Frame, found: moment.Moment, templates: Path = TEMPLATES) -> str:
+    """The page of what only the moment knows. No page of `render` links to it: it may be absent."""
+    return _html(moment.page(found), frame, environment(templates))
 
 
-def _pages(inputs: ReportInputs) -> list[Page]:
-    return [page for make in _PAGES if (page := make(inputs)) is not None]
+def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
+    return Frame(
+        title=inputs.params.report.title,
+        dataset=inputs.evaluation["name"],
+        synthetic=inputs.synthetic,
+        methods=inputs.methods,
+        folds=[int(fold) for fold in inputs.evaluation["folds"]],
+        navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
+    )
 
 
-def _html(page: Page, pages: list[Page], inputs: ReportInputs, jinja: jinja2.Environment) -> str:
+def _html(page: Page, frame: Frame, jinja: jinja2.Environment) -> str:
     return jinja.get_template(f"{page.slug}.html").render(
-        page=page, facts=page.facts, tables=page.tables, figures=page.figures,
-        navigation=list(_navigation(pages)), current=f"{page.slug}.html",
-        title=inputs.params.report.title, synthetic=inputs.synthetic, dataset=inputs.evaluation["name"],
+        page=page, facts=page.facts, tables=page.tables, figures=page.figures, current=f"{page.slug}.html",
+        navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic, dataset=frame.dataset,
     )  # fmt: skip
-
-
-def _navigation(pages: list[Page]) -> Iterator[Entry]:
-    for page in pages:
-        yield Entry(f"{page.slug}.html", page.title)
 
 
 def environment(templates: Path = TEMPLATES) -> jinja2.Environment:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from job import params
 from job.files import replacing
@@ -15,6 +16,7 @@ from job.training.fold import Split
 def run(method: str, fold: int) -> str:
     """Write `predictions/METHOD/fold-K.csv`."""
     values = params.load()
+    params.check_fold(values, method, fold)
     device = runtime.setup(values.train.device, values.train.threads)
     folder = Path("runs") / method / f"fold-{fold}"
     facts = runs.read_facts(folder)
@@ -29,15 +31,20 @@ def run(method: str, fold: int) -> str:
         "test": split.rows("test"),
         "unlabelled": split.rows("unlabelled"),
     }
+    models = runs.iterations(folder)
+    images = len(models) * sum(len(rows) for rows in roles.values())
+    bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
-    for iteration, path in runs.iterations(folder).items():
+    for iteration, path in models.items():
         network = runs.load_network(facts, path, device)
         for role, rows in roles.items():
             if len(rows) == 0:
                 continue
             logits = predict_logits(network, bench, rows, values.predict.batch_size)
+            bar.update(len(rows))
             table = pd.DataFrame(probabilities(logits), columns=[f"p_{name}" for name in classes])
             tables.append(table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration))
+    bar.close()
     keys = ["image", "role", "fold", "iteration"]
     result = pd.concat(tables, ignore_index=True)[[*keys, *tables[0].columns.difference(keys, sort=False)]]
     path = Path("predictions") / method / f"fold-{fold}.csv"

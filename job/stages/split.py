@@ -6,13 +6,13 @@ import pandas as pd
 
 from job import params
 from job.data.split import split, truth
-from job.files import replacing, write_json
+from job.files import existing, replacing, write_json
 
 
 def run() -> str:
     """Write `data/split.csv`, `data/truth.csv`, `data/split.json`."""
     index = pd.read_csv(
-        "data/prepared/index.csv",
+        existing(Path("data/prepared/index.csv")),
         dtype={"image": str, "label": str, "patient": str, "subject": str},
         keep_default_na=False,
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import cast
 
 from job import params
-from job.errors import UserError
 from job.files import read_json, replacing_folder
 from job.models.network import normalisation
 from job.training import runs, runtime
@@ -19,10 +18,7 @@ from job.training.task import Method, Task
 def run(method: str, fold: int) -> str:
     """Write `runs/METHOD/fold-K/`."""
     values = params.load()
-    if method not in values.methods or fold not in values.folds:
-        raise UserError(
-            f"{method} fold {fold} is not among methods and folds of params.yaml: {values.methods}, {values.folds}"
-        )
+    params.check_fold(values, method, fold)
     device = runtime.setup(values.train.device, values.train.threads)
     classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
     split = Split.read(Path("data/split.csv"))

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from job.files import existing
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -20,7 +22,7 @@ class PixelStore:
     @classmethod
     def open(cls, path: Path) -> "PixelStore":
         """Map the array of `prepare`."""
-        return cls(np.load(path, mmap_mode="r"))
+        return cls(np.load(existing(path), mmap_mode="r"))
 
     @property
     def size(self) -> int:

@@ -1,5 +1,6 @@
 """One network learning from one set of images: epochs of SGD, and the checkpoint that validates best."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,7 +97,11 @@ def fit(
     """
     targets = targets.to(bench.device)
     optimiser = torch.optim.SGD(
-        network.parameters(), lr=params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay
+        network.parameters(),
+        lr=params.learning_rate,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, params.lr_step, params.lr_gamma)
     history: list[Epoch] = []
@@ -106,9 +111,11 @@ def fit(
         rate = float(schedule.get_last_lr()[0])
         loss, accuracy = _train_one_epoch(network, bench, optimiser, rows, targets, params, number, seed, progress)
         if params.batch_norm == "recomputed":
-            recompute_batch_norm(network, bench, rows)
+            recompute_batch_norm(network, bench, generator(seed, "batch norm", number).permutation(rows))
         schedule.step()
         validation_loss, validation_accuracy = evaluate(network, bench, validation)
+        if not math.isfinite(validation_loss):
+            raise _diverged(validation_loss, f"after epoch {number}, on the validation images")
         epoch = Epoch(name, number, rate, loss, accuracy, validation_loss, validation_accuracy)
         history.append(epoch)
         if not best or _score(epoch) > _score(history[best - 1]):
@@ -116,6 +123,10 @@ def fit(
             state = snapshot(network)
         progress.epoch(epoch)
     return Fitted(state, best, history)
+
+
+def _diverged(loss: float, where: str) -> UserError:
+    return UserError(f"the loss became {loss} {where}: lower train.learning_rate")
 
 
 def snapshot(network: nn.Module) -> State:
@@ -161,10 +172,7 @@ def _train_one_epoch(
     values = torch.stack(losses).double().cpu()
     if not torch.isfinite(values).all():
         step = int((~torch.isfinite(values)).nonzero()[0])
-        raise UserError(
-            f"the loss became {values[step].item()} in epoch {epoch}, step {step + 1} of {len(sizes)}: "
-            "lower train.learning_rate"
-        )
+        raise _diverged(values[step].item(), f"in epoch {epoch}, step {step + 1} of {len(sizes)}")
     weights = torch.tensor(sizes, dtype=torch.float64)
     return float((values * weights).sum() / weights.sum()), int(torch.stack(right).sum()) / sum(sizes)
 
@@ -196,6 +204,11 @@ def recompute_batch_norm(network: nn.Module, bench: Bench, rows: Rows) -> None:
     The running averages of efficientnet-pytorch move by 1 % a step: after a short training they are still ImageNet's.
     Averaging over the training images under fixed weights is the repair of Wu & Johnson 2021 ("Rethinking Batch in
     BatchNorm", section 3). All else is in evaluation mode, so dropout does not disturb the statistics.
+
+    Args:
+        network: keeps its weights; its running means and variances change.
+        bench: pixels and device.
+        rows: the images in random order: the variance of a batch of one class would miss what lies between classes.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -204,7 +217,8 @@ def recompute_batch_norm(network: nn.Module, bench: Bench, rows: Rows) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the cumulative average
         norm.train()
-    for batch in in_batches(rows, EVALUATION_BATCH):
+    # Batches of equal size, because every batch counts the same in the average.
+    for batch in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
         network(bench.images(batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

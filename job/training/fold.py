@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from job.errors import UserError
+from job.files import existing
 from job.training.batches import Rows
 
 
@@ -46,7 +47,7 @@ class Split:
             UserError: a subject is on both sides.
         """
         text = {"image": str, "subject": str, "role": str, "half": str, "label": str}
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        table = pd.read_csv(existing(path), dtype=text, keep_default_na=False)
         table["fold"] = pd.to_numeric(table["fold"], errors="coerce").astype("Int64")
         sides = [set(table.loc[table["role"] == role, "subject"]) for role in ("train", "test")]
         if both := sorted(sides[0] & sides[1]):

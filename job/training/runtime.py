@@ -4,6 +4,8 @@ import ctypes
 import ctypes.util
 import os
 import platform
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,7 @@ from job.errors import UserError
 
 _M_MMAP_MAX = -4
 _M_TRIM_THRESHOLD = -1
+_PR_SET_PDEATHSIG = 1
 
 
 def setup(device: str, threads: int) -> torch.device:
@@ -27,6 +30,7 @@ def setup(device: str, threads: int) -> torch.device:
         raise UserError("train.device=cuda, but no CUDA device is usable here: check nvidia-smi, or use auto or cpu")
     # cuBLAS reads this when it starts; without it deterministic mode refuses matrix products on a GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _end_with_parent()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
     # Deterministic mode also fills every new tensor with a constant, to expose reads of memory nobody wrote. That is a
@@ -48,6 +52,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def _end_with_parent() -> None:
+    # Killing DVC alone would leave its child training, and writing over outputs that a later run has restored.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _keep_freed_memory() -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import re
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_preliminary_part_is_renumbered_and_labelled_by_its_table(root):
 def test_preliminary_table_gives_each_file_its_own_label(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "sample", lambda label, *_: label)
     monkeypatch.setattr(cells, "draw", lambda label, _: np.full((2, 2, 3), 1 if label == "all" else 0, np.uint8))
+    monkeypatch.setattr(demo, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor())  # which sees the patches
     root = write(tmp_path / "cells", seed=1, patients=101, images=640)
     rows = labels(root)
     assert {row["labels"] for row in rows} == {"0", "1"}

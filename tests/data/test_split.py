@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from job.data.holdout import choose
@@ -41,7 +41,10 @@ SIZES = st.lists(st.integers(1, 12), min_size=8, max_size=20)
 )  # fmt: skip
 def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed, test, fold_by, share):
     index = make_index({"ALL": all_sizes, "HEM": hem_sizes}, linked=[("1", "2"), ("4", "7")])
-    table, proof = split(index, params(seed=seed, test=test, folds=2, fold_by=fold_by, labelled_share=share))
+    try:
+        table, proof = split(index, params(seed=seed, test=test, folds=2, fold_by=fold_by, labelled_share=share))
+    except UserError:
+        reject()  # too few images for such a share: the next tests
     roles = table.groupby("subject")["role"].nunique()
     assert (roles == 1).all()
     assert proof["disjoint"] == {"subjects_in_train_and_test": 0, "patients_in_train_and_test": 0}
@@ -112,6 +115,29 @@ def test_fewer_subjects_than_folds_is_an_error():
         split(index, params())
     with pytest.raises(UserError, match="class HEM has one subject"):
         split(make_index({"ALL": [5] * 12, "HEM": [4]}), params())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes", "expected"),
+    [
+        ({"ALL": [5] * 12, "HEM": [4] * 12}, {"labelled_share": 0.999}, "no image is masked"),
+        (
+            {"ALL": [5] * 12, "HEM": [4] * 12},
+            {"labelled_share": 0.01, "fold_by": "subject"},
+            "class ALL has no labelled image",
+        ),
+    ],
+)
+def test_a_share_that_leaves_no_teacher_or_no_student_is_an_error(sizes, changes, expected):
+    with pytest.raises(UserError, match=rf"split\.labelled_share=.*{expected}"):
+        split(make_index(sizes), params(**changes))
+
+
+def test_a_class_that_only_the_preliminary_part_has_cannot_be_learned():
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 6})
+    index.loc[(index["label"] == "HEM") | index["patient"].isin(["1", "2"]), "origin"] = "preliminary"
+    with pytest.raises(UserError, match="class HEM has no train images"):
+        split(index, params(test="official"))
 
 
 def test_truth_holds_every_label_and_the_split_only_those_of_training_images():

@@ -35,7 +35,8 @@ def create(folder: Path) -> Path:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     for name in listed:
-        if (ROOT / name).is_file() and name not in ("dvc.lock", "results/summary.json"):
+        made_by_dvc = name in ("dvc.lock", "results/summary.json") or name.endswith("/.gitignore")
+        if (ROOT / name).is_file() and (not made_by_dvc or name == ".dvc/.gitignore"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     change(folder, SMALL)
@@ -77,5 +78,5 @@ def digests(folder: Path, *parts: str) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in ("provenance.html", ".gitignore")
+        if path.name not in ("moment.html", ".gitignore")
     }

@@ -1,6 +1,8 @@
 """The real `dvc repro`, on a very small demo."""
 
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -50,7 +52,7 @@ def test_a_second_repro_runs_nothing(repo):
 def test_the_page_of_the_moment_does_not_make_the_report_stale(repo):
     repository.run(repo, "python", "-m", "job", "site")
     assert repository.stages_run(repository.run(repo, "dvc", "repro").stdout) == []
-    page = (repo / "site/provenance.html").read_text()
+    page = (repo / "site/moment.html").read_text()
     assert repository.run(repo, "git", "rev-parse", "HEAD").stdout.strip()[:7] in page
 
 
@@ -109,6 +111,7 @@ def test_a_wrong_override_fails_before_anything_runs(repo, override, expected):
         assert part in result.stdout
     assert "Traceback" not in result.stdout
     assert repository.stages_run(result.stdout) in ([], ["check"])
+    assert "check" in result.stdout or "epohs" in override
     assert repository.digests(repo, *OUTPUTS) == before
 
 
@@ -161,7 +164,25 @@ def test_a_damaged_image_stops_prepare_and_keeps_the_old_outputs(repo, tmp_path)
 
 def test_an_unknown_fold_or_method_is_a_sentence(repo):
     for arguments in (["--method", "efficientnet", "--fold", "9"], ["--method", "other", "--fold", "1"]):
-        result = stage(repo, "train", *arguments)
-        assert result.returncode == 2
-        assert "is not among methods and folds" in result.stdout
-        assert "Traceback" not in result.stdout
+        for name in ("train", "predict"):
+            result = stage(repo, name, *arguments)
+            assert result.returncode == 2
+            assert "is not among methods and folds" in result.stdout
+            assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["prepare", "split", "train", "predict", "ensemble", "evaluate", "report"])
+def test_a_stage_without_its_inputs_is_a_sentence(tmp_path, name):
+    """Somebody runs one stage by hand in a folder where nothing has been made."""
+    shutil.copy(repository.ROOT / "params.yaml", tmp_path / "params.yaml")
+    method = ["--method", "efficientnet"]
+    arguments = {"train": [*method, "--fold", "1"], "predict": [*method, "--fold", "1"], "ensemble": method}
+    result = subprocess.run(
+        [sys.executable, "-m", "job", "stage", name, *arguments.get(name, [])],
+        cwd=tmp_path, env=repository.ENVIRONMENT | {"PYTHONPATH": str(repository.ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert "does not exist" in result.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("params.yaml", "data", "runs")] == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,10 +17,27 @@ from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
 def make_tree(root: Path, **options) -> Path:
     """A tree of results with a finished site."""
     write_run_tree(root, **options)
+    _write_target(root)
     run_evidence(root)
     (root / "report_templates").symlink_to(REPOSITORY / "report_templates")
     render(root)
     return root
+
+
+def _write_target(root: Path) -> None:
+    """The test set's wanted and reached numbers as the split stage writes them, all of them reached."""
+    truth = pd.read_csv(root / "data" / "truth.csv", dtype=str, keep_default_na=False)
+    roles = pd.read_csv(root / "data" / "split.csv", keep_default_na=False).set_index("image")["role"]
+    target = {}
+    for label, group in truth.groupby("label"):
+        test = group[group["image"].map(roles) == "test"]
+        reached = {"patients": int(test["patient"].nunique()), "images": len(test)}
+        target[label] = {"wanted": reached, "reached": reached, "of": len(group)}
+    edit_json(root / "data" / "split.json", lambda split: {**split, "target": target})
+
+
+def edit_json(path: Path, change: Callable[[dict], dict]) -> None:
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
 def render(root: Path) -> str:
@@ -44,8 +62,11 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
             return "baseline/always_" + names[value.removeprefix("baseline/always_")]
         return names.get(value, value) if isinstance(value, str) else value
 
-    path = root / "results" / "evaluation.json"
-    path.write_text(json.dumps(renamed(json.loads(path.read_text()))))
+    edit_json(root / "results" / "evaluation.json", renamed)
+    edit_json(
+        root / "data" / "split.json",
+        lambda split: {**split, "target": {names[name]: entry for name, entry in split["target"].items()}},
+    )
     path = root / "results" / "predictions.csv"
     frame = pd.read_csv(path, keep_default_na=False)
     frame = frame.rename(columns={f"p_{old}": f"p_{new}" for old, new in names.items()})

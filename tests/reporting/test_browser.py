@@ -2,6 +2,7 @@
 
 import pytest
 
+from job.commands import site
 from job.stages import report
 
 from .rendered import rename_classes
@@ -16,11 +17,11 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.moved += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-PAGES = ["index", "data", "folds", "self-training", "ensemble", "method", "provenance"]
+PAGES = ["index", "data", "folds", "self-training", "ensemble", "method", "provenance", "moment"]
 
 
-def visit(browser, site, name, width, scheme):
-    """Open a page, scroll through all of it until its figures are drawn; the page and what went wrong on the way."""
+def window(browser, site, width, scheme):
+    """An empty window, and a list that takes what goes wrong in it."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.add_init_script(SHIFTS)
     page = context.new_page()
@@ -32,11 +33,15 @@ def visit(browser, site, name, width, scheme):
     page.on(
         "request", lambda request: None if request.url.startswith(inside) else wrong.append(f"outside: {request.url}")
     )
-    page.goto(f"{inside}{name}.html")
+    return page, wrong
+
+
+def show(page, site, name):
+    """Go to a page and scroll through all of it until its figures are drawn."""
+    page.goto(f"{site.as_uri()}/{name}.html")
     for plot in page.locator(".plot").all():
         plot.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')")
-    return page, wrong
 
 
 SLOW = [(1440, "dark"), (768, "light"), (768, "dark"), (360, "light"), (360, "dark")]
@@ -45,9 +50,11 @@ SLOW = [(1440, "dark"), (768, "light"), (768, "dark"), (360, "light"), (360, "da
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1440, "light"), *(pytest.param(*view, marks=pytest.mark.slow) for view in SLOW)]
 )
-def test_every_page_draws_quietly_and_fits_the_width(browser, finished, width, scheme):
+def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, scheme):
+    site.run()
+    page, wrong = window(browser, tree / "site", width, scheme)
     for name in PAGES:
-        page, wrong = visit(browser, finished / "site", name, width, scheme)
+        show(page, tree / "site", name)
         assert wrong == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert (
@@ -55,11 +62,12 @@ def test_every_page_draws_quietly_and_fits_the_width(browser, finished, width, s
             == page.locator(".plot .main-svg .xtick").locator("xpath=ancestor::figure").count()
         )
         assert page.evaluate("window.moved") < 0.1
-        page.context.close()
+    page.context.close()
 
 
 def test_figures_take_the_colours_of_the_theme_and_follow_it(browser, finished):
-    page, _ = visit(browser, finished / "site", "index", 1440, "light")
+    page, _ = window(browser, finished / "site", 1440, "light")
+    show(page, finished / "site", "index")
     colour = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
@@ -69,7 +77,8 @@ def test_figures_take_the_colours_of_the_theme_and_follow_it(browser, finished):
 
 
 def test_printed_figures_are_light_and_fit_the_paper(browser, finished):
-    page, _ = visit(browser, finished / "site", "ensemble", 1440, "dark")
+    page, _ = window(browser, finished / "site", 1440, "dark")
+    show(page, finished / "site", "ensemble")
     page.emulate_media(media="print", color_scheme="dark")
     page.wait_for_function("() => document.querySelector('.plot .main-svg').getBoundingClientRect().width === 620")
     assert page.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill") == "rgb(0, 0, 0)"
@@ -88,13 +97,13 @@ def test_without_javascript_the_numbers_of_a_figure_are_there(browser, finished)
     context.close()
 
 
-@pytest.mark.parametrize("kind", ["markup", "arabic"])
-def test_hostile_names_execute_nothing_in_pages_and_figures(browser, tree, kind):
-    rename_classes(tree, {"HEM": HOSTILE[kind], "ALL": "ALL" + HOSTILE[kind]})
+def test_hostile_names_execute_nothing_in_pages_and_figures(browser, tree):
+    rename_classes(tree, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["arabic"]})
     report.run()
+    page, wrong = window(browser, tree / "site", 1440, "light")
     for name in ("index", "data"):
-        page, wrong = visit(browser, tree / "site", name, 1440, "light")
+        show(page, tree / "site", name)
         assert wrong == []
         assert "executed" not in page.title()
         assert page.evaluate("document.documentElement.scrollWidth") == 1440
-        page.context.close()
+    page.context.close()

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -21,44 +22,60 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def provenance(root) -> str:
-    return re.sub(r"\s+", " ", read_page(root / "site" / "provenance.html").visible)
+def moment(root) -> str:
+    return re.sub(r"\s+", " ", read_page(root / "site" / "moment.html").visible)
 
 
-def test_site_adds_commit_versions_and_times(tree):
+def links(page) -> set[str]:
+    """Files of the site that a page points to."""
+    found = [a.get("href") or a.get("src") for tag, a in read_page(page).tags if tag in {"a", "link", "script"}]
+    return {link.split("#")[0] for link in found if link and not link.startswith("#")}
+
+
+def test_site_adds_commit_versions_and_times_and_changes_no_page(tree):
     git("init", "-q")
     git("add", "params.yaml")
     git("commit", "-qm", "one")
     logs = tree / "logs" / "efficientnet"
     logs.mkdir(parents=True)
-    for fold in (2, 10):
+    for fold in (2, 5, 10):  # no fold 10 was evaluated: its log is of another run
         (logs / f"fold-{fold}.json").write_text(
             json.dumps({"seconds": 12.345, "images_per_second": 98.76, "device": "cpu"})
         )
-    before = {p.name: p.read_bytes() for p in (tree / "site").glob("*.html") if p.name != "provenance.html"}
-    assert site.run() == f"The report is ready: {Path.cwd() / 'site/index.html'}"
-    shown = provenance(tree)
+    before = {path: path.read_bytes() for path in (tree / "site").rglob("*") if path.is_file()}
+    assert site.run().endswith(f"\nThe report is ready: {Path.cwd() / 'site/index.html'}")
+    assert str(Path.cwd() / "site/moment.html") in site.run()
+    shown = moment(tree)
     assert git("rev-parse", "HEAD") in shown
     assert "uncommitted" not in shown
-    times = [
-        row
-        for table in read_page(tree / "site" / "provenance.html").tables
-        for row in table
-        if row[0] == "EfficientNet"
+    times = [row for table in read_page(tree / "site" / "moment.html").tables for row in table]
+    assert [row for row in times if row[0] == "EfficientNet"] == [
+        ["EfficientNet", "2", "cpu", "12.3", "98.8"],
+        ["EfficientNet", "5", "cpu", "12.3", "98.8"],
     ]
-    assert times == [["EfficientNet", "2", "cpu", "12.3", "98.8"], ["EfficientNet", "10", "cpu", "12.3", "98.8"]]
     assert "scikit-learn" in shown
-    assert "train.learning_rate" in shown
-    assert {p.name: p.read_bytes() for p in (tree / "site").glob("*.html") if p.name != "provenance.html"} == before
+    assert "Synthetic data." in shown
+    assert {path: path.read_bytes() for path in before} == before
     (tree / "params.yaml").write_text((tree / "params.yaml").read_text() + "\n")
     site.run()
-    assert "with uncommitted changes" in provenance(tree)
+    assert "with uncommitted changes" in moment(tree)
 
 
-def test_site_works_without_repository_and_logs(tree, monkeypatch):
+def test_no_link_is_dead_before_and_after_site(tree):
+    for _ in range(2):
+        pages = list((tree / "site").glob("*.html"))
+        assert {link for page in pages for link in links(page) if not (tree / "site" / link).is_file()} == set()
+        site.run()
+    assert len(pages) == 8
+
+
+def test_site_works_with_the_site_alone(tree, monkeypatch):
+    """As after `dvc pull report`: no results, no repository, no logs."""
+    shutil.rmtree(tree / "results")
+    shutil.rmtree(tree / "data")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tree.parent))
     site.run()
-    assert "not in a Git repository" in provenance(tree)
+    assert "not in a Git repository" in moment(tree)
 
 
 def test_site_and_serve_ask_for_a_report_first(tmp_path, monkeypatch):

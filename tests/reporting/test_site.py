@@ -15,10 +15,11 @@ import pytest
 
 from job.errors import UserError
 from job.reporting import site
+from job.reporting.pages import folds, self_training
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY
 
-from .rendered import make_tree, read_inputs, read_page, rename_classes
+from .rendered import edit_json, make_tree, read_inputs, read_page, rename_classes
 
 HOSTILE = {
     "markup": "<img src=x onerror=\"document.title='executed'\">",
@@ -98,6 +99,90 @@ def test_table_1_and_confusion_matrices_show_the_counts(finished):
     assert [vote["confusion"] for vote in votes] == [shown[0], shown[6]]
 
 
+def text_of(page: Path) -> str:
+    return re.sub(r"\s+", " ", read_page(page).visible)
+
+
+def test_the_wanted_test_set_stands_beside_the_reached_one(tree):
+    page = tree / "site" / "data.html"
+    assert "Every number that was wanted is reached exactly." in text_of(page)
+
+    def missed(split):
+        split["target"]["ALL"] = {
+            "wanted": {"patients": 4, "images": 50}, "reached": {"patients": 3, "images": 52}, "of": 120,
+        }  # fmt: skip
+        return split
+
+    edit_json(tree / "data" / "split.json", missed)
+    report.run()
+    assert ["ALL", "4", "3", "50", "52", "120"] in rows(page, "ALL")
+    assert "ALL has 1 patient fewer than wanted and ALL has 2 images more than wanted: no set" in text_of(page)
+
+    def unasked(split):
+        target = {name: {**entry, "wanted": None} for name, entry in split["target"].items()}
+        return {**split, "test": "fraction", "target": target}
+
+    edit_json(tree / "data" / "split.json", unasked)
+    report.run()
+    assert ["ALL", "–", "3", "–", "52", "120"] in rows(page, "ALL")
+    assert "With split.test = fraction no number of patients or images was wanted" in text_of(page)
+
+
+def test_an_ensemble_that_calls_one_class_only_is_said_to(tree):
+    page = tree / "site" / "index.html"
+    assert "calls every test cell" not in text_of(page)
+
+    def collapse(found):
+        for model in found["models"]:
+            if model["role"] == "test" and model["model"] in {"noisy_student/majority", "noisy_student/fold-3"}:
+                model["confusion"] = [[0, sum(row)] for row in model["confusion"]]
+        return found
+
+    edit_json(tree / "results" / "evaluation.json", collapse)
+    report.run()
+    assert "The Noisy Student ensemble calls every test cell ALL. 1 of its 5 models does the same." in text_of(page)
+    assert "The EfficientNet ensemble calls every test cell" not in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("right", "balanced", "said"),
+    [
+        ([0.84, 0.77], [0.8, 0.5], "what confirmation bias looks like"),
+        ([0.84, 0.9], [0.7, 0.8], "show no confirmation bias"),
+        ([0.84, 0.77], [0.7, 0.8], "do not decide"),
+    ],
+)
+def test_self_training_says_of_confirmation_bias_what_the_numbers_say(finished, right, balanced, said):
+    found = read_inputs(finished)
+    traced = [m for m in found.evaluation["models"] if m["kind"] == "iteration" and m["iteration"] < 2]
+    models = [{**m, "metrics": {**m["metrics"], "balanced_accuracy": balanced[m["iteration"]]}} for m in traced]
+    trace = [{**e, "right": right[e["iteration"] - 1]} for e in found.evaluation["self_training"] if e["iteration"] < 3]
+    evaluation = {**found.evaluation, "models": models, "self_training": trace}
+    sentences = " ".join(self_training.explanation(dataclasses.replace(found, evaluation=evaluation)))
+    assert f"{100 * right[0]:.1f}\N{NARROW NO-BREAK SPACE}% and {100 * right[1]:.1f}" in sentences
+    masked = [m["confusion"] for m in traced if m["role"] == "masked" and m["iteration"] == 0]
+    share = sum(sum(c[1]) for c in masked) / sum(sum(map(sum, c)) for c in masked)
+    assert f"in truth {100 * share:.1f}" in sentences
+    assert said in sentences
+
+
+def test_a_curve_that_does_not_move_stays(finished):
+    found = read_inputs(finished)
+    flat = found.history.assign(validation_loss=0.4, validation_accuracy=0.75)
+    page = folds.page(dataclasses.replace(found, history=flat))
+    assert page.figures["efficientnet-loss"].title == "EfficientNet: validation loss stays at 0.400"
+    assert page.figures["noisy_student-accuracy"].title.endswith("validation accuracy stays at 75.0 %")
+
+
+def test_no_folder_of_the_machine_is_printed(tree):
+    parameters = tree / "params.yaml"
+    parameters.write_text(parameters.read_text().replace("root: data/raw/demo", "root: /home/somebody/C-NMC"))
+    report.run()
+    assert rows(tree / "site" / "provenance.html", "data.root") == [["data.root", "C-NMC"]]
+    for path in (tree / "site").rglob("*"):
+        assert path.suffix not in {".html", ".csv", ".json"} or "somebody" not in path.read_text(encoding="utf-8")
+
+
 def test_votes_are_counted_from_the_predictions_of_the_folds(finished):
     frame = read_inputs(finished).predictions
     folds = frame[(frame["method"] == "efficientnet") & (frame["kind"] == "fold") & (frame["role"] == "test")]
@@ -114,13 +199,14 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
         assert float(shown[entry["name"]]["balanced_accuracy"]) == entry["metrics"]["balanced_accuracy"]
 
 
-def test_every_page_says_synthetic_only_when_the_data_is(finished, tmp_path):
-    pages = sorted((finished / "site").glob("*.html"))
+def test_every_page_says_synthetic_only_when_the_data_is(tree):
+    pages = sorted((tree / "site").glob("*.html"))
     assert len(pages) == 7
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
-    real = make_tree(tmp_path / "real", synthetic=False, iterations=1)
-    for page in (real / "site").glob("*.html"):
+    edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
+    report.run()
+    for page in (tree / "site").glob("*.html"):
         assert "ynthetic" not in read_page(page).visible
 
 
@@ -199,7 +285,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
 
 
 def test_three_classes_render(tmp_path):
-    root = make_tree(tmp_path / "three", classes=("A", "B", "C"), iterations=1, patients=36)
+    root = make_tree(tmp_path / "three", classes=("A", "B", "C"), iterations=1, patients=36, folds=(1, 2))
     assert "% of the B cells" in re.sub(r"\s+", " ", read_page(root / "site" / "index.html").visible)
     assert rows(root / "site" / "folds.html", "Truth")[0] == ["Truth", "A", "B", "C"]
 

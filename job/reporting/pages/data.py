@@ -25,11 +25,16 @@ def page(inputs: ReportInputs) -> Page:
             "copies": copies,
             "leak": _leak(inputs),
             "fold_by": inputs.params.split.fold_by,
+            "target": _target_in_words(inputs),
             "unlabelled": sum(
                 row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
             ),
         },
-        tables={"distribution": distribution_table(inputs), "folds": _folds_table(inputs)},
+        tables={
+            "distribution": distribution_table(inputs),
+            "folds": _folds_table(inputs),
+            "target": _target_table(inputs),
+        },
         figures={"distribution": _distribution_figure(inputs)},
     )
 
@@ -49,6 +54,39 @@ def distribution_table(inputs: ReportInputs) -> Table:
         ours = [row["patients"], row["subjects"], row["images"]]
         rows.append([ROLES[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
     return Table("table-1-distribution", "Table 1. Patients, subjects and images by part and class.", columns, rows)
+
+
+def _target_table(inputs: ReportInputs) -> Table:
+    units = ("patients", "images")
+    columns = [
+        Column("class", "Class", "name"),
+        *(Column(f"{what}_{unit}", f"{unit.capitalize()} {what}", "count") for unit in units
+          for what in ("wanted", "reached")),
+        Column("of", "Labelled images in all", "count"),
+    ]  # fmt: skip
+    rows: list[list[Any]] = []
+    for name in inputs.classes:
+        entry = inputs.split["target"][name]
+        wanted = entry["wanted"] or dict.fromkeys(units)
+        pairs = [value for unit in units for value in (wanted[unit], entry["reached"][unit])]
+        rows.append([name, *pairs, entry["of"]])
+    return Table("test-target", "Test set: what the split wanted and what it reached.", columns, rows)
+
+
+def _target_in_words(inputs: ReportInputs) -> str:
+    targets = {name: inputs.split["target"][name] for name in inputs.classes}
+    if not any(entry["wanted"] for entry in targets.values()):
+        return f"With split.test = {inputs.split['test']} no number of patients or images was wanted in advance."
+    missed = [
+        f"{text.name(name)} has {text.counted(abs(distance), unit)} {'more' if distance > 0 else 'fewer'} than wanted"
+        for name, entry in targets.items()
+        if entry["wanted"]
+        for unit in ("patient", "image")
+        if (distance := entry["reached"][f"{unit}s"] - entry["wanted"][f"{unit}s"])
+    ]
+    if not missed:
+        return "Every number that was wanted is reached exactly."
+    return f"{text.listed(missed)}: no set of whole subjects comes nearer, patients counting first."
 
 
 def _leak(inputs: ReportInputs) -> float | None:

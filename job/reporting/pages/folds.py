@@ -158,8 +158,8 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
         mean = history.groupby(["model", "epoch", "step"], sort=False)[column].mean().reset_index().sort_values("step")
         traces.append(_curve_line(mean, models, column, scale, position, part, {"width": 3, "dash": dash}, opacity=1))
     last = history[history["model"] == models[-1]].groupby("epoch")[f"validation_{quantity}"].mean() * scale
-    verb = "rises" if last.iloc[-1] > last.iloc[0] else "falls"
     digits = ".1f" if quantity == "accuracy" else ".3f"
+    course = _course(f"{last.iloc[0]:{digits}}", f"{last.iloc[-1]:{digits}}")
     sign = " %" if quantity == "accuracy" else ""
     which = f"{text.method_name(method)}{f', {_model_name(models[-1])}' if len(models) > 1 else ''}"
     borders = [
@@ -185,7 +185,7 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
         ticks = {"tickvals": [i * epochs + e for i in range(len(models)) for e in (1, epochs)],
                  "ticktext": [str(e) for _ in models for e in (1, epochs)]}  # fmt: skip
     return Figure(
-        title=f"{which}: validation {quantity} {verb} from {last.iloc[0]:{digits}} to {last.iloc[-1]:{digits}}{sign}",
+        title=f"{which}: validation {quantity} {course}{sign}",
         caption="Dashed: training images. Solid: validation images. Thin lines are single folds, thick lines their "
         "mean; the title speaks of the mean.",
         spec=figures.spec(
@@ -213,6 +213,13 @@ def _curve_line(
         "%{y:.3~f}<extra>" + (f"Fold {table['fold'].iloc[0]}" if single else "Mean of folds") + "</extra>"
     )
     return trace
+
+
+def _course(first: str, last: str) -> str:
+    """The way between two printed values: what is printed alike did not move."""
+    if first == last:
+        return f"stays at {last}"
+    return f"{'rises' if float(last) > float(first) else 'falls'} from {first} to {last}"
 
 
 def _model_name(model: str) -> str:

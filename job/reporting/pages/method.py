@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from job.reporting import published, text
+from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 
 
 def page(inputs: ReportInputs) -> Page:
     """Never left out."""
+    area = inputs.area()
     return Page(
         slug="method",
         title="Method & limits",
@@ -19,7 +20,7 @@ def page(inputs: ReportInputs) -> Page:
             "classes": inputs.classes,
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
             "self_training": bool(inputs.evaluation["self_training"]),
-            "published_note": published.note(inputs),
+            "area_auroc": area["metrics"]["auroc"] if area else None,
             "fold_by": inputs.params.split.fold_by,
         },
     )

@@ -1,4 +1,4 @@
-"""Overview: the verdict, the four models beside the baselines and the published figures, and what was run."""
+"""Overview: the verdict, the models beside the baselines and the published figures, and what was run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ def page(inputs: ReportInputs) -> Page:
     return Page(
         slug="index",
         title="Overview",
-        facts={"verdict": verdict(inputs), "run": _what_was_run(inputs), "published_note": published.note(inputs)},
+        facts={
+            "verdict": verdict(inputs),
+            "collapsed": collapsed(inputs),
+            "run": _what_was_run(inputs),
+            "published_note": published.note(inputs),
+        },
         tables={"models": models_table(inputs)},
         figures={"comparison": _comparison(inputs)},
     )
@@ -39,10 +44,35 @@ def verdict(inputs: ReportInputs) -> str:
         f"On {text.count(first['images'])} {kind} of {text.counted(first['subjects'], 'subject')} "
         f"that no model was trained on, {text.listed(clauses)}"
     )
-    area = _area(inputs)
+    area = inputs.area()
     if area is not None:
         sentence += f"; cell size alone reaches {text.percent(area['metrics']['balanced_accuracy'])} balanced accuracy"
     return sentence + "."
+
+
+def collapsed(inputs: ReportInputs) -> list[str]:
+    """One sentence for each ensemble that calls every test image the same class."""
+    sentences = []
+    for method in inputs.methods:
+        vote = inputs.majority(method)
+        name = _only_call(inputs, vote) if vote else None
+        if name is None:
+            continue
+        models = inputs.models(kind="fold", method=method)
+        alike = sum(_only_call(inputs, model) == name for model in models)
+        sentences.append(
+            f"The {text.method_name(method)} ensemble calls every test cell {text.name(name)}. {alike} of its "
+            f"{text.counted(len(models), 'model')} {'does' if alike == 1 else 'do'} the same. Its calls are those of "
+            f"the baseline ‘{text.baseline_name(f'baseline/always_{name}')}’: they tell no cell from another."
+        )
+    return sentences
+
+
+def _only_call(inputs: ReportInputs, model: Model) -> str | None:
+    """The class that a model calls every image, if there is just one."""
+    calls = [sum(column) for column in zip(*model["confusion"], strict=True)]
+    called = [name for name, count in zip(inputs.classes, calls, strict=True) if count]
+    return called[0] if len(called) == 1 else None
 
 
 def _voters(inputs: ReportInputs, method: str) -> str:
@@ -60,10 +90,6 @@ def _recalls(inputs: ReportInputs, model: Model) -> str:
         parts.append(f"{text.percent(recall)} of the {text.name(name)} cells")
     balanced = text.percent(model["metrics"]["balanced_accuracy"])
     return f"recognises {text.listed(parts)} (balanced accuracy {balanced})"
-
-
-def _area(inputs: ReportInputs) -> Model | None:
-    return next((m for m in inputs.models(kind="baseline") if m["model"] == "baseline/area"), None)
 
 
 def models_table(inputs: ReportInputs) -> Table:
@@ -123,7 +149,7 @@ def _comparison(inputs: ReportInputs) -> Figure:
         if found
     ]
     reached = [f"{text.percent(row[2])} ({row[0]})" for row in rows if row[1] == "majority vote"]
-    area = _area(inputs)
+    area = inputs.area()
     size = f"; cell size alone, {text.percent(area['metrics'][metric])}" if area else ""
     columns = [Column("model", "Model", "name"), Column("what", "Which", "name"), *metric_columns([metric])]
     y = figures.axis(
@@ -151,7 +177,7 @@ def _what_was_run(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Data", text.name(inputs.evaluation["name"])),
         ("Images", f"{text.count(inputs.prepared['images'])}, seen by the networks at {size} × {size} pixels"),
         ("Methods", text.listed([text.method_name(method) for method in inputs.methods])),
-        ("Folds", f"{folds} of {params.split.folds}, stratified by {params.split.fold_by}"),
+        ("Folds", f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}"),
         ("Network", f"{model.backbone}, {weights}, dropout {model.dropout:g}"),
         ("Training", f"{text.counted(train.epochs, 'epoch')} per model, SGD, batch {train.batch_size}"),
         ("Learning rate", decay),

@@ -1,42 +1,17 @@
-"""Provenance: the parameters of the run, and what depends on the moment: commit, software, hardware, times."""
+"""Provenance: the parameters of the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePath
 
-from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.tables import Column, Table
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What the inputs cannot tell.
-
-    `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
-    package versions by name; `times` has one mapping per trained fold with `method`, `fold` and, where the log has
-    them, `device`, `seconds` and `images_per_second`.
-    """
-
-    commit: str | None
-    changed: bool
-    python: str
-    platform: str
-    versions: dict[str, str] = field(default_factory=dict)
-    times: list[dict[str, Any]] = field(default_factory=list)
-
-
-def page(inputs: ReportInputs, moment: Moment | None = None) -> Page:
-    """Never left out: without a moment it holds the parameters."""
-    tables = {"parameters": _parameters(inputs)}
-    if moment and moment.versions:
-        columns = [Column("package", "Package"), Column("version", "Version")]
-        tables["versions"] = Table("package-versions", "Packages.", columns, list(moment.versions.items()))
-    if moment and moment.times:
-        tables["times"] = _times(moment)
-    return Page(slug="provenance", title="Provenance", facts={"moment": moment}, tables=tables)
+def page(inputs: ReportInputs) -> Page:
+    """Never left out."""
+    return Page(slug="provenance", title="Provenance", tables={"parameters": _parameters(inputs)})
 
 
 def _parameters(inputs: ReportInputs) -> Table:
@@ -45,7 +20,7 @@ def _parameters(inputs: ReportInputs) -> Table:
         if section == "demo" and not inputs.synthetic:
             continue
         if isinstance(values, dict):
-            rows += [(f"{section}.{key}", str(value)) for key, value in values.items()]
+            rows += [(f"{section}.{key}", _shown(f"{section}.{key}", value)) for key, value in values.items()]
         else:
             rows.append((section, ", ".join(map(str, values))))
     return Table(
@@ -53,14 +28,6 @@ def _parameters(inputs: ReportInputs) -> Table:
     )
 
 
-def _times(moment: Moment) -> Table:
-    columns = [
-        Column("method", "Method", "name"), Column("fold", "Fold"), Column("device", "Device", "name"),
-        Column("seconds", "Seconds", "rate"), Column("images_per_second", "Images per second", "rate"),
-    ]  # fmt: skip
-    rows = [
-        [text.method_name(entry["method"]), entry["fold"],
-         *(entry.get(key) for key in ("device", "seconds", "images_per_second"))]
-        for entry in moment.times
-    ]  # fmt: skip
-    return Table("training-times", "Training time of each fold.", columns, rows)
+def _shown(key: str, value: object) -> str:
+    # Where the images lie tells of one person's machine; the folder's own name tells which images.
+    return PurePath(str(value)).name if key == "data.root" else str(value)
