@@ -65,9 +65,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file that an earlier stage wrote.
 
     Raises:
-        UserError: the file is missing.
+        UserError: the file is missing or is not JSON.
     """
-    return json.loads(existing(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(existing(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): run `dvc repro` to make it again") from None
 
 
 def existing(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Read every image once: the index (one row per image) and the pixel store (one array for all of them)."""
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
@@ -56,9 +58,13 @@ def prepare(params: Data, folder: Path) -> dict[str, Any]:
     rejected = sorted(rejected + contradictions)
     if error := _refusal(rejected, params):
         raise error
-    index = _finish(index, keep, store)
+    store.flush()
     del store
-    _truncate(folder / "images.npy", len(index))
+    _keep_rows(folder / "images.npy", np.flatnonzero(keep))
+    index = index[keep].reset_index(drop=True)
+    index.insert(0, "row", np.arange(len(index)))
+    index["subject"] = subjects.assign(index)
+    index = index[COLUMNS]
     for name in cnmc.CLASSES:
         if name not in set(index["label"]):
             raise UserError(f"class {name} has no images under {root.absolute()}: both classes are needed to learn")
@@ -84,12 +90,11 @@ def _read_all(
     workers = len(os.sched_getaffinity(0))
     remaining = iter(entries)
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(one, entry) for entry in islice(remaining, 4 * workers)]
-        waiting.reverse()
+        waiting = deque(pool.submit(one, entry) for entry in islice(remaining, 4 * workers))
         while waiting:
-            yield waiting.pop().result()
+            yield waiting.popleft().result()
             if (entry := next(remaining, None)) is not None:
-                waiting.insert(0, pool.submit(one, entry))
+                waiting.append(pool.submit(one, entry))
 
 
 def _record(entry: cnmc.Entry, facts: images.Facts) -> dict[str, Any]:
@@ -114,28 +119,17 @@ def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[tuple[
     return ~index["pixel_sha256"].isin(bad["pixel_sha256"]), rejected
 
 
-def _finish(index: pd.DataFrame, keep: pd.Series, store: np.memmap[Any, Any]) -> pd.DataFrame:
-    for new, old in enumerate(np.flatnonzero(keep)):
-        if new != old:
-            store[new] = store[old]
-    index = index[keep].reset_index(drop=True)
-    index.insert(0, "row", np.arange(len(index)))
-    index["subject"] = subjects.assign(index)
-    store.flush()
-    return index[COLUMNS]
-
-
-def _truncate(path: Path, count: int) -> None:
-    """Shorten an array file to its first `count` rows, when refused images left room at its end."""
+def _keep_rows(path: Path, rows: npt.NDArray[np.intp]) -> None:
+    """Write an array file again with these rows alone, where refused images left others in it."""
     array = np.load(path, mmap_mode="r")
-    if len(array) == count:
+    if len(array) == len(rows):
         return
-    shorter = path.with_name(".images.npy.part")
-    target = open_memmap(shorter, mode="w+", dtype=array.dtype, shape=(count, *array.shape[1:]))
-    for start in range(0, count, 256):
-        target[start : start + 256] = array[start : min(start + 256, count)]
+    kept = path.with_name(f".{path.name}.tmp")
+    target = open_memmap(kept, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:]))
+    for start in range(0, len(rows), 256):
+        target[start : start + 256] = array[rows[start : start + 256]]
     target.flush()
-    shorter.replace(path)
+    kept.replace(path)
 
 
 def _refusal(rejected: list[tuple[str, str]], params: Data) -> UserError | None:

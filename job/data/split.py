@@ -34,13 +34,13 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     in_test = table["subject"].isin(held_out)
     table["role"] = np.select([~labelled, in_test], ["unlabelled", "test"], default="train")
     training = table[table["role"] == "train"]
+    _check_classes(table, index)
     _check_training(training, params)
     table["fold"] = _folds(training, params).reindex(table.index)
-    _check_classes(table, index)
     table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index, fill_value="")
     _check_halves(table[table["role"] == "train"], params)
     table["fold"] = table["fold"].astype("Int64")
-    # The label travels with training rows only: whoever reads the split cannot see a test label.
+    # The label travels with training rows only; the names of test images say their class, but no network sees a name.
     table["label"] = table["label"].where(table["role"] == "train", "")
     return table[COLUMNS], _proof(table, index, target, params)
 

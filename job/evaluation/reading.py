@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job import files
 from job.errors import UserError
+from job.files import read_json
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -39,20 +39,6 @@ class Dataset:
     def vote_columns(self) -> list[str]:
         """Names of the vote columns, in class order."""
         return [f"votes_{name}" for name in self.classes]
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of an earlier stage.
-
-    Raises:
-        UserError: the file is missing or is not JSON.
-    """
-    try:
-        return files.read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {REMEDY}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): {REMEDY}") from None
 
 
 def read_dataset(path: Path) -> Dataset:

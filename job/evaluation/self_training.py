@@ -27,12 +27,14 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
         dataset: the classes.
 
     Returns:
-        One entry per iteration: share of pseudo-labels equal to the truth, share of the positive class, and share equal
-        to the iteration before (None for the first).
+        One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth, share
+        of the positive class, and share equal to the iteration before (None for the first).
 
     Raises:
         UserError: there are no pseudo-labels, or they are wrong or belong to another split.
     """
+    if not (run / "iterations").is_dir():
+        return []
     numbers = sorted(int(path.parent.name) for path in run.glob("iterations/*/pseudo_labels.csv"))
     if not numbers:
         raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")

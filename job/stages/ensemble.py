@@ -4,7 +4,7 @@ from pathlib import Path
 
 from job import files, params
 from job.evaluation import pooling
-from job.evaluation.reading import read_dataset, read_json
+from job.evaluation.reading import read_dataset
 from job.evaluation.split import read_split
 
 
@@ -26,7 +26,7 @@ def run(method: str) -> str:
     members = [
         {
             "fold": fold,
-            "weights_sha256": read_json(Path("runs", method, f"fold-{fold}", "model.json"))["weights_sha256"],
+            "weights_sha256": files.read_json(Path("runs", method, f"fold-{fold}", "model.json"))["weights_sha256"],
         }
         for fold in folds
     ]

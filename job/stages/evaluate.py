@@ -14,7 +14,6 @@ from job.evaluation.split import Split, read_split
 INDEX = Path("data/prepared/index.csv")
 HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
 RESULTS = Path("results")
-SELF_TRAINED = "noisy_student"
 
 
 def run() -> str:
@@ -40,9 +39,10 @@ def run() -> str:
     blocks += _baselines(split, index, dataset)
     history = _history(methods, folds)
     pseudo_labels = [
-        entry
-        for fold in (folds if SELF_TRAINED in methods else [])
-        for entry in self_training.trace(Path("runs", SELF_TRAINED, f"fold-{fold}"), fold, split, truth, dataset)
+        {"method": method, **entry}
+        for method in methods
+        for fold in folds
+        for entry in self_training.trace(Path("runs", method, f"fold-{fold}"), fold, split, truth, dataset)
     ]
 
     models = [scored.model_entry(block, truth, dataset) for block in blocks]

@@ -113,7 +113,7 @@ def test_self_training_compares_pseudo_labels_with_truth_and_predecessor(evaluat
         ]
         agreement = None if before is None else pytest.approx((made == before.loc[made.index]).mean())
         assert entries[3, i] == {
-            "fold": 3, "iteration": i, "images": len(made),
+            "method": "noisy_student", "fold": 3, "iteration": i, "images": len(made),
             "right": pytest.approx((made == truth.loc[made.index]).mean()),
             "share_positive": pytest.approx((made == "ALL").mean()), "agreement": agreement,
         }  # fmt: skip

@@ -17,23 +17,10 @@ from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
 def make_tree(root: Path, **options) -> Path:
     """A tree of results with a finished site."""
     write_run_tree(root, **options)
-    _write_target(root)
     run_evidence(root)
     (root / "report_templates").symlink_to(REPOSITORY / "report_templates")
     render(root)
     return root
-
-
-def _write_target(root: Path) -> None:
-    """The test set's wanted and reached numbers as the split stage writes them, all of them reached."""
-    truth = pd.read_csv(root / "data" / "truth.csv", dtype=str, keep_default_na=False)
-    roles = pd.read_csv(root / "data" / "split.csv", keep_default_na=False).set_index("image")["role"]
-    target = {}
-    for label, group in truth.groupby("label"):
-        test = group[group["image"].map(roles) == "test"]
-        reached = {"patients": int(test["patient"].nunique()), "images": len(test)}
-        target[label] = {"wanted": reached, "reached": reached, "of": len(group)}
-    edit_json(root / "data" / "split.json", lambda split: {**split, "target": target})
 
 
 def edit_json(path: Path, change: Callable[[dict], dict]) -> None:

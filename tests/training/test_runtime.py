@@ -1,0 +1,70 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from job.errors import UserError
+from job.training import runtime
+from tests import ROOT
+
+
+TRAINER = """
+import time
+from job.training import runtime
+runtime.setup("cpu", 1)
+print("ready", flush=True)
+time.sleep(600)
+"""
+STARTER = f"""
+import subprocess, sys
+trainer = subprocess.Popen([sys.executable, "-c", {TRAINER!r}])
+print(trainer.pid, flush=True)
+trainer.wait()
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_trainer_dies_with_its_parent():
+    """Killing DVC alone must not leave a trainer that writes over outputs which a later run has restored."""
+    with subprocess.Popen([sys.executable, "-c", STARTER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        assert parent.stdout.readline() == "ready\n"
+        assert alive(pid)
+        parent.kill()
+        parent.wait()
+        for _ in range(100):
+            if not alive(pid):
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(pid, signal.SIGKILL)
+            pytest.fail("the trainer outlived its parent by ten seconds")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_gpu_that_was_asked_for_is_an_error():
+    with pytest.raises(UserError, match=r"train\.device=cuda.*no CUDA device"):
+        runtime.setup("cuda", 1)
+
+
+def test_a_seeded_block_leaves_the_global_generator_as_it_was():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with runtime.seeded(1, torch.device("cpu")):
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with runtime.seeded(1, torch.device("cpu")):
+        assert torch.equal(torch.rand(3), first)
