@@ -12,7 +12,6 @@ from job.errors import UserError
 from job.training import runtime
 from tests import ROOT
 
-
 TRAINER = """
 import time
 from job.training import runtime
