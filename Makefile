@@ -6,7 +6,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds test test-all lint types format lock clean help
+.PHONY: report folds test test-all bench lint types format lock clean help
 
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
@@ -21,6 +21,9 @@ test: .venv/installed  ## what everybody runs before a commit
 
 test-all: .venv/installed  ## adds the long checks
 	@pytest -n $(JOBS) --dist loadgroup -m "slow or not slow"
+
+bench: .venv/installed  ## speed and memory, as ratios of two ways measured in one run; AREA=name for one of them
+	@python -m benchmarks $(AREA)
 
 lint: .venv/installed  ## style, types and formatting
 	@ruff check . && ruff format --check . && mypy
