@@ -37,7 +37,7 @@ def _name(members: list[str], patients: set[str]) -> str:
 
 def natural(text: str) -> list[tuple[int, int | str]]:
     """Sort key that puts H2 before H10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def copies(index: pd.DataFrame) -> pd.DataFrame:

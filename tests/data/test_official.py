@@ -11,8 +11,8 @@ from job.data import cnmc
 from job.data.prepare import prepare
 from job.data.split import split
 from job.data.subjects import assign
-from job.params import Data, Split
 from tests import ROOT
+from tests.fixtures.parameters import data, split_params
 
 SHARED = Path(os.environ.get("CNMC_FACTS", ROOT.parent / "shared" / "cnmc"))
 pytestmark = pytest.mark.skipif(
@@ -52,9 +52,7 @@ def test_patients_and_subjects_of_the_whole_set(index):
 @pytest.mark.parametrize("fold_by", ["image", "subject"])
 def test_the_report_split_has_exactly_the_numbers_of_table_1(index, fold_by):
     for seed in range(3):
-        table, _ = split(index, Split(
-            seed=seed, test="report", test_share=0.2, folds=5, fold_by=fold_by, labelled_share=0.5
-        ))  # fmt: skip
+        table, _ = split(index, split_params(seed=seed, fold_by=fold_by))
         counts = index.assign(role=table["role"])
         counts = counts[counts["label"] != ""].groupby(["role", "label"]).agg(
             patients=("patient", "nunique"), images=("image", "size")
@@ -67,9 +65,7 @@ def test_the_report_split_has_exactly_the_numbers_of_table_1(index, fold_by):
 
 
 def test_the_official_split_is_73_against_28_patients(index):
-    table, _ = split(index, Split(
-        seed=0, test="official", test_share=0.2, folds=5, fold_by="image", labelled_share=0.5
-    ))  # fmt: skip
+    table, _ = split(index, split_params(seed=0, test="official"))
     patients = index.groupby(table["role"])["patient"].nunique()
     assert (patients["train"], patients["test"]) == (73, 28)
     assert (table["role"] == "test").sum() == 1867
@@ -77,7 +73,7 @@ def test_the_official_split_is_73_against_28_patients(index):
 
 def test_the_real_sample(tmp_path):
     root = SHARED / "C-NMC_Leukemia"
-    summary = prepare(Data(root=str(root), size=48, crop=300, center="cell", max_rejected=0), tmp_path)
+    summary = prepare(data(root, size=48, crop=300), tmp_path)
     assert (summary["images"], summary["patients"], summary["subjects"]) == (104, 47, 45)
     assert summary["copies"]["linked_patients"] == [["20", "21"], ["H2", "H4"]]
     index = pd.read_csv(tmp_path / "index.csv").set_index("image")

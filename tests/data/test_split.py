@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 from job.data.holdout import choose
 from job.data.split import split, truth
 from job.errors import UserError
-from job.params import Split
 from job.seeds import generator
-
-
-def params(**changes):
-    defaults = {"seed": 1, "test": "report", "test_share": 0.2, "folds": 5, "fold_by": "image", "labelled_share": 0.5}
-    return Split(**defaults | changes)
+from tests.fixtures.parameters import split_params as params
 
 
 def make_index(sizes, linked=()):
@@ -27,6 +22,7 @@ def make_index(sizes, linked=()):
     for first, second in linked:
         table.loc[table["patient"].isin([first, second]), "subject"] = f"{first}+{second}"
     table["origin"] = "train"
+    table["pixel_sha256"] = table["image"]
     table.insert(0, "row", np.arange(len(table)))
     return table
 
@@ -47,7 +43,11 @@ def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed
         reject()  # too few images for such a share: the next tests
     roles = table.groupby("subject")["role"].nunique()
     assert (roles == 1).all()
-    assert proof["disjoint"] == {"subjects_in_train_and_test": 0, "patients_in_train_and_test": 0}
+    assert proof["disjoint"] == {
+        "subjects_in_train_and_test": 0,
+        "patients_in_train_and_test": 0,
+        "images_in_train_and_test": 0,
+    }
     train = table[table["role"] == "train"]
     assert train["fold"].between(1, 2).all()
     assert train["half"].isin(["labelled", "masked"]).all()
