@@ -231,7 +231,10 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
     rename_classes(tree, {"HEM": name, "ALL": "=cmd()" + name})
     prepared = tree / "data" / "prepared" / "summary.json"
     summary = json.loads(prepared.read_text())
-    summary["copies"] = {"groups": 1, "images": 2, "linked_patients": [[name, "1"]]}
+    summary["copies"] = {"groups": 1, "images": 2, "across_patients": 1, "linked_patients": [[name, "1"]]}
+    summary |= {"warnings": [name], "rejected": 60, "patients_known": False}
+    summary["reasons"] = [{"reason": name, "files": 60}]
+    summary["refusals"] = [{"file": name, "reason": name}]
     prepared.write_text(json.dumps(summary))
     parameters = tree / "params.yaml"
     title = json.dumps("T" + name[:119], ensure_ascii=False)
@@ -239,7 +242,11 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
     report.run()
     for path in (tree / "site").glob("*.html"):
         page = read_page(path)
-        assert not [tag for tag, _ in page.tags if tag in {"img", "iframe", "object", "embed"}]
+        assert not [tag for tag, _ in page.tags if tag in {"iframe", "object", "embed"}]
+        pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+        assert pictures == (["images/cells-1.png", "images/cells-2.png"] if path.name == "data.html" else [])
+        assert all((tree / "site" / picture).is_file() for picture in pictures)
+        assert "Patients unknown." in page.visible
         assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
         for tag, attributes in page.tags:
             if tag == "script":
@@ -281,7 +288,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 10
+    assert figures == 12
 
 
 def test_three_classes_render(tmp_path):
