@@ -61,8 +61,9 @@ class _Files:
 
     def find(self, name: str) -> str | None:
         """The image of that name, if there is one."""
-        plain = str(PurePosixPath(_composed(name)))
-        return self._images.get(plain) or self._images.get(plain.replace("\\", "/"))
+        plain = _composed(name)
+        spellings = (str(PurePosixPath(spelling)) for spelling in (plain, plain.replace("\\", "/")))
+        return next((self._images[spelling] for spelling in spellings if spelling in self._images), None)
 
 
 def _composed(text: str) -> str:

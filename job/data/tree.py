@@ -89,7 +89,7 @@ def by_path(paths: list[str]) -> list[str]:
 
 def shown(text: str) -> str:
     """A text that any file can hold: bytes that are no UTF-8, and control characters, as escapes."""
-    valid = text.encode("utf-8", "backslashreplace").decode()
+    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in valid)
 
 
