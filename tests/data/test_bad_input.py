@@ -119,7 +119,7 @@ def link(root: Path, name: str, target: str | Path) -> None:
 
 
 def bytes_name(root: Path) -> None:
-    with open(os.fsencode(root / ALL) + b"UID_9_1_1_\xff_all.bmp", "wb") as handle:  # noqa: PTH123
+    with open(os.fsencode(f"{root}/{ALL}") + b"UID_9_1_1_\xff_all.bmp", "wb") as handle:  # noqa: PTH123
         handle.write(BMP)
 
 
