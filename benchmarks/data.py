@@ -55,7 +55,7 @@ def run() -> dict[str, float]:
 
 @contextmanager
 def _files(count: int) -> Iterator[list[Path]]:
-    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-data-") as name:
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-data-", suffix=".tmp") as name:
         folder = Path(name)
         drawn = []
         for number in range(DRAWN):
@@ -104,7 +104,7 @@ def _one(path: str, size: int) -> tuple[npt.NDArray[np.uint8], str, str]:
 
 
 def _seconds(settings: params.Data) -> float:
-    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-data-") as out:
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-data-", suffix=".tmp") as out:
         started = time.perf_counter()
         prepare(settings, Path(out))
         return time.perf_counter() - started
