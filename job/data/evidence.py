@@ -86,7 +86,7 @@ def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[st
         for place, row in enumerate(chosen):
             cell = Image.fromarray(np.asarray(array[row]))
             strip.paste(cell.resize((_CELL, _CELL), Image.Resampling.BICUBIC), (_CELL * place, 0))
-        strip.save(folder / f"{number}.png", optimize=True)
+        strip.save(folder / f"{number}.png")
 
 
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], *, patients_known: bool) -> list[str]:

@@ -85,11 +85,12 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
 
 def cell_box(image: Image.Image) -> Box:
     """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
-    found = image.point(_FOREGROUND).getbbox()
-    if found is None:
+    drawn = image.getbbox()  # most of an image is pure black: what is not is all that needs a closer look
+    found = image.crop(drawn).point(_FOREGROUND).getbbox() if drawn else None
+    if drawn is None or found is None:
         return (0, 0, 0, 0)
     left, top, right, bottom = found
-    return (left, top, right - left, bottom - top)
+    return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
 def _decode(content: bytes) -> tuple[Image.Image, str]:
@@ -111,7 +112,7 @@ def _decode(content: bytes) -> tuple[Image.Image, str]:
         if getattr(image, "n_frames", 1) > 1:
             raise UnreadableImageError("several images in one file: expected one cell")
         image.load()
-        turned = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except UnidentifiedImageError:
         raise UnreadableImageError(f"not an image: none of {', '.join(FORMATS)} by its content") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -130,7 +131,7 @@ def _decode(content: bytes) -> tuple[Image.Image, str]:
         # What Pillow's readers let through when the bytes make no sense; warnings, where the caller makes them errors.
         reason = "truncated" if "truncated" in str(error).lower() else f"unreadable: {error}"
         raise UnreadableImageError(reason) from None
-    return _as_rgb(turned), mode
+    return _as_rgb(image), mode
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

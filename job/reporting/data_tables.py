@@ -82,7 +82,7 @@ def cells_table(inputs: ReportInputs) -> Table:
     rows = [
         ["unknown" if row["label"] is None else row["label"], row["images"]]
         + [round(row[key]) for key in ("median", "p90", "p99", "largest")]
-        for row in inputs.prepared["cell_side"]
+        for row in sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
     ]
     return Table("cell-sizes", "Sizes of the cells.", columns, rows)
 
@@ -132,4 +132,4 @@ def _images(rows: list[dict[str, Any]]) -> list[int]:
 
 
 def _patient_axis() -> dict[str, Any]:
-    return figures.axis("Patients, by number of images", showticklabels=False)
+    return figures.axis("Patients, by number of images", showticklabels=False, showgrid=False)
