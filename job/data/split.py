@@ -100,30 +100,25 @@ def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
 def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
     """`labelled` or `masked` for every training image, stratified by fold and class."""
     result = pd.Series("masked", index=training.index, dtype="str")
-    labelled: set[str] = set()
-    decided: set[str] = set()  # with folds by subject: a subject may have cells of several classes
+    labelled: set[str] = set()  # subjects, with folds by subject: one may have cells of several classes
     for key, group in training.groupby(["fold", "label"], sort=True):
         rng = generator(params.seed, "split", "half", *map(str, key))
         if params.fold_by == "image":
             chosen = pd.Index(rng.permutation(group.index))[: _rounded(params.labelled_share * len(group))]
             result[chosen] = "labelled"
         else:
-            undecided = sorted(set(group["subject"]) - decided, key=natural)
-            labelled |= _whole_subjects(group, labelled, undecided, params.labelled_share, rng)
-            decided |= set(group["subject"])
+            labelled |= _whole_subjects(group, labelled, params.labelled_share, rng)
     result[training["subject"].isin(labelled)] = "labelled"
     return result
 
 
-def _whole_subjects(
-    group: pd.DataFrame, labelled: set[str], undecided: list[str], share: float, rng: np.random.Generator
-) -> set[str]:
-    """Subjects drawn until adding the next one would move the count of labelled images away from the wanted share."""
+def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: np.random.Generator) -> set[str]:
+    """Further subjects, drawn until the next one would move the count of labelled images away from the wanted share."""
     sizes = group.groupby("subject").size()
     wanted = share * len(group)
     names: set[str] = set()
     count = int(group["subject"].isin(labelled).sum())
-    for name in rng.permutation(undecided):
+    for name in rng.permutation(sorted(set(sizes.index) - labelled, key=natural)):
         if abs(count + sizes[name] - wanted) < abs(count - wanted):
             names.add(str(name))
             count += sizes[name]

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +89,23 @@ def test_an_exact_draw_is_met_and_every_solution_is_as_likely():
     counts = drawn.value_counts()
     assert set(counts.index) == {"af", "be", "cd"}  # the only pairs that sum to seven
     assert counts.between(900, 1100).all()
+
+
+def test_never_everybody_and_never_nobody_is_drawn():
+    subjects = pd.DataFrame({"patients": [1, 1, 1], "images": [4, 5, 6]}, index=list("abc"))
+    assert len(choose(subjects, 3, 15, generator(0, "draw"))) == 2
+    assert choose(subjects, 0, 0, generator(0, "draw")) == {"a"}
+
+
+def test_a_large_class_needs_little_memory():
+    rng = np.random.default_rng(0)
+    subjects = pd.DataFrame({"patients": 1, "images": rng.integers(1, 300, 100)}, index=[str(n) for n in range(100)])
+    tracemalloc.start()
+    chosen = choose(subjects, 11, 1800, generator(0, "draw"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert subjects.loc[list(chosen)].sum().tolist() == [11, 1800]
+    assert peak < 30e6
 
 
 def test_without_an_exact_solution_the_nearest_is_taken_and_the_difference_stated():

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 import plotly.graph_objects
 import plotly.offline
 import pytest
@@ -17,7 +18,7 @@ from job.errors import UserError
 from job.reporting import site
 from job.reporting.pages import folds, self_training
 from job.stages import report
-from tests.fixtures.run_tree import REPOSITORY
+from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
 from .rendered import edit_json, make_tree, read_inputs, read_page, rename_classes
 
@@ -315,3 +316,20 @@ def test_vendored_files_are_the_published_ones():
         assert (vendor / name.replace(".min.js", ".LICENSE").replace(".woff2", ".LICENSE")).is_file()
     version = plotly.offline.get_plotlyjs_version()
     assert f"plotly.js (basic - minified) v{version}\n" in (vendor / "plotly-basic.min.js").read_text()[:200]
+
+
+def test_pseudo_labels_of_images_that_never_had_a_label_are_not_called_right_or_wrong(tree):
+    edit_params(tree, split={"unlabelled": "pool"})
+    split = pd.read_csv(tree / "data" / "split.csv", keep_default_na=False, dtype=str)
+    split["pool"] = (split["role"] == "unlabelled").astype(int)
+    split.to_csv(tree / "data" / "split.csv", index=False)
+    pool = split.loc[split["pool"] == 1, "image"]
+    for path in (tree / "runs").glob("noisy_student/fold-*/iterations/*/pseudo_labels.csv"):
+        pd.DataFrame({"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2)}).to_csv(path, index=False)
+    run_evidence(tree)
+    report.run()
+    assert {entry["right"] for entry in evaluation(tree)["self_training"]} == {None}
+    assert {entry["images"] for entry in evaluation(tree)["self_training"]} == {len(pool)}
+    shown = text_of(tree / "site" / "self-training.html")
+    assert "Nobody knows how many pseudo-labels are right" in shown
+    assert "in truth" not in shown

@@ -26,7 +26,8 @@ def page(inputs: ReportInputs) -> Page | None:
         tables["trace"] = _trace_table(inputs)
     return Page(slug="self-training", title="Self-training", tables=tables, figures=found, facts={
         "iterations": inputs.params.noisy_student.iterations, "labels": inputs.params.noisy_student.labels,
-        "labelled_share": inputs.params.split.labelled_share, "explanation": explanation(inputs),
+        "labelled_share": inputs.params.split.labelled_share, "unlabelled": inputs.params.split.unlabelled,
+        "explanation": explanation(inputs),
     })  # fmt: skip
 
 
