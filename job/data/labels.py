@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from job.data.cnmc import SYNTHETIC_MARK
 from job.data.rows import read_rows
 from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Refusal, Tree, shown
 
@@ -46,7 +47,7 @@ def listing(root: Path, tree: Tree, reason: str) -> Listing:
         else:
             entries[found.image] = found
     rejected: list[Refusal] = [(file, f"line {number}: {shown(problem)}") for number, problem in problems]
-    rejected += [(other, NOT_AN_IMAGE) for other in tree.others if other not in (file, "SYNTHETIC.txt")]
+    rejected += [(other, NOT_AN_IMAGE) for other in tree.others if other not in (file, SYNTHETIC_MARK)]
     rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in entries]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
