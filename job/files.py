@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old content or the new content, never a part of it."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -32,8 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; it takes the place of `path` when the block ends without an error.
 
-    Two renames are needed (a folder cannot be renamed over a full one), so for an instant `path` may be absent; it is
-    never half-written and never half-deleted.
+    Where the file system can exchange two folders in one step, `path` is the old or the new one at every instant. Where
+    it cannot, two renames are needed (a folder cannot be renamed over a full one) and for an instant `path` may be
+    absent; it is never half-written and never half-deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}.tmp") for end in ("new", "old"))
@@ -42,12 +44,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
+        if not (path.exists() and _exchange(temporary, path)):
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step (renameat2 of Linux); False where that cannot be done."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here = -100  # AT_FDCWD: relative paths start in the current folder
+    exchange = 2  # RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -45,6 +45,8 @@ class Data(Section):
     """Where the images are and how they become pixels."""
 
     root: Annotated[str, Field(min_length=1)]
+    layout: Literal["auto", "c-nmc", "csv", "folders"]
+    positive: Annotated[str, Field(min_length=1)]
     size: Annotated[int, Field(ge=32, le=1024)]
     crop: Annotated[int, Field(ge=0, le=4096)]
     center: Literal["cell", "image"]
@@ -59,7 +61,8 @@ class Split(Section):
     test_share: Share
     folds: Annotated[int, Field(ge=2, le=50)]
     fold_by: Literal["image", "subject"]
-    labelled_share: Share
+    labelled_share: Annotated[float, Field(gt=0, le=1)]
+    unlabelled: Literal["masked_half", "pool", "both"]
 
 
 class Model(Section):

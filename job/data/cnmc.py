@@ -1,51 +1,39 @@
 """The official C-NMC 2019 folder layout: which files are images, and what their names and folders say.
 
-Paths are parsed here and nowhere else. Source of the layout: Gupta & Gupta 2019, The Cancer Imaging Archive,
+Its paths are parsed here and nowhere else. Source of the layout: Gupta & Gupta 2019, The Cancer Imaging Archive,
 doi:10.7937/tcia.2019.dc64i46r, as published on Kaggle.
 """
 
-import csv
-import os
 import re
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
+from job.data.rows import read_rows
+from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Refusal, Tree
 from job.errors import UserError
 
 CLASSES = ("HEM", "ALL")
 POSITIVE = "ALL"
-SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+TRAINING = "training_data"
 PRELIMINARY = PurePosixPath("validation_data/C-NMC_test_prelim_phase_data")
 PRELIMINARY_LABELS = PurePosixPath("validation_data/C-NMC_test_prelim_phase_data_labels.csv")
 FINAL = PurePosixPath("testing_data/C-NMC_test_final_phase_data")
 SYNTHETIC_MARK = "SYNTHETIC.txt"
-
-_NAME = re.compile(r"UID_(?P<patient>H?\d+)_\d+_\d+_(?P<label>all|hem)", re.IGNORECASE)
-_LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
-_HOW_TO_GET = (
+PUBLISHED = {"images": 12_528, "patients": 101, "subjects": 94, "final": 2_586}
+PUBLISHED_FOLDERS = {
+    "training_data/fold_0/all": 2_397, "training_data/fold_0/hem": 1_130,
+    "training_data/fold_1/all": 2_418, "training_data/fold_1/hem": 1_163,
+    "training_data/fold_2/all": 2_457, "training_data/fold_2/hem": 1_096,
+    str(PRELIMINARY): 1_867, str(FINAL): 2_586,
+}  # fmt: skip
+"""Images in each folder of the published set."""
+HOW_TO_GET = (
     "Get C-NMC 2019 from Kaggle (andrewmvd/leukemia-classification) or The Cancer Imaging Archive, "
-    "unpack it and set data.root to the folder that holds training_data/."
+    f"unpack it and set data.root to the folder that holds {TRAINING}/."
 )
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One image file: path relative to the root, class name or None, patient or None, part of the data set."""
-
-    image: str
-    label: str | None
-    patient: str | None
-    origin: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a root folder holds: images sorted by path, refused files with their reason, the count of system litter."""
-
-    entries: list[Entry]
-    rejected: list[tuple[str, str]]
-    ignored: int
-    synthetic: bool
+_PARTS = (TRAINING, PRELIMINARY.parts[0], FINAL.parts[0])
+_NAME = re.compile(r"UID_(?P<patient>H?\d+)_\d+_\d+_(?P<label>all|hem)", re.IGNORECASE | re.ASCII)
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
@@ -57,61 +45,74 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return (match["patient"].upper(), match["label"].upper()) if match else None
 
 
-def listing(root: Path) -> Listing:
+def official(image: str) -> PurePosixPath:
+    """The path in the published set, for a set that was unpacked one level too deep or has `fold_0/fold_0`."""
+    parts = [name for name, _ in groupby(image.split("/"))]
+    return PurePosixPath(*(parts[1:] if parts[0] not in _PARTS and parts[1:2] and parts[1] in _PARTS else parts))
+
+
+def recognises(tree: Tree) -> bool:
+    """Whether there are images in a folder named like the training part of C-NMC."""
+    return any(TRAINING in image.split("/")[:-1] for image in tree.images)
+
+
+def listing(root: Path, tree: Tree, reason: str) -> Listing:
     """List the images of a C-NMC folder.
 
     Raises:
-        UserError: the folder is missing, or has no training_data/.
+        UserError: there is no training part, the label file is none, or a patient has both labels.
     """
-    if not root.is_dir():
-        raise UserError(f"data.root: folder {root.absolute()} does not exist. {_HOW_TO_GET}")
-    if not (root / "training_data").is_dir():
-        raise UserError(f"data.root: {root.absolute()} has no folder training_data/. {_HOW_TO_GET}")
-    rejected: list[tuple[str, str]] = []
+    if not any(official(image).parts[0] == TRAINING for image in tree.images):
+        deeper = sorted({image.split(f"/{TRAINING}/")[0] for image in tree.images if f"/{TRAINING}/" in image})
+        hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"
+        raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
+    rejected: list[Refusal] = []
+    known = (PRELIMINARY_LABELS, PurePosixPath(SYNTHETIC_MARK))
+    rejected += [(file, NOT_AN_IMAGE) for file in tree.others if official(file) not in known]
+    files = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
+    labels = _preliminary_labels(root, files[0], rejected) if files else {}
     entries: list[Entry] = []
-    ignored = 0
-    labels = _preliminary_labels(root, rejected)
-    for path in _files(root):
-        image = path.relative_to(root).as_posix()
-        if _LITTER.match(path.name):
-            ignored += 1
-        elif path.suffix.lower() not in SUFFIXES:
-            if image not in (PRELIMINARY_LABELS.as_posix(), SYNTHETIC_MARK):
-                rejected.append((image, "not an image by its extension"))
+    seen: dict[str, str] = {}
+    for image in tree.images:
+        entry = _entry(image, labels)
+        # Within a part a name is one cell, whatever its folder and format: twice means unpacked or converted twice.
+        key = f"{entry.origin}/{official(image).stem.upper()}" if isinstance(entry, Entry) else ""
+        if not isinstance(entry, Entry):
+            rejected.append((image, entry))
+        elif key in seen:
+            rejected.append((image, f"the same name as {seen[key]}: unpacked or converted twice, remove one"))
         else:
-            entry = _entry(image, labels)
-            if isinstance(entry, Entry):
-                entries.append(entry)
-            else:
-                rejected.append((image, entry))
+            seen[key] = image
+            entries.append(entry)
     present = {PurePosixPath(entry.image).stem for entry in entries if entry.origin == "preliminary"}
-    without_file = sorted(set(labels) - present)
-    rejected += [(PRELIMINARY_LABELS.as_posix(), f"row for image {stem} without a file") for stem in without_file]
+    rejected += [(files[0], f"row for image {stem} without a file") for stem in sorted(set(labels) - present)]
     _check_patients(entries)
-    return Listing(entries, sorted(rejected), ignored, (root / SYNTHETIC_MARK).is_file())
+    return Listing("c-nmc", reason, entries, rejected, CLASSES)
 
 
-def _files(root: Path) -> list[Path]:
-    """All files below the root, also behind linked folders, as data on clusters often is."""
-    return sorted(Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names)
+def folder_counts(images: list[str]) -> list[dict[str, str | int]]:
+    """Images in each folder of the published set: `folder`, `published`, `found`."""
+    folders = [str(official(image).parent) for image in images]
+    return [
+        {"folder": folder, "published": published, "found": folders.count(folder)}
+        for folder, published in PUBLISHED_FOLDERS.items()
+    ]
 
 
-def _entry(image: str, labels: dict[str, tuple[str, str]]) -> Entry | str:
+def _entry(image: str, labels: dict[str, tuple[str, str] | str]) -> Entry | str:
     """The entry of one image path, or the reason why it is refused."""
-    path = PurePosixPath(image)
-    if path.parts[0] == "training_data":
-        return _training_entry(path)
+    path = official(image)
+    if path.parts[0] == TRAINING:
+        return _training_entry(image, path)
     if path.parent == PRELIMINARY:
-        if path.stem not in labels:
-            return f"label missing in {PRELIMINARY_LABELS.name}"
-        patient, label = labels[path.stem]
-        return Entry(image, label, patient, "preliminary")
+        found = labels.get(path.stem, f"label missing in {PRELIMINARY_LABELS.name}")
+        return found if isinstance(found, str) else Entry(image, found[1], found[0], "preliminary")
     if path.parent == FINAL:
         return Entry(image, None, None, "final")
     return "unknown folder: not part of the C-NMC layout"
 
 
-def _training_entry(path: PurePosixPath) -> Entry | str:
+def _training_entry(image: str, path: PurePosixPath) -> Entry | str:
     parsed = parse_name(path.name)
     if parsed is None:
         return "unknown name: expected UID_<patient>_<image>_<cell>_<all or hem>"
@@ -121,34 +122,32 @@ def _training_entry(path: PurePosixPath) -> Entry | str:
         return f"unknown folder: expected {' or '.join(name.lower() for name in CLASSES)}, not {path.parent.name}"
     if folder != label:
         return f"contradiction: folder says {folder}, name says {label}"
-    return Entry(str(path), label, patient, "train")
+    return Entry(image, label, patient, "train")
 
 
-def _preliminary_labels(root: Path, rejected: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Number of a file to (patient, class), from the label file of the preliminary part; empty without the file.
+def _preliminary_labels(root: Path, file: str, rejected: list[Refusal]) -> dict[str, tuple[str, str] | str]:
+    """Number of a file to (patient, class), or to the reason why nobody knows them.
 
     A copy re-saved in another format keeps its number: row 12.bmp is the label of 12.png too.
     """
-    path = root / PRELIMINARY_LABELS
-    if not path.is_file():
-        return {}
-    labels: dict[str, tuple[str, str]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
-        missing = {"Patient_ID", "new_names", "labels"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"{path}: column {', '.join(sorted(missing))} is missing; take the file as published")
-        for number, row in enumerate(reader, start=2):
-            parsed = parse_name(row["Patient_ID"] or "")
-            stated = {"1": "ALL", "0": "HEM"}.get((row["labels"] or "").strip())
-            name = (row["new_names"] or "").strip()
-            if parsed is None:
-                rejected.append((PRELIMINARY_LABELS.as_posix(), f"line {number}: unknown name {row['Patient_ID']!r}"))
-            elif stated != parsed[1]:
-                reason = f"line {number}: contradiction: name says {parsed[1]}, label column says {row['labels']!r}"
-                rejected.append((PRELIMINARY_LABELS.as_posix(), reason))
-            else:
-                labels[PurePosixPath(name).stem] = parsed
+    rows, refused = read_rows(root / file, ("Patient_ID", "new_names", "labels"))
+    rejected += [(file, f"line {number}: {reason}") for number, reason in refused]
+    labels: dict[str, tuple[str, str] | str] = {}
+    for number, row in rows:
+        parsed = parse_name(row["Patient_ID"])
+        stated = {"1": "ALL", "0": "HEM"}.get(row["labels"])
+        stem = PurePosixPath(row["new_names"]).stem
+        if parsed is None:
+            rejected.append((file, f"line {number}: unknown name {row['Patient_ID']!r}"))
+        elif stated != parsed[1]:
+            reason = f"line {number}: contradiction: name says {parsed[1]}, label column says {row['labels']!r}"
+            rejected.append((file, reason))
+        elif stem in labels:
+            rejected.append((file, f"line {number}: image {stem} has a second row"))
+            if labels[stem] != parsed:
+                labels[stem] = f"contradiction: two rows of {PRELIMINARY_LABELS.name} name different cells"
+        else:
+            labels[stem] = parsed
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Choosing the test subjects: as many patients and images as the published report, the preliminary part, or a share."""
+"""Choosing the test subjects: as many patients and images as the published report, the official part, or a share."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from job.data.subjects import natural
 from job.errors import UserError
 from job.params import Split
 from job.seeds import generator
+
+Counts = npt.NDArray[np.int64]
 
 REPORT_TEST = {
     "ALL": {"patients": (11, 60), "images": (1836, 8491)},
@@ -29,20 +31,51 @@ def test_subjects(index: pd.DataFrame, params: Split) -> tuple[set[str], dict[st
     if params.test == "official":
         chosen = _official(labelled)
         return chosen, _reached(labelled, chosen, {})
-    chosen = set()
+    for label, subjects in labelled.groupby("label")["subject"].nunique().items():
+        if subjects < 2:
+            raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
+    if params.test == "report":
+        return _report(labelled, params)
+    chosen = _fraction(labelled, params)
+    return chosen, _reached(labelled, chosen, {})
+
+
+def _report(labelled: pd.DataFrame, params: Split) -> tuple[set[str], dict[str, Any]]:
+    """As many patients and images of each class as the report held out, or the nearest there are."""
+    mixed = labelled.groupby("subject")["label"].nunique()
+    unknown = sorted(set(labelled["label"]) - set(REPORT_TEST))
+    if unknown or (mixed > 1).any():
+        what = f"class {unknown[0]}" if unknown else f"subject {mixed.idxmax()}, who has cells of both classes"
+        raise UserError(
+            f"split.test=report is Table 1 of a report on C-NMC and does not know {what}: use split.test=fraction, or "
+            "official where the data says who is held out"
+        )
+    chosen: set[str] = set()
     wanted: dict[str, dict[str, int]] = {}
     for label, group in labelled.groupby("label"):
         rng = generator(params.seed, "split", "test", str(label))
-        subjects = _subjects(group)
-        if len(subjects) < 2:
-            raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
-        if params.test == "report":
-            wanted[str(label)] = _report_target(str(label), group)
-            chosen |= choose(subjects, wanted[str(label)]["patients"], wanted[str(label)]["images"], rng)
-        else:
-            count = min(max(1, round(params.test_share * len(subjects))), len(subjects) - 1)
-            chosen |= set(rng.permutation(subjects.index)[:count])
+        wanted[str(label)] = target = _report_target(str(label), group)
+        chosen |= choose(_subjects(group), target["patients"], target["images"], rng)
     return chosen, _reached(labelled, chosen, wanted)
+
+
+def _fraction(labelled: pd.DataFrame, params: Split) -> set[str]:
+    """A share of each class's subjects, at least one and never all.
+
+    A subject may have cells of several classes, so the classes are gone through from the one with fewest subjects, and
+    each draws what it still lacks among subjects that nobody has decided on (iterative stratification: Sechidis,
+    Tsoumakas & Vlahavas 2011, ECML PKDD, doi:10.1007/978-3-642-23808-6_10).
+    """
+    members = {str(label): set(group) for label, group in labelled.groupby("label")["subject"]}
+    chosen: set[str] = set()
+    decided: set[str] = set()
+    for label in sorted(members, key=lambda name: (len(members[name]), name)):
+        subjects = members[label]
+        count = min(max(1, round(params.test_share * len(subjects))), len(subjects) - 1)
+        order = generator(params.seed, "split", "test", label).permutation(sorted(subjects - decided, key=natural))
+        chosen |= set(order[: max(0, count - len(chosen & subjects))])
+        decided |= subjects
+    return chosen
 
 
 def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Generator) -> set[str]:
@@ -50,7 +83,7 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
 
     All sets are counted by dynamic programming (the counting form of the subset-sum problem) and one is drawn by
     walking back through the counts, so every exact solution is equally likely. Nearest means: the number of patients
-    first, then the number of images.
+    first, then the number of images. What can be reached is found first, so that only counts up to there are kept.
 
     Args:
         subjects: one row per subject with columns `patients` and `images`; its index holds the names.
@@ -60,16 +93,17 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
     """
     people = np.asarray(subjects["patients"])
     sizes = np.asarray(subjects["images"])
-    # ways[i][p, m]: number of sets among the first i subjects with p patients and m images. Adding one subject moves p
-    # by at most the largest subject, so the nearest number of patients lies within this table.
-    rows = min(int(people.sum()), patients + int(people.max())) + 1
-    ways = [np.zeros((rows, int(sizes.sum()) + 1))]
+    p, m = _nearest(_reachable(people, sizes, patients), patients, images)
+    # ways[i][p, m]: number of sets among the first i subjects with p patients and m images.
+    ways = [np.zeros((p + 1, m + 1))]
     ways[0][0, 0] = 1
-    for p, m in zip(people, sizes, strict=True):
+    for more_people, more_images in zip(people, sizes, strict=True):
         after = ways[-1].copy()
-        after[p:, m:] += ways[-1][: after.shape[0] - p, : after.shape[1] - m]
+        if more_people <= p and more_images <= m:
+            after[more_people:, more_images:] += ways[-1][: p + 1 - more_people, : m + 1 - more_images]
         ways.append(after)
-    p, m = _nearest(ways[-1], patients, images)
+    if not np.isfinite(ways[-1][p, m]):
+        raise UserError(f"split.test=report: {len(subjects)} subjects are too many to count; use split.test=fraction")
     chosen: set[str] = set()
     for i in range(len(subjects), 0, -1):
         without, both = ways[i - 1][p, m], ways[i][p, m]
@@ -79,9 +113,23 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
     return chosen
 
 
-def _nearest(ways: npt.NDArray[np.float64], patients: int, images: int) -> tuple[int, int]:
+def _reachable(people: Counts, sizes: Counts, patients: int) -> npt.NDArray[np.bool_]:
+    """Which sums of patients and images some set has, shape (patients, images).
+
+    Adding one subject moves the patients by at most the largest subject, so the nearest number lies within the table.
+    """
+    possible = np.zeros(
+        (min(int(people.sum()), patients + int(people.max())) + 1, int(sizes.sum()) + 1), dtype=np.bool_
+    )
+    possible[0, 0] = True
+    for p, m in zip(people, sizes, strict=True):
+        if p < len(possible):
+            possible[p:, m:] |= possible[: len(possible) - p, : possible.shape[1] - m].copy()
+    return possible
+
+
+def _nearest(possible: npt.NDArray[np.bool_], patients: int, images: int) -> tuple[int, int]:
     # The empty set and the whole class are no test sets: both sides need somebody.
-    possible = ways > 0
     possible[0, :] = False
     possible[:, -1] = False
     p, m = np.nonzero(possible)
@@ -98,25 +146,22 @@ def _subjects(group: pd.DataFrame) -> pd.DataFrame:
 
 def _report_target(label: str, group: pd.DataFrame) -> dict[str, int]:
     """The report's numbers for the full set, the same shares for any other."""
-    shares = REPORT_TEST.get(label)
-    if shares is None:
-        raise UserError(f"split.test=report knows ALL and HEM, not {label}: use split.test=fraction")
     people = group["patient"].where(group["patient"] != "", group["image"]).nunique()
     counts = {"patients": people, "images": len(group)}
-    return {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in shares.items()}
+    return {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in REPORT_TEST[label].items()}
 
 
 def _official(labelled: pd.DataFrame) -> set[str]:
-    test = set(labelled.loc[labelled["origin"] == "preliminary", "subject"])
+    test = set(labelled.loc[labelled["origin"].isin(["preliminary", "test"]), "subject"])
     train = set(labelled.loc[labelled["origin"] == "train", "subject"])
     if not test:
         raise UserError(
-            f"split.test=official needs the labelled preliminary part ({cnmc.PRELIMINARY}) under data.root: "
-            "add it, or use split.test=report or fraction"
+            f"split.test=official needs the labelled preliminary part ({cnmc.PRELIMINARY}) under data.root, or rows of "
+            "labels.csv with split=test: add them, or use split.test=report or fraction"
         )
     if both := sorted(test & train, key=natural):
         raise UserError(
-            f"split.test=official would put subject {both[0]} on both sides (identical images in both parts): "
+            f"split.test=official would put subject {both[0]} on both sides (it has, or shares, images in both parts): "
             "use split.test=report or fraction"
         )
     return test
@@ -127,6 +172,7 @@ def _reached(labelled: pd.DataFrame, chosen: set[str], wanted: dict[str, dict[st
     result = {}
     for label, group in labelled.groupby("label"):
         part = test[test["label"] == label]
-        reached = {"patients": int(part["patient"].nunique()), "images": len(part)}
+        patients = part.loc[part["patient"] != "", "patient"].nunique()
+        reached = {"patients": int(patients), "images": len(part)}
         result[str(label)] = {"wanted": wanted.get(str(label)), "reached": reached, "of": len(group)}
     return result

@@ -2,20 +2,29 @@
 
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+
+FORMATS = ("BMP", "PNG", "JPEG", "TIFF")
+"""Decoders that are tried, whatever the extension says: no other one sees a byte of a user's file."""
 
 BACKGROUND = 10
 """Brightest channel value that still counts as black: saving as JPEG leaves noise of a few units around a cell."""
 
-MOST_PIXELS = 64_000_000
-"""An image with more than this is no cell: 8,000 pixels square."""
+MOST_PIXELS = 4096 * 4096
+"""An image with more than this is no cell, and decoding it would cost more memory than all others together."""
+
+_FOREGROUND = [0 if value <= BACKGROUND else 255 for value in range(256)] * 3
+_BOMB = "decompression bomb: more pixels than any cell image has"
+_PADDING = 4  # bytes that some programs write behind the pixels of a BMP
 
 
 class UnreadableImageError(Exception):
@@ -24,14 +33,17 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What one file is: size in pixels, mode as stored, digests, the cell's box (x, y, width, height in pixels)."""
+    """What one file is: size in pixels, mode as stored, digests, the cell's box (x, y, width, height in pixels).
+
+    `pixel_sha256` is the digest of size and RGB values, so that copies in other formats have the same one.
+    """
 
     width: int
     height: int
     mode: str
     file_sha256: str
     pixel_sha256: str
-    box: tuple[int, int, int, int]
+    box: Box
     scaled_in: bool
 
 
@@ -53,15 +65,16 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     except OSError as error:
         raise UnreadableImageError(f"unreadable: {error.strerror}") from None
     image, mode = _decode(content)
-    pixels = np.asarray(image)
-    box = cell_box(pixels)
+    box = cell_box(image)
     square = _square(image.size, box, crop, center)
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    digest.update(image.tobytes())
     facts = Facts(
         width=image.width,
         height=image.height,
         mode=mode,
         file_sha256=hashlib.sha256(content).hexdigest(),
-        pixel_sha256=hashlib.sha256(f"{image.width}x{image.height}:".encode() + pixels.tobytes()).hexdigest(),
+        pixel_sha256=digest.hexdigest(),
         box=box,
         scaled_in=crop > 0 and square[2] - square[0] > crop,
     )
@@ -70,41 +83,97 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     return np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR)), facts
 
 
-def cell_box(pixels: Pixels) -> tuple[int, int, int, int]:
-    """Bounding box (x, y, width, height) of what is not background in (H, W, 3) pixels; zeros for a black image."""
-    foreground = pixels.max(axis=2) > BACKGROUND
-    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
-    if rows.size == 0:
+def cell_box(image: Image.Image) -> Box:
+    """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
+    drawn = image.getbbox()  # most of an image is pure black: what is not is all that needs a closer look
+    found = image.crop(drawn).point(_FOREGROUND).getbbox() if drawn else None
+    if drawn is None or found is None:
         return (0, 0, 0, 0)
-    x, y = int(columns[0]), int(rows[0])
-    return (x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1)
+    left, top, right, bottom = found
+    return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
 def _decode(content: bytes) -> tuple[Image.Image, str]:
-    """RGB image and the mode it was stored in."""
+    """RGB image, turned as its EXIF orientation says, and the mode it was stored in."""
     if not content:
         raise UnreadableImageError("empty file")
     try:
-        image = Image.open(io.BytesIO(content))
-        # Looked at before a pixel is decoded. Pillow itself only warns at this size, for the whole process at once.
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        mode = image.mode
+        # Looked at before a pixel is decoded. Pillow itself only warns at its own limit.
         if image.width * image.height > MOST_PIXELS:
-            raise UnreadableImageError("decompression bomb: more pixels than any cell image has")
+            raise UnreadableImageError(_BOMB)
+        if image.format == "BMP":
+            _check_bmp_size(content, image.size)
+        if image.format == "PNG" and b"IEND" not in content:
+            raise UnreadableImageError("truncated")  # Pillow is content once the last row is complete
+        if _bits_are_lost(image):
+            raise UnreadableImageError("16 bits per channel: expected 8, convert it so that nothing is lost unseen")
+        if getattr(image, "n_frames", 1) > 1:
+            raise UnreadableImageError("several images in one file: expected one cell")
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     except UnidentifiedImageError:
-        raise UnreadableImageError("not an image") from None
-    except Image.DecompressionBombError:
-        raise UnreadableImageError("decompression bomb: more pixels than any cell image has") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = "truncated" if "truncated" in str(error) else f"unreadable: {error}"
+        raise UnreadableImageError(f"not an image: none of {', '.join(FORMATS)} by its content") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableImageError(_BOMB) from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        struct.error,
+        Warning,
+    ) as error:
+        # What Pillow's readers let through when the bytes make no sense; warnings, where the caller makes them errors.
+        reason = "truncated" if "truncated" in str(error).lower() else f"unreadable: {error}"
         raise UnreadableImageError(reason) from None
-    if image.mode not in ("RGB", "L", "P"):
-        raise UnreadableImageError(f"mode {image.mode}: expected 8-bit colour or grey without transparency")
-    return (image if image.mode == "RGB" else image.convert("RGB")), image.mode
+    return _as_rgb(image), mode
 
 
-def _square(
-    image_size: tuple[int, int], box: tuple[int, int, int, int], crop: int, center: str
-) -> tuple[int, int, int, int]:
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Grey, palette and opaque colour as RGB."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA"):
+        raise UnreadableImageError(f"mode {image.mode}: expected 8-bit colour or grey")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        # What lies under a transparent pixel is anybody's guess: black, white, or what a program left there.
+        if opaque.getchannel("A").getextrema()[0] != 255:
+            raise UnreadableImageError("transparent pixels: expected an opaque image")
+        return opaque.convert("RGB")
+    return image.convert("RGB")
+
+
+def _bits_are_lost(image: ImageFile.ImageFile) -> bool:
+    """Whether the file has 16 bits per channel; of colour images Pillow would keep the upper 8 without a word."""
+    return image.mode.startswith("I") or any(
+        ";16" in str(argument)
+        for tile in image.tile
+        for argument in (tile.args if isinstance(tile.args, tuple) else (tile.args,))
+    )
+
+
+def _check_bmp_size(content: bytes, size: tuple[int, int]) -> None:
+    """An uncompressed BMP is as long as its width, height and depth say; Pillow does not mind rows left over."""
+    offset, header = struct.unpack_from("<II", content, 10)
+    if header < 40:
+        return
+    bits, compression = struct.unpack_from("<HI", content, 28)
+    if compression not in (0, 3):
+        return
+    needed = offset + (size[0] * bits + 31) // 32 * 4 * size[1]
+    if header == 124:  # a colour profile may follow the pixels
+        needed += struct.unpack_from("<I", content, 14 + 116)[0]
+    if len(content) - needed > _PADDING:
+        raise UnreadableImageError(f"wrong size for its header: {len(content)} bytes, {needed} by width and height")
+
+
+def _square(image_size: tuple[int, int], box: Box, crop: int, center: str) -> Box:
     """The square (left, top, right, bottom) that becomes the network's view."""
     width, height = image_size
     x, y, w, h = box

@@ -1,114 +1,78 @@
-"""Read every image once: the index (one row per image) and the pixel store (one array for all of them)."""
+"""From a folder of images to the index (one row per image), the pixel store, and every refused file with its reason."""
 
-import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
-from job.data import cnmc, images, subjects
+from job.data import cnmc, evidence, images, layouts, store, subjects
+from job.data.tree import Entry, Listing, Refusal
 from job.errors import UserError
 from job.params import Data
 
 COLUMNS = [
     "row", "image", "label", "patient", "subject", "origin", "width", "height", "mode", "file_sha256", "pixel_sha256",
-    "box_x", "box_y", "box_w", "box_h",
+    "box_x", "box_y", "box_w", "box_h", "copies",
 ]  # fmt: skip
 
 
 def prepare(params: Data, folder: Path) -> dict[str, Any]:
-    """Write `index.csv`, `images.npy`, `rejected.csv` into `folder` and return the summary.
-
-    Memory stays flat: pixels go straight to the memory-mapped store.
+    """Write `index.csv`, `images.npy`, `rejected.csv` and `cells/` into `folder` and return the summary.
 
     Raises:
-        UserError: no such data, an empty class, more refused files than `data.max_rejected`.
+        UserError: no such data, a layout that is not clear, fewer than two classes, a wrong `data.positive`, more
+            refused files than `data.max_rejected`.
     """
     root = Path(params.root)
-    listing = cnmc.listing(root)
+    listing, tree = layouts.read(root, params.layout)
+    rejected = tree.rejected + listing.rejected
     if not listing.entries:
-        raise _refusal(listing.rejected, params) or UserError(f"data.root: no images found under {root.absolute()}")
-    store = open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(listing.entries), params.size, params.size, 3)
-    )
-    records: list[dict[str, Any]] = []
-    rejected = list(listing.rejected)
-    scaled_in = 0
-    for entry, result in tqdm(
-        zip(listing.entries, _read_all(listing.entries, root, params), strict=True),
-        total=len(listing.entries), desc="prepare", unit="image", disable=None,
-    ):  # fmt: skip
-        if isinstance(result, str):
-            rejected.append((entry.image, result))
-            continue
-        pixels, facts = result
-        store[len(records)] = pixels
-        scaled_in += facts.scaled_in
-        records.append(_record(entry, facts))
-    index = pd.DataFrame(records, columns=[column for column in COLUMNS if column not in ("row", "subject")])
-    keep, contradictions = _without_contradictions(index)
-    rejected = sorted(rejected + contradictions)
+        raise _refusal(rejected, params) or UserError(f"data.root: no images found under {root.absolute()}")
+    found = store.fill(folder / "images.npy", listing.entries, params)
+    pairs = list(zip(listing.entries, found, strict=True))
+    rejected += [(entry.image, reason) for entry, reason in pairs if isinstance(reason, str)]
+    index = pd.DataFrame([_record(entry, facts) for entry, facts in pairs if isinstance(facts, images.Facts)])
+    if len(index):
+        keep, contradictions = _without_contradictions(index)
+        rejected += contradictions
     if error := _refusal(rejected, params):
         raise error
-    store.flush()
-    del store
-    _keep_rows(folder / "images.npy", np.flatnonzero(keep))
-    index = index[keep].reset_index(drop=True)
-    index.insert(0, "row", np.arange(len(index)))
-    index["subject"] = subjects.assign(index)
-    index = index[COLUMNS]
-    for name in cnmc.CLASSES:
-        if name not in set(index["label"]):
-            raise UserError(f"class {name} has no images under {root.absolute()}: both classes are needed to learn")
-    index.to_csv(folder / "index.csv", index=False, lineterminator="\n")
-    pd.DataFrame(rejected, columns=["file", "reason"]).to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
-    return _summary(index, listing, len(rejected), scaled_in, params)
+    if not len(index):
+        raise UserError(f"data.root: none of the images under {root.absolute()} can be read")
+    store.keep_rows(folder / "images.npy", np.flatnonzero(keep))
+    index = _finished(index[keep].reset_index(drop=True))
+    classes = _classes(index, listing, root)
+    positive = _positive(classes, listing, params)
+    index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")
+    table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
+    table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
+    evidence.write_cells(folder / "cells", folder / "images.npy", index, classes)
+    synthetic = (root / cnmc.SYNTHETIC_MARK).is_file()
+    return {
+        "name": "Synthetic cells" if synthetic else evidence.name(index, listing, root),
+        "synthetic": synthetic,
+        "classes": classes,
+        "positive": positive,
+        "size": params.size,
+        "crop": params.crop,
+        "ignored": tree.ignored,
+        **evidence.summary(index, listing, sorted(rejected), synthetic=synthetic),
+    }
 
 
-def _read_all(
-    entries: list[cnmc.Entry], root: Path, params: Data
-) -> Iterator[tuple[images.Pixels, images.Facts] | str]:
-    """Results in the order of the entries, a bounded number of them in flight.
-
-    Threads suffice: decoding, hashing and resizing all release the interpreter's lock.
-    """
-
-    def one(entry: cnmc.Entry) -> tuple[images.Pixels, images.Facts] | str:
-        try:
-            return images.read(root / entry.image, params.size, params.crop, params.center)
-        except images.UnreadableImageError as error:
-            return str(error)
-
-    workers = len(os.sched_getaffinity(0))
-    remaining = iter(entries)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = deque(pool.submit(one, entry) for entry in islice(remaining, 4 * workers))
-        while waiting:
-            yield waiting.popleft().result()
-            if (entry := next(remaining, None)) is not None:
-                waiting.append(pool.submit(one, entry))
-
-
-def _record(entry: cnmc.Entry, facts: images.Facts) -> dict[str, Any]:
+def _record(entry: Entry, facts: images.Facts) -> dict[str, Any]:
     x, y, w, h = facts.box
     return {
         "image": entry.image, "label": entry.label or "", "patient": entry.patient or "", "origin": entry.origin,
         "width": facts.width, "height": facts.height, "mode": facts.mode,
         "file_sha256": facts.file_sha256, "pixel_sha256": facts.pixel_sha256,
-        "box_x": x, "box_y": y, "box_w": w, "box_h": h,
+        "box_x": x, "box_y": y, "box_w": w, "box_h": h, "scaled_in": facts.scaled_in,
     }  # fmt: skip
 
 
-def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[tuple[str, str]]]:
-    """Which rows stay, and the copies that carry both labels: nobody knows which of them is right."""
+def _without_contradictions(index: pd.DataFrame) -> tuple["pd.Series[bool]", list[Refusal]]:
+    """Which rows stay, and the copies that carry several labels: nobody knows which of them is right."""
     groups = subjects.copies(index)
     bad = groups[groups["labels"].str.len() > 1]
     rejected = [
@@ -119,55 +83,47 @@ def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[tuple[
     return ~index["pixel_sha256"].isin(bad["pixel_sha256"]), rejected
 
 
-def _keep_rows(path: Path, rows: npt.NDArray[np.intp]) -> None:
-    """Write an array file again with these rows alone, where refused images left others in it."""
-    array = np.load(path, mmap_mode="r")
-    if len(array) == len(rows):
-        return
-    kept = path.with_name(f".{path.name}.tmp")
-    target = open_memmap(kept, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:]))
-    for start in range(0, len(rows), 256):
-        target[start : start + 256] = array[rows[start : start + 256]]
-    target.flush()
-    kept.replace(path)
+def _finished(index: pd.DataFrame) -> pd.DataFrame:
+    index.insert(0, "row", np.arange(len(index)))
+    index["subject"] = subjects.assign(index)
+    # Other images with the same pixels.
+    index["copies"] = index.groupby("pixel_sha256")["image"].transform("size") - 1
+    return index
 
 
-def _refusal(rejected: list[tuple[str, str]], params: Data) -> UserError | None:
+def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:
+    found = sorted(set(index["label"]) - {""})
+    classes = list(listing.classes) or found
+    for name in classes:
+        if name not in found:
+            raise UserError(f"class {name} has no images under {root.absolute()}: both classes are needed to learn")
+    if len(classes) < 2:
+        what = f"one class only, {classes[0]}" if classes else "no labelled image"
+        raise UserError(f"data.root: {root.absolute()} holds {what}: at least two classes are needed to learn")
+    return classes
+
+
+def _positive(classes: list[str], listing: Listing, params: Data) -> str | None:
+    """The class whose finding counts: ALL in C-NMC, otherwise the last of two; with more classes there is none."""
+    if params.positive == "auto":
+        in_cnmc = listing.layout == "c-nmc"
+        return None if len(classes) > 2 else cnmc.POSITIVE if in_cnmc else classes[-1]
+    if len(classes) > 2:
+        raise UserError(
+            f"data.positive={params.positive}: with {len(classes)} classes none of them is the positive one; use auto"
+        )
+    if params.positive not in classes:
+        raise UserError(f"data.positive={params.positive}: the classes are {' and '.join(classes)}; use one, or auto")
+    return params.positive
+
+
+def _refusal(rejected: list[Refusal], params: Data) -> UserError | None:
     if len(rejected) <= params.max_rejected:
         return None
-    first = "\n".join(f"  {file}: {reason}" for file, reason in rejected[:10])
+    first = "\n".join(f"  {file}: {reason}" for file, reason in sorted(rejected)[:10])
     more = f"\n  … and {len(rejected) - 10} more" if len(rejected) > 10 else ""
     return UserError(
         f"{len(rejected)} files under {params.root} cannot be used:\n{first}{more}\n"
         f"Mend or remove them, or accept them with data.max_rejected={len(rejected)}: "
         "each stays listed in rejected.csv."
     )
-
-
-def _summary(index: pd.DataFrame, listing: cnmc.Listing, rejected: int, scaled_in: int, params: Data) -> dict[str, Any]:
-    groups = subjects.copies(index)
-    people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
-    linked = people[people["subject"].isin(people.loc[people.duplicated("subject"), "subject"])]
-    return {
-        "name": "Synthetic cells" if listing.synthetic else "C-NMC 2019",
-        "synthetic": listing.synthetic,
-        "classes": list(cnmc.CLASSES),
-        "positive": cnmc.POSITIVE,
-        "images": len(index),
-        "labelled": int((index["label"] != "").sum()),
-        "patients": len(people),
-        "subjects": int(people["subject"].nunique()),
-        "size": params.size,
-        "crop": params.crop,
-        "rejected": rejected,
-        "ignored": listing.ignored,
-        "scaled_in": scaled_in,
-        "copies": {
-            "groups": len(groups),
-            "images": int(groups["images"].str.len().sum()),
-            "linked_patients": [
-                sorted(members, key=subjects.natural) for _, members in linked.groupby("subject")["patient"]
-            ],
-        },
-        "published": {"images": 12_528, "patients": 101, "subjects": 94, "final": 2_586},
-    }

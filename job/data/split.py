@@ -15,14 +15,14 @@ from job.errors import UserError
 from job.params import Split
 from job.seeds import derive, generator
 
-COLUMNS = ["row", "image", "subject", "role", "fold", "half", "label"]
+COLUMNS = ["row", "image", "subject", "role", "fold", "half", "pool", "label"]
 
 
 def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
     Args:
-        index: columns `row`, `image`, `label` (empty when unknown), `patient`, `subject`, `origin`.
+        index: columns `row`, `image`, `label` (empty when unknown), `patient`, `subject`, `origin`, `pixel_sha256`.
         params: the parameters of the split.
 
     Raises:
@@ -38,7 +38,9 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     _check_training(training, params)
     table["fold"] = _folds(training, params).reindex(table.index)
     table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index, fill_value="")
+    table["pool"] = _pool(table, index, params).astype(int)
     _check_halves(table[table["role"] == "train"], params)
+    _check_pool(table, params)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.
     table["label"] = table["label"].where(table["role"] == "train", "")
@@ -58,12 +60,12 @@ def _check_classes(table: pd.DataFrame, index: pd.DataFrame) -> None:
 
 
 def _check_halves(training: pd.DataFrame, params: Split) -> None:
-    """Self-training needs every class among the labels it sees, and images without labels, in every fold."""
+    """Self-training needs every class among the labels it sees, and images whose labels it does not, in every fold."""
     classes = set(training["label"])
     for number in range(1, params.folds + 1):
         rest = training[training["fold"] != number]
         missing = classes - set(rest.loc[rest["half"] == "labelled", "label"])
-        if missing or not (rest["half"] == "masked").any():
+        if missing or (params.unlabelled != "pool" and not (rest["half"] == "masked").any()):
             what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
             raise UserError(
                 f"split.labelled_share={params.labelled_share}: with fold {number} left out {what}; choose a share "
@@ -98,27 +100,53 @@ def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
 def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
     """`labelled` or `masked` for every training image, stratified by fold and class."""
     result = pd.Series("masked", index=training.index, dtype="str")
+    labelled: set[str] = set()  # subjects, with folds by subject: one may have cells of several classes
     for key, group in training.groupby(["fold", "label"], sort=True):
         rng = generator(params.seed, "split", "half", *map(str, key))
         if params.fold_by == "image":
             chosen = pd.Index(rng.permutation(group.index))[: _rounded(params.labelled_share * len(group))]
+            result[chosen] = "labelled"
         else:
-            chosen = _whole_subjects(group, params.labelled_share, rng)
-        result[chosen] = "labelled"
+            labelled |= _whole_subjects(group, labelled, params.labelled_share, rng)
+    result[training["subject"].isin(labelled)] = "labelled"
     return result
 
 
-def _whole_subjects(group: pd.DataFrame, share: float, rng: np.random.Generator) -> pd.Index:
-    """Images of subjects drawn until adding the next one would move the count away from the wanted share."""
+def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: np.random.Generator) -> set[str]:
+    """Further subjects, drawn until the next one would move the count of labelled images away from the wanted share."""
     sizes = group.groupby("subject").size()
     wanted = share * len(group)
-    names: list[str] = []
-    count = 0
-    for name in rng.permutation(sorted(sizes.index, key=natural)):
+    names: set[str] = set()
+    count = int(group["subject"].isin(labelled).sum())
+    for name in rng.permutation(sorted(set(sizes.index) - labelled, key=natural)):
         if abs(count + sizes[name] - wanted) < abs(count - wanted):
-            names.append(name)
+            names.add(str(name))
             count += sizes[name]
-    return group.index[group["subject"].isin(names)]
+    return names
+
+
+def _pool(table: pd.DataFrame, index: pd.DataFrame, params: Split) -> "pd.Series[bool]":
+    """Images that self-training may learn from without their labels (in folds that they do not validate).
+
+    Of images that nobody labelled, those stay out that would carry a held-out subject, or a copy of an image that
+    validates, into training: no label is needed to leak.
+    """
+    nobody = table["role"] == "unlabelled"
+    kept_out = set(table.loc[table["role"] == "test", "subject"])
+    if params.fold_by == "subject":
+        kept_out |= set(table.loc[table["role"] == "train", "subject"])
+    copied = set(index.loc[~nobody, "pixel_sha256"])
+    pool = nobody & ~table["subject"].isin(kept_out) & ~index["pixel_sha256"].isin(copied)
+    masked = table["half"] == "masked"
+    return {"masked_half": masked, "pool": pool, "both": masked | pool}[params.unlabelled]
+
+
+def _check_pool(table: pd.DataFrame, params: Split) -> None:
+    if params.unlabelled != "masked_half" and not table.loc[table["role"] == "unlabelled", "pool"].any():
+        raise UserError(
+            f"split.unlabelled={params.unlabelled}: the data has no unlabelled images that share nothing with labelled "
+            "ones (in C-NMC they are testing_data/); use masked_half"
+        )
 
 
 def _rounded(value: float) -> int:
@@ -127,6 +155,7 @@ def _rounded(value: float) -> int:
 
 def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], params: Split) -> dict[str, Any]:
     train, test = (index[table["role"] == role] for role in ("train", "test"))
+    patients_shared = (set(train["patient"]) & set(test["patient"])) - {""}
     shared = set(train["subject"]) & set(test["subject"])
     assert not shared, f"subjects on both sides of the split: {sorted(shared)}"
     training = table[table["role"] == "train"]
@@ -150,6 +179,27 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], par
         "folds": folds,
         "disjoint": {
             "subjects_in_train_and_test": len(shared),
-            "patients_in_train_and_test": len(set(train["patient"]) & set(test["patient"])),
+            "patients_in_train_and_test": len(patients_shared),
+            "images_in_train_and_test": len(set(train["pixel_sha256"]) & set(test["pixel_sha256"])),
         },
+        "unlabelled": {
+            "of": params.unlabelled,
+            "masked": int(((table["role"] == "train") & (table["pool"] == 1)).sum()),
+            "pool": int(((table["role"] == "unlabelled") & (table["pool"] == 1)).sum()),
+        },
+        "patients": _patients(index.assign(role=table["role"], fold=table["fold"]), params.folds),
     }
+
+
+def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:
+    """Labelled images of every patient and class, in all and in each validation fold; empty without patients."""
+    known = index[(index["label"] != "") & (index["patient"] != "")]
+    rows = []
+    for (patient, label), group in known.groupby(["patient", "label"]):
+        counts = group["fold"].value_counts()
+        rows.append({
+            "patient": str(patient), "subject": group["subject"].iloc[0], "label": str(label),
+            "role": group["role"].iloc[0], "images": len(group),
+            "folds": [int(counts.get(number, 0)) for number in range(1, folds + 1)],
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: (row["label"], natural(row["patient"])))

@@ -35,9 +35,9 @@ def _name(members: list[str], patients: set[str]) -> str:
     return "+".join(known) if known else min(members)
 
 
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts H2 before H10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:
+    """Sort key that puts H2 before H10. Different texts have different keys: 1 and 01 are two patients."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part], text
 
 
 def copies(index: pd.DataFrame) -> pd.DataFrame:

@@ -22,13 +22,14 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
     Args:
         run: runs/METHOD/fold-K.
         fold: K.
-        split: the split; the pseudo-labelled images must be the fold's masked images.
+        split: the split; the pseudo-labelled images must be those it names for the fold's students.
         truth: what `scored.read_truth` returned.
         dataset: the classes.
 
     Returns:
-        One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth, share
-        of the positive class, and share equal to the iteration before (None for the first).
+        One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth (None
+        where no image has one), share of the positive class, and share equal to the iteration before (None for the
+        first).
 
     Raises:
         UserError: there are no pseudo-labels, or they are wrong or belong to another split.
@@ -38,20 +39,21 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
     numbers = sorted(int(path.parent.name) for path in run.glob("iterations/*/pseudo_labels.csv"))
     if not numbers:
         raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")
-    images = split.images("masked", fold)
-    right = truth.loc[images, "truth"].to_numpy()
+    images = split.images("taught", fold)
+    right = truth["truth"].reindex(images).to_numpy()
+    known = ~np.isnan(right)
     positive = dataset.classes.index(dataset.positive)
     entries = []
     before = None
     for number in numbers:
         path = run / "iterations" / str(number) / "pseudo_labels.csv"
-        table = in_order(path, read_table(path, ["image", "label"]), images, f"masked image of fold {fold}")
+        table = in_order(path, read_table(path, ["image", "label"]), images, f"pseudo-labelled image of fold {fold}")
         labels = class_indices(path, table, "label", dataset)
         entries.append({
             "fold": fold,
             "iteration": number,
             "images": len(images),
-            "right": float(np.mean(labels == right)),
+            "right": float(np.mean(labels[known] == right[known])) if known.any() else None,
             "share_positive": float(np.mean(labels == positive)),
             "agreement": None if before is None else float(np.mean(labels == before)),
         })  # fmt: skip

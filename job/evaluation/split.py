@@ -9,7 +9,7 @@ import pandas as pd
 from job.errors import UserError
 from job.evaluation.reading import FIRST_LINE, REMEDY, Dataset, check_unique, class_indices, integers, read_table
 
-COLUMNS = ("row", "image", "subject", "role", "fold", "half", "label")
+COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
 ROLES = ("train", "test", "unlabelled")
 
 
@@ -21,7 +21,10 @@ class Split:
     table: pd.DataFrame
 
     def images(self, role: str, fold: int) -> list[str]:
-        """Images that fold `fold` predicts in `role` (validation, masked, test or unlabelled), in file order."""
+        """Images that fold `fold` predicts in `role` (validation, masked, test or unlabelled), in file order.
+
+        Role `taught` are those that its students learned from without labels.
+        """
         table = self.table
         train = table["role"] == "train"
         rows = {
@@ -29,6 +32,7 @@ class Split:
             "masked": train & (table["fold"] != fold) & (table["half"] == "masked"),
             "test": table["role"] == "test",
             "unlabelled": table["role"] == "unlabelled",
+            "taught": (table["pool"] == "1") & (table["fold"] != fold),
         }[role]
         return table.loc[rows, "image"].tolist()
 

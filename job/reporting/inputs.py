@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from job.errors import UserError
-from job.files import read_json
+from job.files import existing, read_json
 from job.params import Params
 
 Model = dict[str, Any]
@@ -21,7 +21,7 @@ class ReportInputs:
 
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
     `data/prepared/summary.json`; `predictions` and `history` the tables `results/predictions.csv` and
-    `results/history.csv`.
+    `results/history.csv`; `cells` a strip of cells per class.
     """
 
     params: Params
@@ -30,6 +30,7 @@ class ReportInputs:
     history: pd.DataFrame
     split: dict[str, Any]
     prepared: dict[str, Any]
+    cells: list[Path]
 
     @property
     def classes(self) -> list[str]:
@@ -87,14 +88,19 @@ def read(
     for path, stage in writers.items():
         if not path.is_file():
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
+    evaluation = read_json(results / "evaluation.json")
     # A patient may be called "NA" or "007": names stay text, and only numeric columns have missing values.
     names = ("model", "method", "kind", "rule", "role", "image", "patient", "subject", "label", "predicted")
     predictions = pd.read_csv(results / "predictions.csv", dtype=dict.fromkeys(names, str), keep_default_na=False)
     return ReportInputs(
         params=params,
-        evaluation=read_json(results / "evaluation.json"),
+        evaluation=evaluation,
         predictions=predictions,
         history=pd.read_csv(results / "history.csv"),
         split=read_json(split),
         prepared=read_json(prepared),
+        cells=[
+            existing(prepared.parent.absolute() / "cells" / f"{number}.png")
+            for number in range(len(evaluation["classes"]))
+        ],
     )

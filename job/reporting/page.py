@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from job.reporting.figures import Figure
@@ -15,7 +16,8 @@ class Page:
     """One page of the site.
 
     `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
-    template sees `tables`, `figures` and `facts` under these names.
+    template sees `tables`, `figures` and `facts` under these names. `images` are copied to `images/` in the site: the
+    file's name there, and where it lies now.
     """
 
     slug: str
@@ -23,3 +25,4 @@ class Page:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    images: Mapping[str, Path] = field(default_factory=dict)

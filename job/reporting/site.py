@@ -39,6 +39,7 @@ class Frame:
     title: str
     dataset: str
     synthetic: bool
+    patients_known: bool
     methods: list[str]
     folds: list[int]
     navigation: list[Entry]
@@ -67,6 +68,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
+    (folder / "images").mkdir()
     frame = _frame(inputs, pages)
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
@@ -74,6 +76,8 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
         _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
             _write(folder / "csv" / f"{table.file}.csv", table.csv())
+        for name, path in page.images.items():
+            shutil.copyfile(path, folder / "images" / name)
     return [f"{page.slug}.html" for page in pages]
 
 
@@ -87,6 +91,7 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
         title=inputs.params.report.title,
         dataset=inputs.evaluation["name"],
         synthetic=inputs.synthetic,
+        patients_known=inputs.prepared["patients_known"],
         methods=inputs.methods,
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
         navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
@@ -97,6 +102,7 @@ def _html(page: Page, frame: Frame, jinja: jinja2.Environment) -> str:
     return jinja.get_template(f"{page.slug}.html").render(
         page=page, facts=page.facts, tables=page.tables, figures=page.figures, current=f"{page.slug}.html",
         navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic, dataset=frame.dataset,
+        patients_known=frame.patients_known,
     )  # fmt: skip
 
 

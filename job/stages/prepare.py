@@ -12,7 +12,10 @@ def run() -> str:
     with replacing_folder(Path("data/prepared")) as folder:
         summary = prepare(params.load().data, folder)
         write_json(folder / "summary.json", summary)
+    known = f"{summary['patients']} patients ({summary['subjects']} subjects)"
+    warnings = "".join(f"warning: {sentence}\n" for sentence in summary["warnings"])
     return (
-        f"data/prepared: {summary['images']} images of {summary['patients']} patients "
-        f"({summary['subjects']} subjects), {summary['rejected']} files refused"
+        f"{warnings}data/prepared: layout {summary['layout']} ({summary['layout_reason']}), {summary['images']} images "
+        f"of {len(summary['classes'])} classes and {known if summary['patients_known'] else 'unknown patients'}, "
+        f"{summary['rejected']} files refused"
     )

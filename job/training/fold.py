@@ -25,12 +25,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: `train` learns, `validation` chooses the checkpoint, `masked` has images whose labels are hidden."""
+    """One fold: `train` learns, `validation` chooses the checkpoint, `masked` has images whose labels are hidden.
+
+    `unlabelled` is what self-training learns from without labels: the masked images, images that never had a label, or
+    both, as the split says.
+    """
 
     number: int
     train: Labelled
     validation: Labelled
     masked: Rows
+    unlabelled: Rows
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,22 @@ class Split:
             number: the fold whose images validate.
             classes: class names in class order.
             labels: `all` gives every training image with its label; `half` gives the labelled half with labels and the
-                masked half without.
+                masked half, or the images that the split names in its place, without.
         """
         training = self.table[self.table["role"] == "train"]
         rest = training[training["fold"] != number]
         masked = rest["half"] == "masked"
+        pool = self.table[(self.table["pool"] == 1) & (self.table["fold"] != number).fillna(value=True)]
         if labels == "all":
             masked[:] = False
+            pool = pool[:0]
         validation = training[training["fold"] == number]
         return Fold(
             number=number,
             train=_labelled(rest[~masked], classes),
             validation=_labelled(validation, classes),
             masked=rest.loc[masked, "row"].to_numpy(np.int64),
+            unlabelled=pool["row"].to_numpy(np.int64),
         )
 
 

@@ -5,16 +5,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.data import cnmc
+from job.data import layouts
 from job.data.images import UnreadableImageError, cell_box, read
 from job.data.prepare import prepare
 from job.errors import UserError
-from job.params import Data
 from tests.fixtures import cells
-
-
-def data(root, **changes):
-    return Data(**{"root": str(root), "size": 32, "crop": 0, "center": "cell", "max_rejected": 0} | changes)
+from tests.fixtures.parameters import data
 
 
 def prepared(root, out, **changes):
@@ -72,7 +68,7 @@ def test_copies_link_patients_into_one_subject_across_formats(root, tmp_path):
     cells.save(root / "training_data/fold_2/all/UID_5_9_1_all.bmp", cells.disc(501))
     cells.save(root / "training_data/fold_2/all/UID_7_9_1_all.bmp", cells.disc(501))
     summary, index, _ = prepared(root, tmp_path / "out")
-    assert summary["copies"] == {"groups": 2, "images": 4, "linked_patients": [["1", "5", "7"]]}
+    assert summary["copies"] == {"groups": 2, "images": 4, "across_patients": 2, "linked_patients": [["1", "5", "7"]]}
     assert set(index.loc[index["patient"].isin(["1", "5", "7"]), "subject"]) == {"1+5+7"}
     assert summary["subjects"] == summary["patients"] - 2
 
@@ -159,10 +155,10 @@ def test_a_patient_with_both_labels_is_an_error(root, tmp_path):
 
 def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match=r"nowhere does not exist.*Kaggle"):
-        cnmc.listing(tmp_path / "nowhere")
+        layouts.read(tmp_path / "nowhere", "auto")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="has no folder training_data"):
-        cnmc.listing(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"holds no images\. Expected training_data/"):
+        layouts.read(tmp_path / "empty", "auto")
 
 
 def test_an_empty_class_is_an_error(root, tmp_path):
@@ -177,19 +173,19 @@ def test_the_crop_follows_the_cell_and_grows_for_a_large_one(tmp_path):
     canvas = Image.new("RGB", (100, 100))
     canvas.paste(cells.disc(1, side=30, radius=9), (60, 50))
     canvas.save(tmp_path / "cell.png")
-    x, y, w, h = cell_box(np.asarray(canvas))
+    x, y, w, h = cell_box(canvas)
     assert (x, y) >= (60, 50)
     assert (x + w, y + h) <= (90, 80)
     pixels, facts = read(tmp_path / "cell.png", 40, 40, "cell")
     assert not facts.scaled_in
-    centred = cell_box(pixels)
+    centred = cell_box(Image.fromarray(pixels))
     assert centred[0] + centred[2] / 2 == pytest.approx(20, abs=1)
     assert centred[1] + centred[3] / 2 == pytest.approx(20, abs=1)
     assert (centred[2], centred[3]) == (w, h)
     assert read(tmp_path / "cell.png", 40, 40, "image")[1].scaled_in
     pixels, facts = read(tmp_path / "cell.png", 12, 12, "cell")
     assert facts.scaled_in
-    assert cell_box(pixels)[2] >= 11
+    assert cell_box(Image.fromarray(pixels))[2] >= 11
 
 
 def test_grey_comes_out_as_colour_and_transparency_is_refused(tmp_path):
@@ -197,6 +193,10 @@ def test_grey_comes_out_as_colour_and_transparency_is_refused(tmp_path):
     pixels, facts = read(tmp_path / "grey.png", 40, 0, "cell")
     assert facts.mode == "L"
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
-    cells.disc(1).convert("RGBA").save(tmp_path / "alpha.png")
-    with pytest.raises(UnreadableImageError, match="mode RGBA"):
+    alpha = cells.disc(1).convert("RGBA")
+    alpha.save(tmp_path / "opaque.png")
+    assert np.array_equal(read(tmp_path / "opaque.png", 40, 0, "cell")[0], np.asarray(cells.disc(1)))
+    alpha.putpixel((0, 0), (9, 9, 9, 0))
+    alpha.save(tmp_path / "alpha.png")
+    with pytest.raises(UnreadableImageError, match="transparent pixels"):
         read(tmp_path / "alpha.png", 40, 0, "cell")

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,13 +9,8 @@ from hypothesis import strategies as st
 from job.data.holdout import choose
 from job.data.split import split, truth
 from job.errors import UserError
-from job.params import Split
 from job.seeds import generator
-
-
-def params(**changes):
-    defaults = {"seed": 1, "test": "report", "test_share": 0.2, "folds": 5, "fold_by": "image", "labelled_share": 0.5}
-    return Split(**defaults | changes)
+from tests.fixtures.parameters import split_params as params
 
 
 def make_index(sizes, linked=()):
@@ -27,6 +24,7 @@ def make_index(sizes, linked=()):
     for first, second in linked:
         table.loc[table["patient"].isin([first, second]), "subject"] = f"{first}+{second}"
     table["origin"] = "train"
+    table["pixel_sha256"] = table["image"]
     table.insert(0, "row", np.arange(len(table)))
     return table
 
@@ -47,7 +45,11 @@ def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed
         reject()  # too few images for such a share: the next tests
     roles = table.groupby("subject")["role"].nunique()
     assert (roles == 1).all()
-    assert proof["disjoint"] == {"subjects_in_train_and_test": 0, "patients_in_train_and_test": 0}
+    assert proof["disjoint"] == {
+        "subjects_in_train_and_test": 0,
+        "patients_in_train_and_test": 0,
+        "images_in_train_and_test": 0,
+    }
     train = table[table["role"] == "train"]
     assert train["fold"].between(1, 2).all()
     assert train["half"].isin(["labelled", "masked"]).all()
@@ -87,6 +89,23 @@ def test_an_exact_draw_is_met_and_every_solution_is_as_likely():
     counts = drawn.value_counts()
     assert set(counts.index) == {"af", "be", "cd"}  # the only pairs that sum to seven
     assert counts.between(900, 1100).all()
+
+
+def test_never_everybody_and_never_nobody_is_drawn():
+    subjects = pd.DataFrame({"patients": [1, 1, 1], "images": [4, 5, 6]}, index=list("abc"))
+    assert len(choose(subjects, 3, 15, generator(0, "draw"))) == 2
+    assert choose(subjects, 0, 0, generator(0, "draw")) == {"a"}
+
+
+def test_a_large_class_needs_little_memory():
+    rng = np.random.default_rng(0)
+    subjects = pd.DataFrame({"patients": 1, "images": rng.integers(1, 300, 100)}, index=[str(n) for n in range(100)])
+    tracemalloc.start()
+    chosen = choose(subjects, 11, 1800, generator(0, "draw"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert subjects.loc[list(chosen)].sum().tolist() == [11, 1800]
+    assert peak < 30e6
 
 
 def test_without_an_exact_solution_the_nearest_is_taken_and_the_difference_stated():

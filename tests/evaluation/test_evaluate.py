@@ -223,7 +223,7 @@ ENSEMBLE = "ensembles/efficientnet/predictions.csv"
          r"has another label than in data/split\.csv"),
         ("data/prepared/index.csv", change("box_w", "wide"), "line 7, column 'box_w': 'wide' is not a number"),
         (PSEUDO, change("label", "?"), r"line 7, column 'label': '\?' is not one of"),
-        (PSEUDO, lambda t: t.iloc[1:], r"a masked image of fold 3 in data/split\.csv, is missing"),
+        (PSEUDO, lambda t: t.iloc[1:], r"a pseudo-labelled image of fold 3 in data/split\.csv, is missing"),
         (ENSEMBLE, change("predicted", "?"), r"line 7, column 'predicted': '\?' is not one of"),
         (ENSEMBLE, lambda t: t[t["rule"] != "mean"], r"a test image in data/split\.csv, is missing"),
         ("runs/efficientnet/fold-1/history.csv", lambda t: t.drop(columns="epoch"), "column 'epoch' is missing"),

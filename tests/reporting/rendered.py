@@ -52,7 +52,14 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
     edit_json(root / "results" / "evaluation.json", renamed)
     edit_json(
         root / "data" / "split.json",
-        lambda split: {**split, "target": {names[name]: entry for name, entry in split["target"].items()}},
+        lambda split: {
+            **split, "target": {names[name]: entry for name, entry in split["target"].items()},
+            "patients": renamed(split["patients"]),
+        },
+    )  # fmt: skip
+    edit_json(
+        root / "data" / "prepared" / "summary.json",
+        lambda summary: {**summary, "cell_side": renamed(summary["cell_side"])},
     )
     path = root / "results" / "predictions.csv"
     frame = pd.read_csv(path, keep_default_na=False)

@@ -59,7 +59,7 @@ def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, schem
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert (
             page.locator(".plot").count()
-            == page.locator(".plot .main-svg .xtick").locator("xpath=ancestor::figure").count()
+            == page.locator(".plot .main-svg .ytick").locator("xpath=ancestor::figure").count()
         )
         assert page.evaluate("window.moved") < 0.1
     page.context.close()

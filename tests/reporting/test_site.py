@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 import plotly.graph_objects
 import plotly.offline
 import pytest
@@ -17,7 +18,7 @@ from job.errors import UserError
 from job.reporting import site
 from job.reporting.pages import folds, self_training
 from job.stages import report
-from tests.fixtures.run_tree import REPOSITORY
+from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
 from .rendered import edit_json, make_tree, read_inputs, read_page, rename_classes
 
@@ -231,7 +232,10 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
     rename_classes(tree, {"HEM": name, "ALL": "=cmd()" + name})
     prepared = tree / "data" / "prepared" / "summary.json"
     summary = json.loads(prepared.read_text())
-    summary["copies"] = {"groups": 1, "images": 2, "linked_patients": [[name, "1"]]}
+    summary["copies"] = {"groups": 1, "images": 2, "across_patients": 1, "linked_patients": [[name, "1"]]}
+    summary |= {"warnings": [name], "rejected": 60, "patients_known": False}
+    summary["reasons"] = [{"reason": name, "files": 60}]
+    summary["refusals"] = [{"file": name, "reason": name}]
     prepared.write_text(json.dumps(summary))
     parameters = tree / "params.yaml"
     title = json.dumps("T" + name[:119], ensure_ascii=False)
@@ -239,7 +243,11 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
     report.run()
     for path in (tree / "site").glob("*.html"):
         page = read_page(path)
-        assert not [tag for tag, _ in page.tags if tag in {"img", "iframe", "object", "embed"}]
+        assert not [tag for tag, _ in page.tags if tag in {"iframe", "object", "embed"}]
+        pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+        assert pictures == (["images/cells-1.png", "images/cells-2.png"] if path.name == "data.html" else [])
+        assert all((tree / "site" / picture).is_file() for picture in pictures)
+        assert "Patients unknown." in page.visible
         assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
         for tag, attributes in page.tags:
             if tag == "script":
@@ -281,7 +289,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 10
+    assert figures == 12
 
 
 def test_three_classes_render(tmp_path):
@@ -308,3 +316,20 @@ def test_vendored_files_are_the_published_ones():
         assert (vendor / name.replace(".min.js", ".LICENSE").replace(".woff2", ".LICENSE")).is_file()
     version = plotly.offline.get_plotlyjs_version()
     assert f"plotly.js (basic - minified) v{version}\n" in (vendor / "plotly-basic.min.js").read_text()[:200]
+
+
+def test_pseudo_labels_of_images_that_never_had_a_label_are_not_called_right_or_wrong(tree):
+    edit_params(tree, split={"unlabelled": "pool"})
+    split = pd.read_csv(tree / "data" / "split.csv", keep_default_na=False, dtype=str)
+    split["pool"] = (split["role"] == "unlabelled").astype(int)
+    split.to_csv(tree / "data" / "split.csv", index=False)
+    pool = split.loc[split["pool"] == 1, "image"]
+    for path in (tree / "runs").glob("noisy_student/fold-*/iterations/*/pseudo_labels.csv"):
+        pd.DataFrame({"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2)}).to_csv(path, index=False)
+    run_evidence(tree)
+    report.run()
+    assert {entry["right"] for entry in evaluation(tree)["self_training"]} == {None}
+    assert {entry["images"] for entry in evaluation(tree)["self_training"]} == {len(pool)}
+    shown = text_of(tree / "site" / "self-training.html")
+    assert "Nobody knows how many pseudo-labels are right" in shown
+    assert "in truth" not in shown

@@ -34,6 +34,7 @@ def split_file(path, count=60, folds=3, test=9, seed=0):
         "half": np.where(train, np.where(rng.random(count) < 0.5, "labelled", "masked"), ""),
         "label": np.where(train, np.where(rng.random(count) < 0.6, "ALL", "HEM"), ""),
     })  # fmt: skip
+    table["pool"] = (table["half"] == "masked").astype(int)
     table.loc[~train, "fold"] = pd.NA
     table.to_csv(path, index=False)
     return Split.read(path)
@@ -53,8 +54,23 @@ def test_the_masked_half_is_handed_over_without_labels(tmp_path_factory, seed, n
     # Not by promise: nothing of what is handed over holds one value per masked image but the row itself.
     fields = [getattr(fold, field.name) for field in dataclasses.fields(fold)]
     per_masked = [value for value in fields if isinstance(value, np.ndarray) and len(value) == len(fold.masked)]
-    assert len(per_masked) == 1
+    assert len(per_masked) == 2
+    assert all(np.array_equal(value, fold.masked) for value in per_masked)
     assert [CLASSES[c] for c in fold.train.classes] == table.loc[fold.train.rows, "label"].tolist()
+
+
+def test_students_learn_from_what_the_split_names_and_never_from_what_validates(tmp_path):
+    split = split_file(tmp_path / "split.csv")
+    table = split.table
+    table.loc[table["role"] == "test", "role"] = "unlabelled"
+    table["pool"] = (table["role"] == "unlabelled").astype(int)
+    fold = Split(table).fold(1, CLASSES, labels="half")
+    assert sorted(fold.unlabelled) == sorted(table.loc[table["role"] == "unlabelled", "row"])
+    table["pool"] |= table["half"] == "masked"
+    fold = Split(table).fold(1, CLASSES, labels="half")
+    assert len(fold.unlabelled) == len(fold.masked) + 9
+    assert not set(fold.unlabelled) & set(fold.validation.rows)
+    assert len(Split(table).fold(1, CLASSES, labels="all").unlabelled) == 0
 
 
 def test_all_labels_means_no_masked_images(tmp_path):

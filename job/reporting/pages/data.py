@@ -1,21 +1,37 @@
-"""Data: who is in which part, copies, refused files, and what shows that the test set is apart."""
+"""Data: what was found, who is in which part, copies, refused files, and what shows that the test set is apart."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from job.reporting import figures, published, text
+from PIL import Image
+
+from job.reporting import data_tables, figures, published, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.tables import Column, Table
 
-ROLES = {"train": "Training", "test": "Test", "unlabelled": "Unlabelled"}
+ROLES = data_tables.PARTS
 
 
 def page(inputs: ReportInputs) -> Page:
     """The evidence about the data; never left out."""
     copies = inputs.prepared["copies"]
+    folders = data_tables.folders_table(inputs)
+    tables = {
+        "distribution": distribution_table(inputs),
+        "folds": _folds_table(inputs),
+        "target": _target_table(inputs),
+        "cells": data_tables.cells_table(inputs),
+        "files": data_tables.files_table(inputs),
+        **({"folders": folders} if folders else {}),
+        **data_tables.refusals(inputs),
+    }
+    shown = {"distribution": _distribution_figure(inputs)}
+    if inputs.split["patients"]:
+        shown["patients"] = data_tables.patients_figure(inputs)
+        shown["patient-folds"] = data_tables.folds_figure(inputs)
     return Page(
         slug="data",
         title="Data",
@@ -23,6 +39,8 @@ def page(inputs: ReportInputs) -> Page:
             "prepared": inputs.prepared,
             "disjoint": inputs.split["disjoint"],
             "copies": copies,
+            "sheets": _sheets(inputs),
+            "unlabelled_of": inputs.split["unlabelled"],
             "leak": _leak(inputs),
             "fold_by": inputs.params.split.fold_by,
             "target": _target_in_words(inputs),
@@ -30,13 +48,20 @@ def page(inputs: ReportInputs) -> Page:
                 row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
             ),
         },
-        tables={
-            "distribution": distribution_table(inputs),
-            "folds": _folds_table(inputs),
-            "target": _target_table(inputs),
-        },
-        figures={"distribution": _distribution_figure(inputs)},
+        tables=tables,
+        figures=shown,
+        images={f"cells-{number + 1}.png": path for number, path in enumerate(inputs.cells)},
     )
+
+
+def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """The strip of cells of each class: its picture in the site, and the picture's size in pixels."""
+    sheets = []
+    for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=True)):
+        with Image.open(path) as picture:
+            width, height = picture.size
+        sheets.append({"label": name, "file": f"images/cells-{number + 1}.png", "width": width, "height": height})
+    return sheets
 
 
 def distribution_table(inputs: ReportInputs) -> Table:

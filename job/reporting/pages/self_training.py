@@ -18,7 +18,7 @@ def page(inputs: ReportInputs) -> Page | None:
     """Left out when no method trained itself."""
     if not inputs.evaluation["self_training"]:
         return None
-    found = {"pseudo_labels": _pseudo_labels(inputs)}
+    found = {"pseudo_labels": _pseudo_labels(inputs)} if _right(inputs) else {}
     tables = {"pseudo_labels": _pseudo_label_table(inputs)}
     traced = inputs.models(kind="iteration")
     if any(model["metrics"]["balanced_accuracy"] is not None for model in traced):
@@ -26,18 +26,21 @@ def page(inputs: ReportInputs) -> Page | None:
         tables["trace"] = _trace_table(inputs)
     return Page(slug="self-training", title="Self-training", tables=tables, figures=found, facts={
         "iterations": inputs.params.noisy_student.iterations, "labels": inputs.params.noisy_student.labels,
-        "labelled_share": inputs.params.split.labelled_share, "explanation": explanation(inputs),
+        "labelled_share": inputs.params.split.labelled_share, "unlabelled": inputs.params.split.unlabelled,
+        "explanation": explanation(inputs),
     })  # fmt: skip
 
 
 def explanation(inputs: ReportInputs) -> list[str]:
     """What the numbers say about confirmation bias: means of folds, by round."""
     entries = inputs.evaluation["self_training"]
-    right = _means({(row["fold"], row["iteration"]): row["right"] for row in entries})
+    right = _means(_right(inputs))
     called = _means({(row["fold"], row["iteration"]): row["share_positive"] for row in entries})
     positive = text.name(inputs.evaluation["positive"])
     sentences = [
-        f"Right pseudo-labels, by round: {text.listed([text.percent(share) for share in right])}.",
+        f"Right pseudo-labels, by round: {text.listed([text.percent(share) for share in right])}."
+        if right
+        else "Nobody knows how many pseudo-labels are right: they are of images that never had a label.",
         f"Labels {positive}, by round: {text.listed([text.percent(share) for share in called])}{_truth(inputs)}.",
     ]
     balanced = _means(values := _balanced(inputs))
@@ -65,6 +68,8 @@ def _reading(labels: float, accuracy: float) -> str:
 
 def _truth(inputs: ReportInputs) -> str:
     """How many of the masked images are positive in truth, from the teachers' confusion matrices."""
+    if inputs.params.split.unlabelled != "masked_half":
+        return ""
     teachers = [model for model in inputs.models(kind="iteration", role="masked") if model["iteration"] == 0]
     counts = [[sum(row) for row in model["confusion"]] for model in teachers]
     total = sum(map(sum, counts))
@@ -72,6 +77,12 @@ def _truth(inputs: ReportInputs) -> str:
         return ""
     positive = inputs.classes.index(inputs.evaluation["positive"])
     return f"; in truth {text.percent(sum(count[positive] for count in counts) / total)} of these images are"
+
+
+def _right(inputs: ReportInputs) -> dict[tuple[int, int], float]:
+    """Share of right pseudo-labels by fold and iteration, where the truth is known."""
+    entries = inputs.evaluation["self_training"]
+    return {(row["fold"], row["iteration"]): row["right"] for row in entries if row["right"] is not None}
 
 
 def _balanced(inputs: ReportInputs) -> dict[tuple[int, int], float]:
@@ -117,13 +128,13 @@ def _trace(inputs: ReportInputs) -> Figure:
 
 
 def _pseudo_labels(inputs: ReportInputs) -> Figure:
-    values = {(row["fold"], row["iteration"]): row["right"] for row in inputs.evaluation["self_training"]}
+    values = _right(inputs)
     means = _means(values)
     return Figure(
         title=f"{text.percent(means[0])} of the first student's pseudo-labels are right"
         + (f", {text.percent(means[-1])} of the last one's" if len(means) > 1 else ""),
-        caption="Share of masked images whose pseudo-label equals the truth, by the student that learned from them. "
-        "The truth was looked up afterwards: no model saw it. The thick line is the mean of folds.",
+        caption="Share of images with a hidden label whose pseudo-label equals the truth, by the student that learned "
+        "from them. The truth was looked up afterwards: no model saw it. The thick line is the mean of folds.",
         spec=_by_iteration(values, "Pseudo-labels that are right (%)"),
         table=_values_table("pseudo-labels-right", "Share of right pseudo-labels by fold.", "share", values),
     )

@@ -1,7 +1,8 @@
 """Noisy Student as the report describes it (after Xie et al. 2020, arXiv:1911.04252).
 
-A teacher learns from the labelled half; then, `iterations` times, the last model labels the masked half and a fresh
-pretrained student learns from those pseudo-labels alone and becomes the next teacher.
+A teacher learns from the labelled half; then, `iterations` times, the last model labels the images without labels (the
+masked half, or what `split.unlabelled` names) and a fresh pretrained student learns from those pseudo-labels alone and
+becomes the next teacher.
 """
 
 import torch
@@ -20,8 +21,8 @@ def labels(params: Params) -> str:  # noqa: ARG001 - every method answers the sa
 
 
 def sizes(fold: Fold, params: Params) -> list[int]:
-    """The teacher on the labelled half, each student on the masked half."""
-    return [len(fold.train.rows)] + params.noisy_student.iterations * [len(fold.masked)]
+    """The teacher on the labelled half, each student on the images without labels."""
+    return [len(fold.train.rows)] + params.noisy_student.iterations * [len(fold.unlabelled)]
 
 
 def train(task: Task) -> Trained:
@@ -40,8 +41,9 @@ def train(task: Task) -> Trained:
 
 
 def label(task: Task, teacher: nn.Module) -> PseudoLabels:
-    """The teacher's opinion of the masked images, in evaluation mode: no noise, and each answer beside its own row."""
-    return PseudoLabels(task.fold.masked, probabilities(predict_logits(teacher, task.bench, task.fold.masked)))
+    """The teacher's opinion of the images without labels, in evaluation mode: no noise, each answer by its own row."""
+    rows = task.fold.unlabelled
+    return PseudoLabels(rows, probabilities(predict_logits(teacher, task.bench, rows)))
 
 
 def _targets(task: Task, pseudo: PseudoLabels) -> torch.Tensor:

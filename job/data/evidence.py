@@ -1,0 +1,150 @@
+"""What `prepare` says of the data it found: counts, copies, sizes, refusals, warnings, and a few cells to look at."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from job.data import cnmc, subjects
+from job.data.tree import Listing, Refusal
+
+_SHEET = 12  # cells of each class on the contact sheet
+_CELL = 96  # pixels
+_LISTED = 50  # refused files that the report names; rejected.csv has all
+_SIZES = 8  # sizes and modes that are counted one by one
+
+
+def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
+    """What the data set is called in the report."""
+    if listing.layout != "c-nmc":
+        return root.resolve().name
+    counts = cnmc.folder_counts(list(index["image"]))
+    complete = all(row["found"] == row["published"] for row in counts)
+    return "C-NMC 2019" if complete else "C-NMC 2019 (partial copy)"
+
+
+def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
+    """Facts about the prepared images that do not follow from the parameters.
+
+    Args:
+        index: the index with the column `scaled_in` beside its own.
+        listing: what the layout said.
+        rejected: every refused file with its reason.
+        synthetic: whether the cells were drawn by a program.
+    """
+    people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
+    linked = people[people["subject"].isin(people.loc[people.duplicated("subject"), "subject"])]
+    known = (index["label"] != "") | (index["patient"] != "")
+    groups = subjects.copies(index)
+    official = listing.layout == "c-nmc" and not synthetic
+    folders = cnmc.folder_counts(list(index["image"])) if official else []
+    patients_known = bool(people["patient"].nunique())
+    return {
+        "layout": listing.layout,
+        "layout_reason": listing.reason,
+        "patients_known": patients_known,
+        "warnings": listing.warnings + _warnings(index, folders, patients_known=patients_known),
+        "images": len(index),
+        "labelled": int((index["label"] != "").sum()),
+        "patients": int(people["patient"].nunique()),
+        "subjects": int(index.loc[known, "subject"].nunique()),
+        "rejected": len(rejected),
+        "reasons": _reasons(rejected),
+        "refusals": [{"file": file, "reason": reason} for file, reason in rejected[:_LISTED]],
+        "scaled_in": int(index["scaled_in"].sum()),
+        "without_cell": int((index["box_w"] == 0).sum()),
+        "sizes": _sizes(index),
+        "cell_side": _cell_side(index),
+        "folders": folders,
+        "copies": {
+            "groups": len(groups),
+            "images": int(groups["images"].str.len().sum()),
+            "across_patients": int((groups["patients"].str.len() > 1).sum()),
+            "linked_patients": [
+                sorted(members, key=subjects.natural) for _, members in linked.groupby("subject")["patient"]
+            ],
+        },
+        "published": cnmc.PUBLISHED,
+    }
+
+
+def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[str]) -> None:
+    """A strip of cells per class, `0.png` for the first: evenly spaced from the smallest to the largest box.
+
+    A choice by size needs no chance, and shows the extremes that a draw would miss.
+    """
+    array = np.load(store, mmap_mode="r")
+    folder.mkdir()
+    for number, label in enumerate(classes):
+        rows = index[index["label"] == label]
+        ordered = rows.assign(area=rows["box_w"] * rows["box_h"]).sort_values(["area", "image"])["row"].to_numpy()
+        chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]
+        strip = Image.new("RGB", (_CELL * len(chosen), _CELL))
+        for place, row in enumerate(chosen):
+            cell = Image.fromarray(np.asarray(array[row]))
+            strip.paste(cell.resize((_CELL, _CELL), Image.Resampling.BICUBIC), (_CELL * place, 0))
+        strip.save(folder / f"{number}.png")
+
+
+def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], *, patients_known: bool) -> list[str]:
+    found = []
+    different = [row for row in folders if row["found"] != row["published"]]
+    if different:
+        total, published = (sum(row[key] for row in folders) for key in ("found", "published"))
+        parts = "; ".join(f"{row['folder']} has {row['found']:,} of {row['published']:,}" for row in different)
+        kind = "A partial copy of C-NMC 2019" if total < published else "Not the published C-NMC 2019"
+        found.append(f"{kind}: {total:,} of {published:,} images. {parts}.")
+    if not patients_known:
+        found.append(
+            "No patients are known: every image counts as a subject of its own. Cells of one person may stand in "
+            "training and test, so every figure may be better than on new persons, and intervals may be too narrow."
+        )
+    empty = int((index["box_w"] == 0).sum())
+    if empty:
+        found.append(f"{empty:,} of {len(index):,} images are black: no cell is on them.")
+    filled = int(((index["box_w"] == index["width"]) & (index["box_h"] == index["height"])).sum())
+    if 2 * filled > len(index):
+        found.append(
+            f"On {filled:,} of {len(index):,} images the cell's box is the whole image: the background is not black, "
+            "so cell sizes mean nothing here and a crop around the cell keeps the whole image."
+        )
+    return found
+
+
+def _reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
+    """Refused files by kind of reason, most frequent first."""
+    kinds = Counter(_kind(reason) for _, reason in rejected)
+    return [{"reason": kind, "files": count} for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
+
+
+def _kind(reason: str) -> str:
+    parts = reason.split(":")
+    return (parts[1] if parts[0].startswith("line ") and len(parts) > 1 else parts[0]).strip()
+
+
+def _sizes(index: pd.DataFrame) -> list[dict[str, Any]]:
+    """Images by size in pixels and mode of the file, most frequent first; the rest in one row without a size."""
+    counts = index.groupby(["width", "height", "mode"]).size().reset_index(name="images")
+    counts = counts.sort_values(["images", "width", "height", "mode"], ascending=[False, True, True, True])
+    rows: list[dict[str, Any]] = [
+        {"width": int(w), "height": int(h), "mode": str(mode), "images": int(n)}
+        for w, h, mode, n in counts.head(_SIZES).itertuples(index=False)
+    ]
+    rest = int(counts["images"].iloc[_SIZES:].sum())
+    return [*rows, {"width": None, "height": None, "mode": None, "images": rest}] if rest else rows
+
+
+def _cell_side(index: pd.DataFrame) -> list[dict[str, Any]]:
+    """Longest side of the cell's box in pixels of the file, by class; `label` is None for unlabelled images."""
+    side = index[["box_w", "box_h"]].max(axis=1)
+    rows = []
+    for label, values in side.groupby(index["label"]):
+        median, p90, p99 = np.quantile(values, [0.5, 0.9, 0.99])
+        rows.append({
+            "label": label or None, "images": len(values), "median": float(median), "p90": float(p90),
+            "p99": float(p99), "largest": int(values.max()),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: (row["label"] is None, row["label"] or ""))

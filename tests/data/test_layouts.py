@@ -1,0 +1,254 @@
+"""Which layout is recognised and why, and what each makes of its files."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from job.data.prepare import prepare
+from job.data.split import split
+from job.errors import UserError
+from tests.fixtures import cells, three_classes
+from tests.fixtures.parameters import data, split_params
+
+NAMES = {"image": str, "label": str, "patient": str, "subject": str}
+
+
+def prepared(root, out, **changes):
+    out.mkdir(exist_ok=True)
+    return prepare(data(root, **changes), out), pd.read_csv(out / "index.csv", dtype=NAMES, keep_default_na=False)
+
+
+def table(root, text, *, images=("1.png", "2.png", "3.png", "4.png")):
+    """A folder with these images and this labels.csv."""
+    for number, name in enumerate(images):
+        cells.save(root / name, cells.disc(number))
+    (root / "labels.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    return root
+
+
+ROWS = "file,patient,label\n1.png,p,A\n2.png,q,B\n3.png,p,A\n4.png,r,B\n"
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    return three_classes.write_csv(tmp_path_factory.mktemp("mixed"), patients=24, images=2)
+
+
+def moved_deeper(root):
+    inner = root / "C-NMC_Leukemia"
+    inner.mkdir()
+    for path in list(root.iterdir()):
+        if path != inner:
+            path.rename(inner / path.name)
+
+
+def twice_deeper(root):
+    moved_deeper(root)
+    outer = root / "again"
+    (root / "C-NMC_Leukemia").rename(outer)
+    (root / "C-NMC_Leukemia").mkdir()
+    outer.rename(root / "C-NMC_Leukemia/C-NMC_Leukemia")
+
+
+def folds_doubled(root):
+    for fold in list((root / "training_data").iterdir()):
+        inner = fold.with_name("moving")
+        fold.rename(inner)
+        fold.mkdir()
+        inner.rename(fold / fold.name)
+
+
+@pytest.mark.parametrize("change", [moved_deeper, twice_deeper, folds_doubled])
+@pytest.mark.parametrize("suffix", ["bmp", "PNG", "jpg", "TIFF"])
+def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix):
+    root = cells.write(tmp_path / "data", suffix=suffix)
+    plain, before = prepared(root, tmp_path / "plain")
+    change(root)
+    summary, after = prepared(root, tmp_path / "out")
+    assert (summary["layout"], summary["patients"], summary["ignored"]) == ("c-nmc", 16, 0)
+    facts = ["label", "patient", "subject", "origin", "pixel_sha256"]
+    key = ["pixel_sha256"]
+    labelled = [frame[frame["label"] != ""][facts].sort_values(key).to_numpy().tolist() for frame in (before, after)]
+    assert labelled[0] == labelled[1]
+    assert plain["classes"] == summary["classes"] == ["HEM", "ALL"]
+    assert summary["positive"] == "ALL"
+
+
+def test_a_root_that_lies_too_high_names_the_folder_to_take(tmp_path):
+    cells.write(tmp_path / "a/b/cnmc")
+    with pytest.raises(UserError, match="There is one below a/b/cnmc/: name that folder"):
+        prepared(tmp_path, tmp_path / "out")
+
+
+def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path):
+    root = cells.write(tmp_path / "cnmc")
+    with pytest.raises(UserError, match="fold_0, fold_1, fold_2, which look like parts"):
+        prepared(root / "training_data", tmp_path / "out")
+    for name in ("train", "test"):
+        cells.save(tmp_path / "mine" / name / "1.png", cells.disc(len(name)))
+    with pytest.raises(UserError, match="test, train, which look like parts"):
+        prepared(tmp_path / "mine", tmp_path / "out")
+    summary, _ = prepared(tmp_path / "mine", tmp_path / "out", layout="folders")
+    assert summary["classes"] == ["test", "train"]
+
+
+def test_two_layouts_at_once_are_a_question_to_the_user(tmp_path):
+    root = cells.write(tmp_path / "cnmc")
+    (root / "labels.csv").write_text("file,patient,label\n")
+    with pytest.raises(UserError, match=r"both training_data/ and labels\.csv"):
+        prepared(root, tmp_path / "out")
+    summary, _ = prepared(root, tmp_path / "out", layout="c-nmc", max_rejected=1)
+    assert (summary["layout_reason"], summary["rejected"]) == ("data.layout says so", 1)
+
+
+def test_class_folders_have_no_patients_and_the_job_says_so_loudly(tmp_path):
+    root = three_classes.write_folders(tmp_path / "mine")
+    summary, index = prepared(root, tmp_path / "out")
+    assert (summary["layout"], summary["layout_reason"]) == ("folders", "it has 3 folders of images and no labels.csv")
+    assert summary["classes"] == ["AML", "B-ALL", "healthy"]
+    assert summary["positive"] is None
+    assert summary["synthetic"]
+    assert not summary["patients_known"]
+    assert (summary["patients"], summary["subjects"]) == (0, 30)
+    assert any("No patients are known" in sentence for sentence in summary["warnings"])
+    assert (index["subject"] == index["image"]).all()
+    shutil.copy(root / "AML/0.jpg", root / "AML/copy.jpg")
+    _, index = prepared(root, tmp_path / "out2")
+    assert index.set_index("image").loc[["AML/0.jpg", "AML/copy.jpg"], "subject"].nunique() == 1
+    result, proof = split(index, split_params(test="fraction"))
+    assert proof["patients"] == []
+    assert result.loc[result["role"] == "test", "image"].str.split("/").str[0].value_counts().tolist() == [2, 2, 2]
+
+
+def test_a_table_brings_patients_classes_and_its_own_split(mixed, tmp_path):
+    summary, index = prepared(mixed, tmp_path / "out")
+    assert (summary["layout"], summary["layout_reason"]) == ("csv", "it has the table labels.csv")
+    assert summary["classes"] == ["AML", "B-ALL", "healthy"]
+    assert summary["positive"] is None
+    assert summary["patients"] == 24
+    assert summary["labelled"] == 24 * 2 + 16 * 2
+    assert summary["images"] == summary["labelled"] + 6
+    assert index.groupby("patient")["label"].nunique().max() == 2
+    result, _ = split(index, split_params(test="official", folds=2))
+    test = set(index.loc[result["role"] == "test", "patient"])
+    assert test == {f"P{person:02}" for person in range(6)}
+    with pytest.raises(UserError, match=r"split\.test=report is Table 1 .* does not know class AML"):
+        split(index, split_params())
+
+
+@pytest.mark.parametrize("fold_by", ["image", "subject"])
+@pytest.mark.parametrize("unlabelled", ["masked_half", "pool", "both"])
+def test_subjects_of_several_classes_are_divided_as_a_whole(mixed, tmp_path, fold_by, unlabelled):
+    _, index = prepared(mixed, tmp_path / "out")
+    result, proof = split(
+        index, split_params(test="fraction", test_share=0.25, folds=2, fold_by=fold_by, unlabelled=unlabelled)
+    )
+    roles = index.assign(role=result["role"], half=result["half"])
+    assert (roles.groupby("subject")["role"].nunique() == 1).all()
+    shares = {name: entry["reached"]["images"] / entry["of"] for name, entry in proof["target"].items()}
+    assert set(shares.values()) == {0.25}
+    if fold_by == "subject":
+        training = roles[roles["role"] == "train"]
+        assert (training.groupby("subject")["half"].nunique() == 1).all()
+    assert proof["unlabelled"]["pool"] == (0 if unlabelled == "masked_half" else 6)
+    assert (proof["unlabelled"]["masked"] > 0) == (unlabelled != "pool")
+
+
+BAD_ROWS = {
+    "no file": ("9.png,p,A\n", "labels.csv", "line 6: row for '9.png' without a file"),
+    "climbing out": ("../1.png,p,A\n", "labels.csv", "line 6: row for '../1.png' without a file"),
+    "absolute": ("/etc/passwd,p,A\n", "labels.csv", "line 6: row for '/etc/passwd' without a file"),
+    "second row": ("1.png,p,A\n", "labels.csv", "line 6: 1.png has a second row"),
+    "contradiction": ("1.png,p,B\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
+    "other patient": ("1.png,q,A\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
+    "no row": ("", "5.png", "label missing in labels.csv"),
+    "no label": ("5.png,p,\n", "labels.csv", "line 6: label missing: fill it in, or set split to unlabelled for 5.png"),
+    "no patient": ("5.png,,A\n", "labels.csv", "line 6: patient missing for 5.png"),
+    "too many values": ("5.png,p,A,train,x\n", "labels.csv", "line 6: expected 3 values"),
+    "control character": ('5.png,"p\x07",A\n', "labels.csv", "line 6: label or patient with control characters"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_a_bad_row_is_refused_with_its_line(tmp_path, kind):
+    row, file, reason = BAD_ROWS[kind]
+    images = ["1.png", "2.png", "3.png", "4.png", *(["5.png"] if "5.png" in (file + row) else [])]
+    root = table(tmp_path / "mine", ROWS + row, images=images)
+    with pytest.raises(UserError) as caught:
+        prepared(root, tmp_path / "out")
+    assert f"{file}: {reason}" in str(caught.value)
+
+
+def test_an_unknown_split_is_refused(tmp_path):
+    root = table(tmp_path / "mine", "file,patient,label,split\n1.png,p,A,val\n2.png,q,B,\n3.png,p,A,\n4.png,r,B,\n")
+    with pytest.raises(UserError, match="line 2: unknown split 'val': expected train, test, unlabelled"):
+        prepared(root, tmp_path / "out")
+
+
+BAD_TABLES = {
+    "semicolons": (ROWS.replace(",", ";"), "separated by semicolons"),
+    "missing column": (ROWS.replace("label", "class"), "column label is missing"),
+    "empty": ("", "column file, label, patient is missing"),
+    "column twice": (ROWS.replace("patient", "label,patient"), "a column occurs twice"),
+    "not UTF-8": (ROWS.encode().replace(b",A", b",\xc4"), "not UTF-8"),
+    "utf-16": (ROWS.encode("utf-16"), "not UTF-8"),
+    "spelt alike": (ROWS.replace("3.png,p,A", "3.png,p,a"), "classes 'A' and 'a' differ only in case"),
+    "one class": (ROWS.replace(",B", ",A"), "one class only, A"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_a_bad_table_is_a_sentence(tmp_path, kind):
+    text, expected = BAD_TABLES[kind]
+    with pytest.raises(UserError, match=expected):
+        prepared(table(tmp_path / "mine", text), tmp_path / "out")
+
+
+def test_a_table_as_spreadsheets_write_it(tmp_path):
+    text = b"\xef\xbb\xbf" + ROWS.replace("\n", "\r\n").replace("1.png", ".\\1.png").encode()
+    summary, index = prepared(table(tmp_path / "mine", text), tmp_path / "out")
+    assert summary["images"] == 4
+    assert index["patient"].tolist() == ["p", "q", "p", "r"]
+
+
+def test_patients_spelt_alike_are_pointed_out(tmp_path):
+    summary, _ = prepared(table(tmp_path / "mine", ROWS.replace("3.png,p", "3.png,P")), tmp_path / "out")
+    assert "Patients P, p differ only in upper and lower case" in summary["warnings"][0]
+
+
+def test_the_positive_class_is_the_last_of_two_or_the_one_named(tmp_path):
+    root = table(tmp_path / "mine", ROWS)
+    assert prepared(root, tmp_path / "out")[0]["positive"] == "B"
+    assert prepared(root, tmp_path / "out2", positive="A")[0]["positive"] == "A"
+    with pytest.raises(UserError, match=r"data\.positive=C: the classes are A and B"):
+        prepared(root, tmp_path / "out3", positive="C")
+    three = three_classes.write_folders(tmp_path / "three", images=3)
+    with pytest.raises(UserError, match="with 3 classes none"):
+        prepared(three, tmp_path / "out4", positive="AML")
+
+
+def test_the_pool_holds_nothing_of_a_test_subject_and_no_copy_of_a_labelled_image(tmp_path):
+    people = [f"p{n}" for n in range(12)]
+    images = [f"{n}.png" for n in range(24)] + ["free.png", "copy.png", "tested.png"]
+    rows = [f"{n}.png,{people[n // 2]},{'AB'[n // 2 % 2]},{'test' if n < 4 else ''}\n" for n in range(24)]
+    rows += ["free.png,,,unlabelled\n", "copy.png,,,unlabelled\n", "tested.png,p0,,unlabelled\n"]
+    root = table(tmp_path / "mine", "file,patient,label,split\n" + "".join(rows), images=images)
+    cells.save(root / "copy.png", cells.disc(20))
+    _, index = prepared(root, tmp_path / "out")
+    result, _ = split(index, split_params(test="official", folds=2, unlabelled="pool"))
+    assert result.loc[result["pool"] == 1, "image"].tolist() == ["free.png"]
+    with pytest.raises(UserError, match=r"split\.unlabelled=both: the data has no unlabelled images"):
+        labelled = index[index["label"] != ""]
+        split(labelled, split_params(test="official", folds=2, unlabelled="both"))
+
+
+def test_a_cell_strip_per_class_runs_from_small_to_large(mixed, tmp_path):
+    prepared(mixed, tmp_path / "out", size=64)
+    strips = sorted((tmp_path / "out/cells").iterdir())
+    assert [path.name for path in strips] == ["0.png", "1.png", "2.png"]
+    with_cells = np.asarray(cells.Image.open(strips[0]))
+    assert with_cells.shape == (96, 12 * 96, 3)
+    areas = [(with_cells[:, 96 * n : 96 * n + 96].max(axis=2) > 10).sum() for n in range(12)]
+    assert areas[-1] > 1.2 * areas[0]
