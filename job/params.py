@@ -106,10 +106,18 @@ class Predict(Section):
     batch_size: Count
 
 
+class Explain(Section):
+    """The cells that a person should look at."""
+
+    cells: Annotated[int, Field(ge=1, le=200)]
+
+
 class Report(Section):
     """The static site."""
 
     title: Annotated[str, Field(min_length=1, max_length=120)]
+    publish_images: bool
+    pseudonyms: bool
 
 
 class Params(Section):
@@ -125,6 +133,7 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     predict: Predict
+    explain: Explain
     report: Report
 
     @pydantic.model_validator(mode="after")

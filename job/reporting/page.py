@@ -15,7 +15,7 @@ class Page:
     """One page of the site.
 
     `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
-    template sees `tables`, `figures` and `facts` under these names.
+    template sees `tables`, `figures` and `facts` under these names; `files` are written beside it, by path.
     """
 
     slug: str
@@ -23,3 +23,4 @@ class Page:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)

@@ -14,11 +14,11 @@ from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import data, ensemble, folds, method, moment, overview, provenance, self_training
+from job.reporting.pages import data, ensemble, errors, folds, method, moment, overview, provenance, self_training
 
 TEMPLATES = Path("report_templates")
 _PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, method.page, provenance.page,
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, method.page, provenance.page,
 )  # fmt: skip
 
 
@@ -74,6 +74,10 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
         _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
             _write(folder / "csv" / f"{table.file}.csv", table.csv())
+        for name, content in page.files.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
     return [f"{page.slug}.html" for page in pages]
 
 
