@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
+from job.reporting import drawing
 from job.reporting.tables import Table
 
 Trace = dict[str, Any]
@@ -33,6 +36,11 @@ class Figure:
     spec: dict[str, Any]
     table: Table
     height: str = "medium"
+
+    @property
+    def svg(self) -> Markup:
+        """The figure as a still drawing."""
+        return drawing.svg(self.spec, self.height)
 
 
 def label(value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
     """
     frame, copies = inputs.predictions, inputs.prepared["copies"]
     linked = copies["linked_patients"]
-    patients = _numbers(
-        "Patient", [*frame["patient"], *frame["subject"], *(name for names in linked for name in names)]
-    )
+    patients = _numbers("Patient", chain(frame["patient"], frame["subject"], *linked))
     images = _numbers("Cell", frame["image"])
     gallery = inputs.gallery
     return replace(

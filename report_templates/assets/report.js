@@ -4,9 +4,6 @@
 (() => {
   const plots = [...document.querySelectorAll(".plot")];
   const config = { displayModeBar: false, responsive: true };
-  const paper = matchMedia("print");
-  // CSS pixels inside the margins of A4 and US Letter: paper does not tell its width before it is printed.
-  const printed = { width: 620, height: 300 };
   let bundle;
 
   const plotly = () => {
@@ -34,7 +31,7 @@
     const library = await plotly();
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
-    await library.react(plot, data, { ...layout, ...(paper.matches ? printed : { autosize: true }) }, config);
+    await library.react(plot, data, { ...layout, autosize: true }, config);
     plot.dataset.state = "drawn";
   };
 
@@ -52,6 +49,4 @@
 
   const redraw = () => plots.filter((plot) => plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  // Paper is light, and holds the figures that were never scrolled to.
-  paper.addEventListener("change", () => plots.forEach(draw));
 })();

@@ -150,8 +150,9 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
             name, figures.percents(calls.loc[own, "p_truth"]), (y[own] + _spread(own.to_numpy(), y)).round(3).tolist(),
             index, marker=marker, hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
         ))  # fmt: skip
-    worst = patients.loc[patients["share"].idxmin()].to_dict()
-    names = [f"{text.name(patient)} ({text.name(label)})" for label, patient in position]
+    shares = dict(zip(patients["patient"].astype(str), patients["share"], strict=True))
+    worst = min(shares, key=lambda patient: shares[patient])
+    names = [f"{text.name(str(patient))} ({text.name(str(label))})" for label, patient in position]
     shown = [name if len(name) <= 28 else f"{name[:27]}…" for name in names]
     axis = figures.axis(
         "", tickvals=list(range(len(names))), ticktext=[figures.label(n) for n in shown],
@@ -164,8 +165,8 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
     ]  # fmt: skip
     rows = [[r.patient, r.label, r.cells, r.right, r.share, r.mean] for r in patients.itertuples()]
     title = (
-        f"{text.method_name(method)}: from {text.percent(float(worst['share']))} of the cells called right "
-        f"(patient {text.name(worst['patient'])}) to {text.percent(float(patients['share'].max()))}"
+        f"{text.method_name(method)}: from {text.percent(shares[worst])} of the cells called right "
+        f"(patient {text.name(worst)}) to {text.percent(max(shares.values()))}"
     )
     return Figure(
         title=title,
