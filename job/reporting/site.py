@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,19 @@ from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import data, ensemble, errors, folds, method, moment, overview, provenance, self_training
+from job.reporting.pages import (
+    data,
+    ensemble,
+    errors,
+    experiments,
+    folds,
+    method,
+    moment,
+    overview,
+    provenance,
+    self_training,
+)
+from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
 _PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
@@ -55,6 +67,8 @@ class Frame:
 
 
 _FRAME = "frame.json"
+# Pages that only `python -m job site` can fill. DVC leaves them out of the cached report (.dvcignore).
+_OPEN = {"experiments": "Experiments", "moment": "Code and machine"}
 
 
 def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
@@ -78,12 +92,17 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
+    for slug, title in _OPEN.items():
+        _write(folder / f"{slug}.html", _html(Page(slug=slug, title=title, facts=None), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
 
-def render_moment(frame: Frame, found: moment.Moment, templates: Path = TEMPLATES) -> str:
-    """The page of what only the moment knows. No page of `render` links to it: it may be absent."""
-    return _html(moment.page(found), frame, environment(templates))
+def render_moment(
+    frame: Frame, found: moment.Moment, tried: Sequence[Experiment], templates: Path = TEMPLATES
+) -> dict[str, str]:
+    """The pages of what only the moment knows, by file name: they take the place of those that `render` left open."""
+    jinja = environment(templates)
+    return {f"{page.slug}.html": _html(page, frame, jinja) for page in (moment.page(found), experiments.page(tried))}
 
 
 def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
@@ -93,7 +112,10 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
         synthetic=inputs.synthetic,
         methods=inputs.methods,
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
-        navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
+        navigation=[
+            *(Entry(f"{page.slug}.html", page.title) for page in pages),
+            Entry("experiments.html", _OPEN["experiments"]),
+        ],
     )
 
 

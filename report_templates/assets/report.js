@@ -1,4 +1,4 @@
-// Draws the figures when they come near the screen, in the colours of the reader's theme.
+// Draws the figures when they come near the screen, in the colours of the reader's theme; sorts tables on request.
 "use strict";
 
 (() => {
@@ -49,4 +49,32 @@
 
   const redraw = () => plots.filter((plot) => plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+})();
+
+// A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
+(() => {
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+
+  const sort = (table, heading, column) => {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const missing = (row) => key(row, column) === "\u2013";
+    const numeric = heading.classList.contains("number");
+    const compare = (a, b) =>
+      numeric ? key(a, column) - key(b, column) : key(a, column).localeCompare(key(b, column), "en", { numeric: true });
+    const body = table.tBodies[0];
+    body.append(
+      ...[...body.rows].sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : compare(a, b) * (down ? -1 : 1))),
+    );
+  };
+
+  for (const table of document.querySelectorAll("table[data-sortable]"))
+    [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      button.addEventListener("click", () => sort(table, heading, column));
+      heading.append(button);
+    });
 })();
