@@ -106,6 +106,18 @@ class Predict(Section):
     batch_size: Count
 
 
+class Evaluation(Section):
+    """What evidence asks for."""
+
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    blast_share: Share
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+    miss_cost: Annotated[float, Field(gt=0, le=1000)]
+    prevalences: Annotated[list[Share], Field(min_length=1)]
+    error: Share
+
+
 class Report(Section):
     """The static site."""
 
@@ -125,6 +137,7 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     predict: Predict
+    evaluation: Evaluation
     report: Report
 
     @pydantic.model_validator(mode="after")
