@@ -112,6 +112,18 @@ class Explain(Section):
     cells: Annotated[int, Field(ge=1, le=200)]
 
 
+class Evaluation(Section):
+    """What evidence asks for."""
+
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    blast_share: Share
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+    miss_cost: Annotated[float, Field(gt=0, le=1000)]
+    prevalences: Annotated[list[Share], Field(min_length=1)]
+    error: Share
+
+
 class Report(Section):
     """The static site."""
 
@@ -134,6 +146,7 @@ class Params(Section):
     noisy_student: NoisyStudent
     predict: Predict
     explain: Explain
+    evaluation: Evaluation
     report: Report
 
     @pydantic.model_validator(mode="after")

@@ -28,7 +28,8 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
 
     Returns:
         One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth, share
-        of the positive class, and share equal to the iteration before (None for the first).
+        of the positive class (None with more than two classes), and share equal to the iteration before (None for the
+        first).
 
     Raises:
         UserError: there are no pseudo-labels, or they are wrong or belong to another split.
@@ -40,7 +41,7 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
         raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")
     images = split.images("masked", fold)
     right = truth.loc[images, "truth"].to_numpy()
-    positive = dataset.classes.index(dataset.positive)
+    positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     entries = []
     before = None
     for number in numbers:
@@ -52,7 +53,7 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
             "iteration": number,
             "images": len(images),
             "right": float(np.mean(labels == right)),
-            "share_positive": float(np.mean(labels == positive)),
+            "share_positive": None if positive is None else float(np.mean(labels == positive)),
             "agreement": None if before is None else float(np.mean(labels == before)),
         })  # fmt: skip
         before = labels

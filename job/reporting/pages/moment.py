@@ -15,8 +15,8 @@ class Moment:
     """What the inputs cannot tell.
 
     `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
-    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per trained fold with `method`, `fold` and, where the log has
-    them, `device`, `seconds` and `images_per_second`.
+    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per
+    trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and `images_per_second`.
     """
 
     commit: str | None
