@@ -16,6 +16,7 @@ from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.pages import (
     data,
+    decisions,
     ensemble,
     errors,
     experiments,
@@ -30,7 +31,8 @@ from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
 _PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, method.page, provenance.page,
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, decisions.page,
+    method.page, provenance.page,
 )  # fmt: skip
 
 

@@ -78,3 +78,28 @@
       heading.append(button);
     });
 })();
+
+// The threshold explorer: counts the test cells on either side of a threshold, as the table below it did on the way here.
+(() => {
+  for (const explorer of document.querySelectorAll(".explorer")) {
+    const scores = JSON.parse(document.getElementById(explorer.dataset.scores).textContent);
+    const slider = explorer.querySelector("input");
+    const share = (part, rest) => (part + rest ? `${((100 * part) / (part + rest)).toFixed(1)}\u202f%` : "undefined");
+    const show = (threshold) => {
+      const [TP, FP] = [scores.positive, scores.negative].map((all) => all.filter((score) => score >= threshold).length);
+      const [FN, TN] = [scores.positive.length - TP, scores.negative.length - FP];
+      const values = {
+        threshold: threshold.toFixed(3), TP, FN, FP, TN,
+        sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
+      };
+      for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
+    };
+    slider.addEventListener("input", () => show(Number(slider.value)));
+    for (const button of explorer.querySelectorAll("[data-threshold]"))
+      button.addEventListener("click", () => {
+        slider.value = button.dataset.threshold;
+        show(Number(button.dataset.threshold)); // the exact one: the slider goes in steps
+      });
+    explorer.querySelector(".controls").hidden = false;
+  }
+})();
