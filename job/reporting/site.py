@@ -140,7 +140,7 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         "cell": text.cell, "count": text.count, "counted": text.counted, "listed": text.listed, "name": text.name,
-        "percent": text.percent,
+        "percent": text.percent, "short": text.short,
     }  # fmt: skip
     made.filters.update(filters)
     return made

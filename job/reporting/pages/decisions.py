@@ -150,13 +150,16 @@ def _net_benefit(inputs: ReportInputs) -> Figure:
     every |= {"mode": "lines"}
     every["line"] |= {"color": figures.MUTED, "dash": "dot"}
     best = max(row[4] for row in rows)
+    first = inputs.evaluation["operating_points"][0]
+    useful = sum(p["model"] > max(p["all"], 0) for p in first["decision_curve"])
     columns = [
         Column("method", "Method", "name"), Column("threshold", "Threshold", "ratio"), Column("TP", "TP", "count"),
         Column("FP", "FP", "count"), Column("net_benefit", "Net benefit", "ratio"),
         Column("all", "Calling every cell positive", "ratio"),
     ]  # fmt: skip
     return Figure(
-        title="Net benefit against calling every cell positive",
+        title=f"{text.method_name(first['method'])} is of more use than calling every or no cell positive at "
+        f"{useful} of {len(first['decision_curve'])} thresholds",
         caption="Decision curve on the test set (Vickers and Elkin 2006): true positives less the false ones, weighted "
         "by the odds of the threshold, for each image. Zero is calling no cell positive.",
         spec=figures.spec(
@@ -180,7 +183,8 @@ def _reliability(entry: dict[str, Any]) -> Figure:
             which = when if len(parts) == 2 else text.name(label)
             traces.append(figures.line(
                 which, figures.percents(b["mean_probability"] for b in held),
-                figures.percents(b["share"] for b in held), len(traces) - 1, line={"dash": "dash" if when == "Before" and len(parts) == 2 else "solid"},
+                figures.percents(b["share"] for b in held), len(traces) - 1,
+                line={"dash": "dash" if when == "Before" else "solid"},
             ))  # fmt: skip
             rows += [[when, label, b["low"], b["high"], b["images"], b["mean_probability"], b["share"]] for b in bins]
     columns = [

@@ -153,7 +153,7 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
     shares = dict(zip(patients["patient"].astype(str), patients["share"], strict=True))
     worst = min(shares, key=lambda patient: shares[patient])
     names = [f"{text.name(str(patient))} ({text.name(str(label))})" for label, patient in position]
-    shown = [name if len(name) <= 28 else f"{name[:27]}…" for name in names]
+    shown = [text.short(name, 28) for name in names]
     axis = figures.axis(
         "", tickvals=list(range(len(names))), ticktext=[figures.label(n) for n in shown],
         range=[len(names) - 0.4, -0.6],
