@@ -10,7 +10,7 @@ import sys
 
 from job.errors import UserError
 
-STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "evaluate", "report")
+STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "evaluate", "explain", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -109,10 +109,30 @@ class Predict(Section):
     batch_size: Count
 
 
+class Explain(Section):
+    """The cells that a person should look at."""
+
+    cells: Annotated[int, Field(ge=1, le=200)]
+
+
+class Evaluation(Section):
+    """What evidence asks for."""
+
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    blast_share: Share
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+    miss_cost: Annotated[float, Field(gt=0, le=1000)]
+    prevalences: Annotated[list[Share], Field(min_length=1)]
+    error: Share
+
+
 class Report(Section):
     """The static site."""
 
     title: Annotated[str, Field(min_length=1, max_length=120)]
+    publish_images: bool
+    pseudonyms: bool
 
 
 class Params(Section):
@@ -128,6 +148,8 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     predict: Predict
+    explain: Explain
+    evaluation: Evaluation
     report: Report
 
     @pydantic.model_validator(mode="after")

@@ -1,14 +1,18 @@
-"""Command `site`: write beside the finished report what depends on the moment: commit, software, machine, times."""
+"""Command `site`: add to the finished report what depends on the moment: experiments, commit, machine, times."""
 
 from __future__ import annotations
 
+import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from job import files
+from job.commands import experiments
+from job.commands.experiments import git
 from job.errors import UserError
 from job.reporting import site
 from job.reporting.pages.moment import Moment
@@ -17,12 +21,12 @@ SITE = Path("site")
 LOGS = Path("logs")
 PACKAGES = (
     "torch", "torchvision", "efficientnet-pytorch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "jinja2",
-    "plotly", "dvc",
+    "plotly", "captum", "dvc",
 )  # fmt: skip
 
 
 def run() -> str:
-    """Write site/moment.html; its path and the closing sentence.
+    """Write site/moment.html and site/experiments.html; the closing sentence.
 
     Raises:
         UserError: there is no finished site.
@@ -31,30 +35,40 @@ def run() -> str:
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
     frame = site.Frame.read(SITE)
-    path = SITE / "moment.html"
-    files.write_text(path, site.render_moment(frame, moment(frame.methods, frame.folds)))
-    return f"Commit, versions and training times: {path.absolute()}\nThe report is ready: {front.absolute()}"
+    pages = site.render_moment(frame, moment(frame.methods, frame.folds), experiments.found())
+    for name, content in pages.items():
+        files.write_text(SITE / name, content)
+    return f"Experiments, commit, versions and times are added.\nThe report is ready: {front.absolute()}"
 
 
 def moment(methods: list[str], folds: list[int]) -> Moment:
     """What only this moment and this machine know. Missing logs and a missing repository are no error."""
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     return Moment(
         commit=commit,
-        changed=bool(commit and _git("status", "--porcelain", "--untracked-files=no")),
+        changed=bool(commit and git("status", "--porcelain", "--untracked-files=no")),
         python=platform.python_version(),
         platform=platform.platform(),
+        processor=_processor(),
         versions={name: version for name in PACKAGES if (version := _version(name))},
+        outputs=_outputs(),
         times=[entry for method in methods for entry in _times(LOGS / method, folds)],
     )
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S607
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+def _processor() -> str:
+    """Name and number of the processors; Linux alone tells the name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name}, {os.cpu_count()} threads"
+
+
+def _outputs() -> list[tuple[str, str, str]]:
+    """Stage, output and digest of everything that `dvc.lock` records."""
+    lock = Path("dvc.lock")
+    stages = YAML(typ="safe").load(lock)["stages"] if lock.is_file() else {}
+    return [(name, out["path"], out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])]
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,8 @@
 
 The definitions are the standard ones: sensitivity = TP / (TP + FN), specificity = TN / (TN + FP), PPV = TP / (TP + FP),
 NPV = TN / (TN + FN), F1 = 2 TP / (2 TP + FP + FN). With two classes they are those of the positive class; with more
-they are macro averages over the classes, each against the rest.
+they are macro averages over the classes, each against the rest. ECE is the expected calibration error of the called
+class (Guo et al. 2017, arXiv:1706.04599), which scikit-learn does not have.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import sklearn.metrics as sk
 
+from job.evaluation import calibration
 from job.evaluation.reading import Dataset, FloatArray, IntArray
 
 METRICS = (
     "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "weighted_f1", "macro_f1", "balanced_accuracy", "mcc",
-    "auroc", "auprc", "brier", "log_loss",
+    "cohen_kappa", "auroc", "auprc", "brier", "log_loss", "ece",
 )  # fmt: skip
+
+
+_OF_PROBABILITIES = ("brier", "log_loss", "ece")
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,19 @@ class _UndefinedError(Exception):
     """A figure has no value; the message is the reason."""
 
 
-def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Scores:
+def score(
+    truth: IntArray,
+    predicted: IntArray,
+    probabilities: FloatArray,
+    dataset: Dataset,
+    *,
+    is_probability: bool = True,
+) -> Scores:
     """Score predictions against the truth.
 
-    AUROC, AUPRC (average precision), Brier score and log loss judge `probabilities`; for a majority vote these are the
-    shares of the votes, so its AUROC is that of a score with few steps. A score that is the same for every image ranks
-    nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined, being
+    AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`; for a majority vote these are
+    the shares of the votes, so its AUROC is that of a score with few steps. A score that is the same for every image
+    ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined, being
     infinite, where a class with probability 0 was the true one. The Brier score has the range [0, 1] for two classes
     and [0, 2] for more.
 
@@ -52,18 +64,22 @@ def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, datas
         predicted: positions of the predicted classes, shape (images,).
         probabilities: shape (images, classes), rows summing to one.
         dataset: class names in order, and the positive class.
+        is_probability: False for scores that only rank: Brier score, log loss and ECE are then undefined.
     """
     count = len(dataset.classes)
     confusion = np.zeros((count, count), dtype=np.int64)
     if len(truth):
         confusion = sk.confusion_matrix(truth, predicted, labels=range(count))
-    figures = _label_figures(truth, predicted, confusion, dataset) | _probability_figures(truth, probabilities, dataset)
+    figures = _label_figures(truth, predicted, confusion, dataset)
+    figures |= _probability_figures(truth, predicted, probabilities, dataset)
     metrics: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     for name in METRICS:
         try:
             if not len(truth):
                 raise _UndefinedError("there are no images")
+            if name in _OF_PROBABILITIES and not is_probability:
+                raise _UndefinedError("the model's scores are ranks, not probabilities")
             metrics[name] = float(figures[name]())
         except _UndefinedError as reason:
             metrics[name] = None
@@ -95,9 +111,12 @@ def _label_figures(truth: IntArray, predicted: IntArray, confusion: IntArray, da
 
     def mcc() -> float:
         for values, verb in ((truth, "present"), (predicted, "predicted")):
-            if len(np.unique(values)) == 1:
-                raise _UndefinedError(f"{dataset.classes[values[0]]} is the only class {verb}")
+            _needs_two(values, verb, dataset)
         return float(sk.matthews_corrcoef(truth, predicted))
+
+    def cohen_kappa() -> float:
+        _needs_two(np.concatenate([truth, predicted]), "present and predicted", dataset)
+        return float(sk.cohen_kappa_score(truth, predicted))
 
     return {
         "accuracy": lambda: float(sk.accuracy_score(truth, predicted)),
@@ -113,11 +132,12 @@ def _label_figures(truth: IntArray, predicted: IntArray, confusion: IntArray, da
         "macro_f1": macro_f1,
         "balanced_accuracy": balanced_accuracy,
         "mcc": mcc,
+        "cohen_kappa": cohen_kappa,
     }
 
 
-def _probability_figures(truth: IntArray, probabilities: FloatArray, dataset: Dataset) -> Figures:
-    classes = _reported_classes(dataset)
+def _probability_figures(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Figures:
+    classes = dataset.reported
     labels = range(len(dataset.classes))
 
     def one_against_rest(metric: Callable[[FloatArray, FloatArray], float]) -> float:
@@ -138,22 +158,21 @@ def _probability_figures(truth: IntArray, probabilities: FloatArray, dataset: Da
         "auprc": lambda: one_against_rest(sk.average_precision_score),
         "brier": lambda: float(sk.brier_score_loss(truth, probabilities, labels=labels)),
         "log_loss": log_loss,
+        "ece": lambda: calibration.expected_error(probabilities.max(axis=1), predicted == truth),
     }
 
 
-def _reported_classes(dataset: Dataset) -> list[int]:
-    """The positive class where there are two classes, every class where there are more."""
-    if len(dataset.classes) == 2:
-        return [dataset.classes.index(dataset.positive)]
-    return list(range(len(dataset.classes)))
-
-
 def _rate(part: IntArray, whole: IntArray, reason: str, dataset: Dataset) -> float:
-    classes = _reported_classes(dataset)
+    classes = dataset.reported
     for c in classes:
         if whole[c] == 0:
             raise _UndefinedError(reason.format(dataset.classes[c]))
     return float(np.mean(part[classes] / whole[classes]))
+
+
+def _needs_two(values: IntArray, verb: str, dataset: Dataset) -> None:
+    if len(np.unique(values)) == 1:
+        raise _UndefinedError(f"{dataset.classes[values[0]]} is the only class {verb}")
 
 
 def _needs_all_classes(truth: IntArray, dataset: Dataset) -> None:

@@ -23,17 +23,32 @@ FIRST_LINE = 2  # line 1 of a file is its header
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the predictions are about: class names in class order, and the class that counts as positive."""
+    """What the predictions are about: class names in class order, and the class that counts as positive.
+
+    `positive` is None with more than two classes. Without patients (`patients_known` False) every image counts as a
+    subject of its own.
+    """
 
     name: str
     synthetic: bool
     classes: tuple[str, ...]
-    positive: str
+    positive: str | None
+    patients_known: bool = True
 
     @property
     def probability_columns(self) -> list[str]:
         """Names of the probability columns, in class order."""
         return [f"p_{name}" for name in self.classes]
+
+    @property
+    def reported(self) -> list[int]:
+        """Positions of the classes that figures of one class against the rest speak of.
+
+        The positive class where there are two, every class (their average is reported) where there are more.
+        """
+        if len(self.classes) == 2 and self.positive is not None:
+            return [self.classes.index(self.positive)]
+        return list(range(len(self.classes)))
 
     @property
     def vote_columns(self) -> list[str]:
@@ -49,10 +64,16 @@ def read_dataset(path: Path) -> Dataset:
     """
     summary = read_json(path)
     try:
-        dataset = Dataset(summary["name"], summary["synthetic"], tuple(summary["classes"]), summary["positive"])
+        dataset = Dataset(
+            summary["name"],
+            summary["synthetic"],
+            tuple(summary["classes"]),
+            summary["positive"],
+            summary.get("patients_known", True),
+        )
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
-    if dataset.positive not in dataset.classes:
+    if dataset.positive not in (dataset.classes if len(dataset.classes) == 2 else (*dataset.classes, None)):
         raise UserError(f"{path}: positive class {dataset.positive!r} is not one of {list(dataset.classes)}: {REMEDY}")
     return dataset
 

@@ -5,12 +5,13 @@ A block is the predictions of one model for one role. `results/predictions.csv` 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from job.errors import UserError
-from job.evaluation import metrics, pooling
+from job.evaluation import metrics, pooling, votes
 from job.evaluation.reading import (
     REMEDY,
     Dataset,
@@ -21,7 +22,10 @@ from job.evaluation.reading import (
     probabilities,
     read_table,
 )
+from job.evaluation.replicates import Scored
 from job.evaluation.split import Split
+
+ACROSS = "across"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Block:
         images: the images, in the order of the split.
         probabilities: shape (images, classes).
         predicted: positions of the predicted classes, shape (images,).
+        is_probability: False where `probabilities` are scores that only rank.
         ties: images on which the ensemble's rule was undecided; None for a single model.
     """
 
@@ -47,6 +52,7 @@ class Block:
     rule: str | None = None
     fold: int | None = None
     iteration: int | None = None
+    is_probability: bool = True
     ties: int | None = None
 
 
@@ -113,7 +119,7 @@ def fold_blocks(method: str, fold: int, table: pd.DataFrame, dataset: Dataset) -
 
 
 def ensemble_blocks(method: str, path: Path, split: Split, folds: list[int], dataset: Dataset) -> list[Block]:
-    """Majority vote and mean probability on the test images, and the pooled validation predictions.
+    """What every rule says of the test images, and the pooled validation predictions.
 
     Raises:
         UserError: ensembles/METHOD/predictions.csv is wrong or belongs to another split.
@@ -125,7 +131,7 @@ def ensemble_blocks(method: str, path: Path, split: Split, folds: list[int], dat
     tested = split.images("test", folds[0])
     blocks = []
     for rule, role, expected in (
-        ("majority", "test", tested), ("mean", "test", tested), ("out_of_fold", "validation", validated),
+        *((rule, "test", tested) for rule in pooling.RULES), ("out_of_fold", "validation", validated),
     ):  # fmt: skip
         rows = pooling.in_order(
             path, table[(table["rule"] == rule) & (table["role"] == role)], expected, f"{role} image"
@@ -141,10 +147,35 @@ def ensemble_blocks(method: str, path: Path, split: Split, folds: list[int], dat
                 images=expected,
                 probabilities=rows[dataset.probability_columns].to_numpy(),
                 predicted=rows["position"].to_numpy(),
+                is_probability=rule not in pooling.RANKS,
                 ties=None if pooled else int((rows["tie"] == "True").sum()),
             )
         )
     return blocks
+
+
+def across_blocks(images: list[str], verdicts: dict[str, votes.Verdict]) -> list[Block]:
+    """What every rule says of the test images when the folds of all methods vote together."""
+    return [
+        Block(
+            model=f"{ACROSS}/{rule}",
+            kind="ensemble",
+            rule=rule,
+            role="test",
+            images=images,
+            probabilities=verdict.probabilities,
+            predicted=verdict.predicted,
+            is_probability=rule not in pooling.RANKS,
+            ties=int(verdict.tie.sum()),
+        )
+        for rule, verdict in verdicts.items()
+    ]
+
+
+def scored(block: Block, truth: pd.DataFrame) -> Scored:
+    """A block beside the truth."""
+    known = truth.loc[block.images, "truth"].to_numpy()
+    return Scored(known, block.predicted, block.probabilities, block.is_probability)
 
 
 def baseline_block(name: str, images: list[str], values: FloatArray) -> Block:
@@ -174,10 +205,16 @@ def predictions_table(blocks: list[Block], truth: pd.DataFrame, dataset: Dataset
     return pd.concat(parts, ignore_index=True)
 
 
-def model_entry(block: Block, truth: pd.DataFrame, dataset: Dataset) -> dict[str, object]:
-    """One entry of `models` in results/evaluation.json."""
+def model_entry(block: Block, truth: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
+    """One entry of `models` in results/evaluation.json, without its intervals."""
     known = truth.loc[block.images]
-    scores = metrics.score(known["truth"].to_numpy(), block.predicted, block.probabilities, dataset)
+    scores = metrics.score(
+        known["truth"].to_numpy(),
+        block.predicted,
+        block.probabilities,
+        dataset,
+        is_probability=block.is_probability,
+    )
     return {
         "model": block.model,
         "method": block.method,

@@ -28,7 +28,8 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
 
     Returns:
         One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth (None
-        where no image has one), share of the positive class, and share equal to the iteration before (None for the
+        where no image has one), share of the positive class (None with more than two classes), and share equal to the
+        iteration before (None for the
         first).
 
     Raises:
@@ -42,7 +43,7 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
     images = split.images("taught", fold)
     right = truth["truth"].reindex(images).to_numpy()
     known = ~np.isnan(right)
-    positive = dataset.classes.index(dataset.positive)
+    positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     entries = []
     before = None
     for number in numbers:
@@ -54,7 +55,7 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
             "iteration": number,
             "images": len(images),
             "right": float(np.mean(labels[known] == right[known])) if known.any() else None,
-            "share_positive": float(np.mean(labels == positive)),
+            "share_positive": None if positive is None else float(np.mean(labels == positive)),
             "agreement": None if before is None else float(np.mean(labels == before)),
         })  # fmt: skip
         before = labels

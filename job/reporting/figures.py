@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
+from job.reporting import drawing
 from job.reporting.tables import Table
 
 Trace = dict[str, Any]
@@ -24,8 +27,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 class Figure:
     """A figure of a page: `title` says the finding, `caption` what is drawn, `table` holds the numbers.
 
-    `spec` is `{"data": traces, "layout": layout}` for Plotly; `height` is one of small, medium, large (CSS classes),
-    fixed so that drawing moves nothing on the page.
+    `spec` is `{"data": traces, "layout": layout}` for Plotly; `height` is one of small, medium, large, tall (CSS
+    classes), fixed so that drawing moves nothing on the page.
     """
 
     title: str
@@ -33,6 +36,11 @@ class Figure:
     spec: dict[str, Any]
     table: Table
     height: str = "medium"
+
+    @property
+    def svg(self) -> Markup:
+        """The figure as a still drawing."""
+        return drawing.svg(self.spec, self.height)
 
 
 def label(value: str) -> str:
@@ -76,6 +84,14 @@ def spec(data: Sequence[Trace], x: dict[str, Any], y: dict[str, Any], **layout: 
             **layout,
         },
     }
+
+
+def vertical(x: float) -> dict[str, Any]:
+    """A dotted line over the whole height at `x`, for a layout's `shapes`."""
+    return {
+        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper",
+        "line": {"color": MUTED, "width": 1, "dash": "dot"},
+    }  # fmt: skip
 
 
 def points(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **options: Any) -> Trace:

@@ -6,13 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from job.errors import UserError
 from job.files import existing, read_json
 from job.params import Params
+from job.reporting.pseudonyms import pseudonymous
 
 Model = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The chosen cells of stage `explain`.
+
+    `cells` is `results/explanations/cells.csv`; `maps` (cells, h, w) uint8 holds their activation maps, and `pixels`
+    (N, S, S, 3) uint8 every prepared image, of which `cells["row"]` names one; None where pictures may not be shown.
+    """
+
+    cells: pd.DataFrame
+    maps: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -21,7 +37,8 @@ class ReportInputs:
 
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
     `data/prepared/summary.json`; `predictions` and `history` the tables `results/predictions.csv` and
-    `results/history.csv`; `cells` a strip of cells per class.
+    `results/history.csv`; `cells` a strip of cells per class, none where no image may be shown; `gallery` is None where no cells were chosen, as for
+    predictions of somebody else.
     """
 
     params: Params
@@ -31,6 +48,7 @@ class ReportInputs:
     split: dict[str, Any]
     prepared: dict[str, Any]
     cells: list[Path]
+    gallery: Gallery | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -71,9 +89,9 @@ class ReportInputs:
 
 def read(
     params: Params, results: Path = Path("results"), split: Path = Path("data/split.json"),
-    prepared: Path = Path("data/prepared/summary.json"),
+    prepared: Path = Path("data/prepared"),
 ) -> ReportInputs:  # fmt: skip
-    """Read the inputs of the report.
+    """Read the inputs of the report. With `report.pseudonyms` every name of a patient or file is replaced here.
 
     Raises:
         UserError: a file is missing; the stage that writes it is named.
@@ -83,7 +101,7 @@ def read(
         results / "predictions.csv": "evaluate",
         results / "history.csv": "evaluate",
         split: "split",
-        prepared: "prepare",
+        prepared / "summary.json": "prepare",
     }
     for path, stage in writers.items():
         if not path.is_file():
@@ -92,15 +110,29 @@ def read(
     # A patient may be called "NA" or "007": names stay text, and only numeric columns have missing values.
     names = ("model", "method", "kind", "rule", "role", "image", "patient", "subject", "label", "predicted")
     predictions = pd.read_csv(results / "predictions.csv", dtype=dict.fromkeys(names, str), keep_default_na=False)
-    return ReportInputs(
+    found = ReportInputs(
         params=params,
         evaluation=evaluation,
         predictions=predictions,
         history=pd.read_csv(results / "history.csv"),
         split=read_json(split),
-        prepared=read_json(prepared),
-        cells=[
-            existing(prepared.parent.absolute() / "cells" / f"{number}.png")
-            for number in range(len(evaluation["classes"]))
-        ],
+        prepared=read_json(prepared / "summary.json"),
+        cells=_cells(params, prepared / "cells", len(evaluation["classes"])),
+        gallery=_gallery(params, results / "explanations", prepared / "images.npy"),
     )
+    return pseudonymous(found) if params.report.pseudonyms else found
+
+
+def _cells(params: Params, folder: Path, classes: int) -> list[Path]:
+    if not params.report.publish_images:
+        return []
+    return [existing(folder / f"{number}.png") for number in range(classes)]
+
+
+def _gallery(params: Params, folder: Path, images: Path) -> Gallery | None:
+    if not folder.is_dir():
+        return None
+    text = dict.fromkeys(("method", "group", "label", "called", "image"), str)
+    cells = pd.read_csv(folder / "cells.csv", dtype=text, keep_default_na=False)
+    pixels = np.load(existing(images), mmap_mode="r") if params.report.publish_images else None
+    return Gallery(cells, np.load(folder / "maps.npy"), pixels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from job.reporting.figures import Figure
@@ -16,13 +15,13 @@ class Page:
     """One page of the site.
 
     `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
-    template sees `tables`, `figures` and `facts` under these names. `images` are copied to `images/` in the site: the
-    file's name there, and where it lies now.
+    template sees `tables`, `figures` and `facts` under these names; `files` are written beside it, by path.
+    `facts` is None where the page says only how it comes to be filled.
     """
 
     slug: str
     title: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] | None = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    images: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,25 @@ from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import data, ensemble, folds, method, moment, overview, provenance, self_training
+from job.reporting.pages import (
+    data,
+    decisions,
+    ensemble,
+    errors,
+    experiments,
+    folds,
+    method,
+    moment,
+    overview,
+    provenance,
+    self_training,
+)
+from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
 _PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, method.page, provenance.page,
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, decisions.page,
+    method.page, provenance.page,
 )  # fmt: skip
 
 
@@ -56,6 +70,8 @@ class Frame:
 
 
 _FRAME = "frame.json"
+# Pages that only `python -m job site` can fill. DVC leaves them out of the cached report (.dvcignore).
+_OPEN = {"experiments": "Experiments", "moment": "Code and machine"}
 
 
 def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
@@ -68,7 +84,6 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
-    (folder / "images").mkdir()
     frame = _frame(inputs, pages)
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
@@ -76,14 +91,21 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
         _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
             _write(folder / "csv" / f"{table.file}.csv", table.csv())
-        for name, path in page.images.items():
-            shutil.copyfile(path, folder / "images" / name)
+        for name, content in page.files.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+    for slug, title in _OPEN.items():
+        _write(folder / f"{slug}.html", _html(Page(slug=slug, title=title, facts=None), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
 
-def render_moment(frame: Frame, found: moment.Moment, templates: Path = TEMPLATES) -> str:
-    """The page of what only the moment knows. No page of `render` links to it: it may be absent."""
-    return _html(moment.page(found), frame, environment(templates))
+def render_moment(
+    frame: Frame, found: moment.Moment, tried: Sequence[Experiment], templates: Path = TEMPLATES
+) -> dict[str, str]:
+    """The pages of what only the moment knows, by file name: they take the place of those that `render` left open."""
+    jinja = environment(templates)
+    return {f"{page.slug}.html": _html(page, frame, jinja) for page in (moment.page(found), experiments.page(tried))}
 
 
 def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
@@ -94,7 +116,10 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
         patients_known=inputs.prepared["patients_known"],
         methods=inputs.methods,
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
-        navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
+        navigation=[
+            *(Entry(f"{page.slug}.html", page.title) for page in pages),
+            Entry("experiments.html", _OPEN["experiments"]),
+        ],
     )
 
 
@@ -118,7 +143,7 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         "cell": text.cell, "count": text.count, "counted": text.counted, "listed": text.listed, "name": text.name,
-        "percent": text.percent,
+        "percent": text.percent, "short": text.short,
     }  # fmt: skip
     made.filters.update(filters)
     return made

@@ -81,6 +81,11 @@ def listed(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
+def short(value: str, characters: int) -> str:
+    """A name cut to fit a drawing."""
+    return value if len(value) <= characters else f"{value[: characters - 1]}…"
+
+
 def slug(value: str) -> str:
     """A part of a file name: lower case, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-") or "unnamed"

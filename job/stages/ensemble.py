@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from job import files, params
-from job.evaluation import pooling
-from job.evaluation.reading import read_dataset
+from job.evaluation import calibration, pooling
+from job.evaluation.pooling import VOTED
+from job.evaluation.reading import class_indices, read_dataset
 from job.evaluation.split import read_split
 
 
@@ -20,15 +21,24 @@ def run(method: str) -> str:
     predictions = {
         fold: pooling.read_fold(Path("predictions", method, f"fold-{fold}.csv"), fold, split, dataset) for fold in folds
     }
-    table = pooling.pool(predictions, dataset)
-    tied = table[(table["rule"] == "majority") & table["tie"]]
-    ties = {role: int((tied["role"] == role).sum()) for role in pooling.VOTED}
+    skills = pooling.skills(predictions, split, dataset)
+    validation = pooling.out_of_fold(predictions)
+    labels = split.train().set_index("image").loc[validation["image"]].reset_index()
+    temperature = calibration.fit_temperature(
+        validation[dataset.probability_columns].to_numpy(), class_indices(split.path, labels, "label", dataset)
+    )
+    table = pooling.pool(predictions, skills, temperature, dataset)
+    ties = {
+        rule: {role: int(table.loc[(table["rule"] == rule) & (table["role"] == role), "tie"].sum()) for role in VOTED}
+        for rule in pooling.RULES
+    }
     members = [
         {
             "fold": fold,
+            "weight": float(skill),
             "weights_sha256": files.read_json(Path("runs", method, f"fold-{fold}", "model.json"))["weights_sha256"],
         }
-        for fold in folds
+        for fold, skill in zip(folds, skills, strict=True)
     ]
     output = Path("ensembles", method)
     files.write_text(output / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -38,10 +48,12 @@ def run(method: str) -> str:
         "members": members,
         "rule": "majority",
         "tie_break": "mean probability",
+        "temperature": temperature,
         "ties": ties,
     })  # fmt: skip
-    voted = {role: int(((table["rule"] == "majority") & (table["role"] == role)).sum()) for role in pooling.VOTED}
+    voted = {role: int(((table["rule"] == "majority") & (table["role"] == role)).sum()) for role in VOTED}
+    pooled = int((table["rule"] == "out_of_fold").sum())
     return (
         f"{method}: {len(folds)} folds voted on {voted['test']} test and {voted['unlabelled']} unlabelled images "
-        f"({sum(ties.values())} ties), and {(table['rule'] == 'out_of_fold').sum()} validation images were pooled"
+        f"({sum(ties['majority'].values())} ties), and {pooled} validation images were pooled"
     )

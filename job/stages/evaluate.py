@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from job import files, params
 from job.errors import UserError
-from job.evaluation import baselines, pooling, published, scored, self_training, tables
-from job.evaluation.reading import Dataset, check_unique, class_indices, integers, read_dataset, read_table
+from job.evaluation import assembly, baselines, pooling, published, scored, self_training, tables
+from job.evaluation.reading import REMEDY, Dataset, check_unique, class_indices, integers, read_dataset, read_table
 from job.evaluation.split import Split, read_split
 
 INDEX = Path("data/prepared/index.csv")
@@ -17,7 +19,7 @@ RESULTS = Path("results")
 
 
 def run() -> str:
-    """Write results/{predictions.csv, evaluation.json, summary.json, history.csv}.
+    """Write results/{predictions.csv, differences.csv, evaluation.json, summary.json, history.csv}.
 
     Raises:
         UserError: a file is missing, wrong, or belongs to another split.
@@ -30,12 +32,15 @@ def run() -> str:
     index = _read_index(split)
 
     blocks = []
+    ensembles: dict[str, _Ensemble] = {method: _read_ensemble(method) for method in methods}
     for method in methods:
         for fold in folds:
             table = pooling.read_fold(Path("predictions", method, f"fold-{fold}.csv"), fold, split, dataset)
             blocks += scored.fold_blocks(method, fold, table, dataset)
         path = Path("ensembles", method, "predictions.csv")
         blocks += scored.ensemble_blocks(method, path, split, folds, dataset)
+    if len(methods) > 1:
+        blocks += _across(blocks, ensembles)
     blocks += _baselines(split, index, dataset)
     history = _history(methods, folds)
     pseudo_labels = [
@@ -45,10 +50,13 @@ def run() -> str:
         for entry in self_training.trace(Path("runs", method, f"fold-{fold}"), fold, split, truth, dataset)
     ]
 
-    models = [scored.model_entry(block, truth, dataset) for block in blocks]
+    temperatures: dict[str, float] = {method: ensemble.temperature for method, ensemble in ensembles.items()}
+    found = assembly.assess(blocks, temperatures, truth, dataset, settings.evaluation)
+    models = found.models
     table2 = tables.folds_on_test(models, methods)
     predictions = scored.predictions_table(blocks, truth, dataset)
     files.write_text(RESULTS / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    files.write_text(RESULTS / "differences.csv", found.differences.to_csv(index=False, lineterminator="\n"))
     files.write_text(RESULTS / "history.csv", history.to_csv(index=False, lineterminator="\n"))
     files.write_json(RESULTS / "summary.json", tables.headlines(models, methods))
     files.write_json(RESULTS / "evaluation.json", {
@@ -65,8 +73,35 @@ def run() -> str:
         "table3": tables.side_by_side(models, table2, methods),
         "self_training": pseudo_labels,
         "published": published.as_json(),
+        **found.sections,
     })  # fmt: skip
     return f"{len(models)} sets of predictions scored, {len(predictions)} predictions and {len(history)} epochs written"
+
+
+class _Ensemble(NamedTuple):
+    """What was fitted on a method's validation images: the temperature, and the weight of each fold's vote."""
+
+    temperature: float
+    weights: list[float]
+
+
+def _read_ensemble(method: str) -> _Ensemble:
+    path = Path("ensembles", method, "ensemble.json")
+    found = files.read_json(path)
+    try:
+        return _Ensemble(found["temperature"], [member["weight"] for member in found["members"]])
+    except KeyError as error:
+        raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
+
+
+def _across(blocks: list[scored.Block], ensembles: dict[str, _Ensemble]) -> list[scored.Block]:
+    """The folds of all methods as voters of one ensemble."""
+    voters = [block for block in blocks if block.kind == "fold"]
+    weights = [weight for ensemble in ensembles.values() for weight in ensemble.weights]
+    temperatures = [ensembles[voter.method].temperature for voter in voters if voter.method]
+    stacked = np.stack([voter.probabilities for voter in voters])
+    verdicts = pooling.verdicts(stacked, np.array(weights), np.array(temperatures))
+    return scored.across_blocks(voters[0].images, verdicts)
 
 
 def _read_index(split: Split) -> pd.DataFrame:

@@ -1,12 +1,9 @@
-// Draws the figures when they come near the screen, in the colours of the reader's theme.
+// Draws the figures when they come near the screen, in the colours of the reader's theme; sorts tables on request.
 "use strict";
 
 (() => {
   const plots = [...document.querySelectorAll(".plot")];
   const config = { displayModeBar: false, responsive: true };
-  const paper = matchMedia("print");
-  // CSS pixels inside the margins of A4 and US Letter: paper does not tell its width before it is printed.
-  const printed = { width: 620, height: 300 };
   let bundle;
 
   const plotly = () => {
@@ -34,7 +31,7 @@
     const library = await plotly();
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
-    await library.react(plot, data, { ...layout, ...(paper.matches ? printed : { autosize: true }) }, config);
+    await library.react(plot, data, { ...layout, autosize: true }, config);
     plot.dataset.state = "drawn";
   };
 
@@ -52,6 +49,57 @@
 
   const redraw = () => plots.filter((plot) => plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  // Paper is light, and holds the figures that were never scrolled to.
-  paper.addEventListener("change", () => plots.forEach(draw));
+})();
+
+// A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
+(() => {
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+
+  const sort = (table, heading, column) => {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const missing = (row) => key(row, column) === "\u2013";
+    const numeric = heading.classList.contains("number");
+    const compare = (a, b) =>
+      numeric ? key(a, column) - key(b, column) : key(a, column).localeCompare(key(b, column), "en", { numeric: true });
+    const body = table.tBodies[0];
+    body.append(
+      ...[...body.rows].sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : compare(a, b) * (down ? -1 : 1))),
+    );
+  };
+
+  for (const table of document.querySelectorAll("table[data-sortable]"))
+    [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      button.addEventListener("click", () => sort(table, heading, column));
+      heading.append(button);
+    });
+})();
+
+// The threshold explorer: counts the test cells on either side of a threshold, as the table below it did on the way here.
+(() => {
+  for (const explorer of document.querySelectorAll(".explorer")) {
+    const scores = JSON.parse(document.getElementById(explorer.dataset.scores).textContent);
+    const slider = explorer.querySelector("input");
+    const share = (part, rest) => (part + rest ? `${((100 * part) / (part + rest)).toFixed(1)}\u202f%` : "undefined");
+    const show = (threshold) => {
+      const [TP, FP] = [scores.positive, scores.negative].map((all) => all.filter((score) => score >= threshold).length);
+      const [FN, TN] = [scores.positive.length - TP, scores.negative.length - FP];
+      const values = {
+        threshold: threshold.toFixed(3), TP, FN, FP, TN,
+        sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
+      };
+      for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
+    };
+    slider.addEventListener("input", () => show(Number(slider.value)));
+    for (const button of explorer.querySelectorAll("[data-threshold]"))
+      button.addEventListener("click", () => {
+        slider.value = button.dataset.threshold;
+        show(Number(button.dataset.threshold)); // the exact one: the slider goes in steps
+      });
+    explorer.querySelector(".controls").hidden = false;
+  }
 })();

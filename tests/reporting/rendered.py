@@ -6,10 +6,13 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from job import params
+from job.evaluation import gallery
 from job.reporting import inputs
+from job.seeds import generator
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
 
@@ -18,9 +21,23 @@ def make_tree(root: Path, **options) -> Path:
     """A tree of results with a finished site."""
     write_run_tree(root, **options)
     run_evidence(root)
+    write_explanations(root)
     (root / "report_templates").symlink_to(REPOSITORY / "report_templates")
     render(root)
     return root
+
+
+def write_explanations(root: Path) -> None:
+    """What the stage `explain` writes, with maps of no network."""
+    with contextlib.chdir(root):
+        evaluation = json.loads(Path("results/evaluation.json").read_text())
+        frame = pd.read_csv("results/predictions.csv", keep_default_na=False)
+        cells = gallery.cells(frame, evaluation["methods"], evaluation["classes"], params.load().explain.cells)
+        cells["row"] = pd.read_csv("data/split.csv").set_index("image").loc[cells["image"], "row"].to_numpy()
+        folder = Path("results/explanations")
+        folder.mkdir()
+        cells.to_csv(folder / "cells.csv", index=False)
+        np.save(folder / "maps.npy", generator(0, "maps").integers(0, 256, (len(cells), 3, 3), dtype=np.uint8))
 
 
 def edit_json(path: Path, change: Callable[[dict], dict]) -> None:
@@ -42,7 +59,7 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
 
     def renamed(value):
         if isinstance(value, dict):
-            return {key: renamed(item) for key, item in value.items()}
+            return {names.get(key, key): renamed(item) for key, item in value.items()}
         if isinstance(value, list):
             return [renamed(item) for item in value]
         if isinstance(value, str) and value.startswith("baseline/always_"):
@@ -66,6 +83,10 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
     frame = frame.rename(columns={f"p_{old}": f"p_{new}" for old, new in names.items()})
     frame[["label", "predicted"]] = frame[["label", "predicted"]].replace(names)
     frame.to_csv(path, index=False)
+    path = root / "results" / "explanations" / "cells.csv"
+    cells = pd.read_csv(path, keep_default_na=False)
+    cells[["label", "called"]] = cells[["label", "called"]].replace(names)
+    cells.to_csv(path, index=False)
 
 
 class Reader(HTMLParser):

@@ -50,14 +50,14 @@ def page(inputs: ReportInputs) -> Page:
         },
         tables=tables,
         figures=shown,
-        images={f"cells-{number + 1}.png": path for number, path in enumerate(inputs.cells)},
+        files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)},
     )
 
 
 def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
     """The strip of cells of each class: its picture in the site, and the picture's size in pixels."""
     sheets = []
-    for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=True)):
+    for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=False)):
         with Image.open(path) as picture:
             width, height = picture.size
         sheets.append({"label": name, "file": f"images/cells-{number + 1}.png", "width": width, "height": height})

@@ -11,6 +11,10 @@ from job.reporting.page import Page
 from job.reporting.pages.overview import models_table
 from job.reporting.tables import Column, Table, metric_columns
 
+RULES = {
+    "majority": "Majority vote", "mean": "Mean probability", "median": "Median probability", "rank_mean": "Mean rank",
+    "weighted": "Weighted by validation", "calibrated": "Mean probability, calibrated",
+}  # fmt: skip
 COMPARED = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc", "brier")
 
 
@@ -29,7 +33,12 @@ def page(inputs: ReportInputs) -> Page | None:
         slug="ensemble",
         title="Ensemble",
         facts={"ties": ties},
-        tables={"models": models_table(inputs), "rules": _rules(inputs), "votes": _votes_table(counts)},
+        tables={
+            "models": models_table(inputs),
+            "rules": _rules(inputs),
+            "votes": _votes_table(counts),
+            "corrections": _corrections(inputs),
+        },
         figures={"votes": _votes_figure(counts)},
     )
 
@@ -92,12 +101,37 @@ def _votes_figure(counts: dict[str, list[tuple[str, int, int]]]) -> Figure:
 
 
 def _rules(inputs: ReportInputs) -> Table:
-    columns = [Column("method", "Method", "name"), Column("rule", "Rule"), *metric_columns(COMPARED)]
-    names = {"majority": "Majority vote", "mean": "Mean probability"}
-    rows: list[list[Any]] = [
-        [text.method_name(method), names[rule], *(model["metrics"].get(metric) for metric in COMPARED)]
-        for method in inputs.methods
-        for rule in names
-        for model in inputs.models(kind="ensemble", method=method, rule=rule)
-    ]
-    return Table("vote-rules", "The majority vote beside the mean of the folds' probabilities.", columns, rows)
+    columns = [Column("method", "Voters", "name"), Column("rule", "Rule"), *metric_columns(COMPARED)]
+    rows: list[list[Any]] = []
+    marks = []
+    for model in inputs.models(kind="ensemble"):
+        method = model["model"].rsplit("/", 1)[0]
+        name = "Folds of all methods" if method == "across" else text.method_name(method)
+        rule = RULES.get(model["rule"], model["rule"])
+        marks.append("repeat" if rows and rows[-1][0] == name else "first")
+        rows.append([name, rule, *(model["metrics"].get(metric) for metric in COMPARED)])
+    return Table("vote-rules", "The rules of the vote side by side.", columns, rows, marks)
+
+
+def _corrections(inputs: ReportInputs) -> Table:
+    """What the vote mends and spoils of each of its members' calls."""
+    columns = [
+        Column("method", "Method", "name"), Column("member", "Member"), Column("right", "Right", "count"),
+        Column("corrected", "Wrong, and corrected by the vote", "count"),
+        Column("spoiled", "Right, and outvoted", "count"), Column("both_wrong", "Wrong, as is the vote", "count"),
+    ]  # fmt: skip
+    frame = inputs.predictions[inputs.predictions["role"] == "test"]
+    rows: list[list[Any]] = []
+    for method in inputs.methods:
+        right = {
+            model: own.set_index("image")["predicted"].eq(own.set_index("image")["label"])
+            for model, own in frame[frame["method"] == method].groupby("model", sort=False)
+        }
+        vote = right.get(f"{method}/majority")
+        if vote is None:
+            continue
+        for model in inputs.models(kind="fold", method=method):
+            own = right[model["model"]].reindex(vote.index)
+            counts = [own.sum(), (~own & vote).sum(), (own & ~vote).sum(), (~own & ~vote).sum()]
+            rows.append([text.method_name(method), f"Fold {model['fold']}", *map(int, counts)])
+    return Table("corrections", "Who corrects whom, in test images.", columns, rows)

@@ -162,11 +162,7 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
     course = _course(f"{last.iloc[0]:{digits}}", f"{last.iloc[-1]:{digits}}")
     sign = " %" if quantity == "accuracy" else ""
     which = f"{text.method_name(method)}{f', {_model_name(models[-1])}' if len(models) > 1 else ''}"
-    borders = [
-        {"type": "line", "x0": i * epochs + 0.5, "x1": i * epochs + 0.5, "y0": 0, "y1": 1, "yref": "paper",
-         "line": {"color": figures.MUTED, "width": 1, "dash": "dot"}}
-        for i in range(1, len(models))
-    ]  # fmt: skip
+    borders = [figures.vertical(i * epochs + 0.5) for i in range(1, len(models))]
     names = [
         {"text": figures.label(_model_name(name)), "x": (i + 0.5) * epochs + 0.5, "y": 1, "yref": "paper", "xref": "x",
          "yanchor": "top", "showarrow": False, "font": {"color": figures.MUTED, "size": 12}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from job.reporting import text
+from job.reporting.checklist import ITEMS
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 
@@ -18,9 +19,18 @@ def page(inputs: ReportInputs) -> Page:
             "metrics": text.METRICS.values(),
             "positive": inputs.evaluation["positive"],
             "classes": inputs.classes,
+            "example": _example(inputs),
+            "checklist": ITEMS,
+            "errors": any(inputs.majority(method) for method in inputs.methods),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
             "self_training": bool(inputs.evaluation["self_training"]),
             "area_auroc": area["metrics"]["auroc"] if area else None,
             "fold_by": inputs.params.split.fold_by,
         },
     )
+
+
+def _example(inputs: ReportInputs) -> list[str]:
+    """The class that wins the drawn vote, and one that loses it."""
+    winner = inputs.evaluation["positive"] or inputs.classes[-1]
+    return [winner, next((name for name in inputs.classes if name != winner), winner)]

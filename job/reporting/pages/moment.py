@@ -15,15 +15,17 @@ class Moment:
     """What the inputs cannot tell.
 
     `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
-    package versions by name; `times` has one mapping per trained fold with `method`, `fold` and, where the log has
-    them, `device`, `seconds` and `images_per_second`.
+    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per
+    trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and `images_per_second`.
     """
 
     commit: str | None
     changed: bool
     python: str
     platform: str
+    processor: str
     versions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, str, str]] = field(default_factory=list)
     times: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -33,6 +35,9 @@ def page(moment: Moment) -> Page:
     tables = {"versions": Table("package-versions", "Packages.", columns, list(moment.versions.items()))}
     if moment.times:
         tables["times"] = _times(moment)
+    if moment.outputs:
+        columns = [Column("stage", "Stage", "name"), Column("path", "Output", "name"), Column("md5", "MD5")]
+        tables["outputs"] = Table("outputs", "Outputs.", columns, moment.outputs)
     return Page(slug="moment", title="Code and machine", facts={"moment": moment}, tables=tables)
 
 

@@ -24,7 +24,7 @@ def page(inputs: ReportInputs) -> Page:
             "run": _what_was_run(inputs),
             "published_note": published.note(inputs),
         },
-        tables={"models": models_table(inputs)},
+        tables={"models": models_table(inputs), **({"intervals": table} if (table := _intervals(inputs)) else {})},
         figures={"comparison": _comparison(inputs)},
     )
 
@@ -116,6 +116,35 @@ def models_table(inputs: ReportInputs) -> Table:
         rows.append([name, *(model["metrics"].get(metric) for metric in OWN), *blank])
         marks.append("baseline")
     return Table("table-3-models", "Table 3. The models on the test set, with baselines.", columns, rows, marks)
+
+
+INTERVALS = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
+
+
+def _intervals(inputs: ReportInputs) -> Table | None:
+    """95 % intervals over subjects of the votes and the size baseline; None where there are none."""
+    columns = [Column("model", "Model", "name"), Column("subjects", "Subjects", "count")]
+    for metric in INTERVALS:
+        label, kind, _ = text.METRICS[metric]
+        group = f"{label}, %" if kind == "percent" else label
+        columns += [Column(metric, "Value", kind, group), Column(f"{metric}_low", "from", kind, group),
+                    Column(f"{metric}_high", "to", kind, group)]  # fmt: skip
+    shown = [
+        (f"{text.method_name(method)}, majority vote", vote)
+        for method in inputs.methods
+        if (vote := inputs.majority(method))
+    ]
+    if area := inputs.area():
+        shown.append((text.baseline_name(area["model"]), area))
+    rows = []
+    for name, model in shown:
+        row: list[Any] = [name, model["subjects"]]
+        for metric in INTERVALS:
+            ends = (model.get("intervals") or {}).get(metric, {})
+            row += [model["metrics"][metric], ends.get("low"), ends.get("high")]
+        rows.append(row)
+    known = any(value is not None for row in rows for value in row[3::3])
+    return Table("intervals", "95 % intervals over subjects.", columns, rows) if known else None
 
 
 def _comparison(inputs: ReportInputs) -> Figure:

@@ -1,0 +1,108 @@
+"""The evidence about a set of models, in the form in which results/evaluation.json holds it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from job.evaluation import decisions, evidence, patients
+from job.evaluation.intervals import Replicates
+from job.evaluation.reading import Dataset
+from job.evaluation.scored import Block, model_entry
+from job.params import Evaluation
+
+NO_PATIENTS = (
+    "The patients are not known, so every image counts as a subject of its own. Cells of one person are alike: the "
+    "intervals are too narrow, by a factor that cannot be told."
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What follows from predictions and truth.
+
+    Attributes:
+        models: one entry per model and role, with figures and intervals.
+        differences: what `evidence.differences` returns.
+        sections: further keys of results/evaluation.json.
+    """
+
+    models: list[dict[str, Any]]
+    differences: pd.DataFrame
+    sections: dict[str, Any]
+
+
+def assess(
+    blocks: list[Block], temperatures: dict[str, float], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
+) -> Evidence:
+    """All evidence about the models of `blocks`.
+
+    Calibration, operating points and abstention are of each method in `temperatures`, which holds what was fitted on
+    its validation images; its blocks `METHOD/out_of_fold`, `/majority`, `/mean` and `/calibrated` must be there.
+
+    Args:
+        blocks: predictions; those of one role hold the same images.
+        temperatures: by method.
+        truth: what `scored.read_truth` returned.
+        dataset: the classes.
+        settings: section `evaluation` of the parameters.
+    """
+    found = evidence.replicate(blocks, truth, dataset, settings)
+    models = []
+    for block in blocks:
+        entry = model_entry(block, truth, dataset)
+        replicates = found.get((block.model, block.role))
+        entry["intervals"], entry["no_interval"] = (
+            (None, {}) if replicates is None else evidence.interval_entries(replicates, entry["undefined"], dataset)
+        )
+        models.append(entry)
+    return Evidence(models, evidence.differences(found), {
+        "evidence": {
+            "interval": "95 %, jackknife over subjects with Student's t",
+            "resamples": settings.resamples,
+            "blast_share": settings.blast_share,
+            "warnings": [] if dataset.patients_known else [NO_PATIENTS],
+        },
+        "image_level": _image_level(blocks, found, truth, dataset, settings),
+        "patients": [
+            patients.assess(block, truth, dataset, settings.blast_share)
+            for block in blocks
+            if dataset.patients_known and (block.kind in {"ensemble", "out_of_fold"} or block.model == "baseline/area")
+        ],
+    } | _decisions(blocks, temperatures, truth, dataset, settings))  # fmt: skip
+
+
+def _image_level(
+    blocks: list[Block],
+    found: dict[tuple[str, str], Replicates],
+    truth: pd.DataFrame,
+    dataset: Dataset,
+    settings: Evaluation,
+) -> dict[str, Any] | None:
+    """Shown of one model only, the first ensemble, to say how wrong it is; None where subjects are images anyway."""
+    shown = next((block for block in blocks if block.kind == "ensemble" and block.role == "test"), None)
+    if shown is None or not dataset.patients_known:
+        return None
+    return evidence.if_images_were_independent(shown, found[shown.model, "test"], truth, dataset, settings)
+
+
+def _decisions(
+    blocks: list[Block], temperatures: dict[str, float], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
+) -> dict[str, list[dict[str, Any]]]:
+    named = {block.model: block for block in blocks if block.kind in {"ensemble", "out_of_fold"}}
+    sections: dict[str, list[dict[str, Any]]] = {"calibration": [], "operating_points": [], "abstention": []}
+    for method, temperature in temperatures.items():
+        validation, majority, mean, calibrated = (
+            named[f"{method}/{rule}"] for rule in ("out_of_fold", "majority", "mean", "calibrated")
+        )
+        sections["calibration"].append(
+            decisions.calibrate(method, validation, mean, calibrated, temperature, truth, dataset)
+        )
+        sections["abstention"].append(
+            decisions.abstain(method, validation, majority, calibrated, temperature, truth, settings)
+        )
+        if len(dataset.reported) == 1:
+            sections["operating_points"].append(
+                decisions.operating_points(method, validation, calibrated, temperature, truth, dataset, settings)
+            )
+    return sections

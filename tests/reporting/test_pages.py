@@ -1,0 +1,216 @@
+"""What the pages of errors, decisions, experiments and method say is what the files say."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from job.commands import experiments, site
+from job.evaluation import gallery
+from job.reporting import cells, drawing
+from job.stages import report
+from tests.fixtures.run_tree import edit_params
+
+from .rendered import make_tree, read_inputs, read_page
+from .test_site import evaluation, rows, text_of
+
+
+def read_csv(root, name):
+    with (root / "site" / "csv" / f"{name}.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def predictions(root):
+    return pd.read_csv(root / "results" / "predictions.csv", keep_default_na=False)
+
+
+def test_errors_are_those_of_the_confusion_matrices(finished):
+    for method, name in (("efficientnet", "EfficientNet"), ("noisy_student", "Noisy Student")):
+        model = next(m for m in evaluation(finished)["models"] if m["model"] == f"{method}/majority")
+        (tn, fp), (fn, tp) = model["confusion"]
+        shown = {row[1]: row[2:5] for row in rows(finished / "site" / "errors.html", name) if len(row) == 7}
+        assert shown == {
+            "HEM": [str(tn + fp), str(fp), f"{100 * fp / (tn + fp):.1f}"],
+            "ALL": [str(tp + fn), str(fn), f"{100 * fn / (tp + fn):.1f}"],
+        }
+        said = text_of(finished / "site" / "errors.html")
+        assert f"Missed ALL cells: {fn} of {tp + fn}" in said
+        assert f"False alarms: {fp} of {tn + fp} HEM cells" in said
+
+
+def test_the_gallery_holds_the_surest_errors_and_the_closest_calls(finished):
+    frame = predictions(finished)
+    chosen = gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)
+    tested = frame[frame["role"] == "test"]
+    votes = tested[tested["model"] == "efficientnet/majority"].set_index("image")
+    mean = tested[tested["model"] == "efficientnet/mean"].set_index("image")
+    missed = votes.index[(votes["label"] == "ALL") & (votes["predicted"] == "HEM")]
+    wrong = chosen[(chosen["group"] == "error") & (chosen["label"] == "ALL")]
+    assert list(wrong["image"]) == list(mean.loc[missed, "p_HEM"].sort_values(ascending=False).index[:3])
+    assert set(wrong["of"]) == {len(missed)}
+    close = chosen[chosen["group"] == "uncertain"]["image"]
+    assert list(close) == list((mean["p_HEM"] - 0.5).abs().sort_values().index[:3])
+
+
+def test_every_cell_is_downloadable_with_votes_and_probabilities(finished):
+    shown = {(row["method"], row["image"]): row for row in read_csv(finished, "test-cells")}
+    frame = predictions(finished)
+    tested = frame[frame["role"] == "test"]
+    mean = tested[tested["model"] == "noisy_student/mean"]
+    folds = tested[(tested["method"] == "noisy_student") & (tested["kind"] == "fold")]
+    assert len(shown) == 2 * len(mean)
+    for row in mean.itertuples():
+        cell = shown["noisy_student", row.image]
+        assert float(cell["p_truth"]) == pytest.approx(getattr(row, f"p_{row.label}"), rel=1e-12)
+        assert int(cell["votes"]) == (folds.loc[folds["image"] == row.image, "predicted"] == cell["called"]).sum()
+
+
+def test_a_map_is_laid_where_it_is_strong():
+    cell = np.full((90, 90, 3), 40, dtype=np.uint8)
+    strong = np.zeros((3, 3), dtype=np.uint8)
+    strong[0, 2] = 255
+    laid = np.asarray(Image.open(io.BytesIO(cells.overlay(cell, strong))).convert("RGB")).astype(int)
+    assert laid[5, 85, 0] - laid[5, 85, 2] > 60  # warm
+    assert abs(laid[85, 5, 0] - laid[85, 5, 2]) < 12  # grey
+    large = Image.open(io.BytesIO(cells.thumbnail(np.zeros((450, 450, 3), dtype=np.uint8))))
+    assert large.size == (cells.SIDE, cells.SIDE)
+
+
+def test_images_that_may_not_be_published_are_nowhere(tree):
+    assert list((tree / "site" / "cells").iterdir())
+    edit_params(tree, report={"publish_images": False})
+    (tree / "data" / "prepared" / "images.npy").unlink()  # not even read
+    report.run()
+    assert not (tree / "site" / "cells").exists()
+    page = read_page(tree / "site" / "errors.html")
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert "Missed ALL cells" in page.visible
+
+
+def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
+    names = set(predictions(tree)["image"])
+    edit_params(tree, report={"pseudonyms": True})
+    report.run()
+    patients = {row["patient"] for row in read_csv(tree, "patients-efficientnet")}
+    assert all(re.fullmatch(r"Patient \d+", name) for name in patients)
+    for path in (tree / "site").rglob("*"):
+        if path.suffix in {".html", ".csv", ".json"}:
+            content = path.read_text(encoding="utf-8")
+            assert not [name for name in names if name in content], path
+            assert "UID_" not in content
+
+
+def test_operating_points_are_those_of_the_evaluation(finished):
+    for entry in evaluation(finished)["operating_points"]:
+        slug = entry["method"].replace("_", "-")
+        shown = {row["point"]: row for row in read_csv(finished, f"thresholds-{slug}")}
+        assert len(shown) == len(entry["points"]) == 4
+        half = shown["One half"]
+        assert [int(half["FN"]), int(half["FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]
+        required = shown["Required sensitivity"]
+        assert float(required["validation_sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
+
+
+def test_the_first_page_shows_the_intervals(finished):
+    for row in read_csv(finished, "intervals")[:2]:
+        method = {"EfficientNet": "efficientnet", "Noisy Student": "noisy_student"}[row["model"].split(",")[0]]
+        model = next(m for m in evaluation(finished)["models"] if m["model"] == f"{method}/majority")
+        for metric in ("balanced_accuracy", "sensitivity", "specificity", "auroc"):
+            ends = model["intervals"].get(metric, {"low": None, "high": None})
+            assert [row[f"{metric}_low"], row[f"{metric}_high"]] == [
+                "" if end is None else str(end) for end in (ends["low"], ends["high"])
+            ]
+
+
+def test_who_corrects_whom_adds_up(finished):
+    images = next(m for m in evaluation(finished)["models"] if m["model"] == "efficientnet/majority")["images"]
+    for row in read_csv(finished, "corrections"):
+        right, corrected, both = (int(row[key]) for key in ("right", "corrected", "both_wrong"))
+        assert right + corrected + both == images
+
+
+def git(*arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+
+
+def commit(message):
+    git("add", "params.yaml", "results/summary.json")
+    git("commit", "-qm", message)
+
+
+def test_experiments_are_read_from_git_with_what_they_changed(tree):
+    """Git's refs as `dvc exp run` leaves them; a slow test compares with DVC itself."""
+    git("init", "-q")
+    commit("start")
+    base = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    edit_params(tree, train={"epochs": 7}, data={"root": "/home/somebody/cells"})
+    summary = json.loads((tree / "results" / "summary.json").read_text())
+    summary["efficientnet"]["majority"]["balanced_accuracy"] = 0.987
+    (tree / "results" / "summary.json").write_text(json.dumps(summary))
+    commit("tried")
+    git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/<b>seven</b>", "HEAD")
+    git("update-ref", "refs/exps/exec/EXEC_BASELINE", "HEAD")
+    git("reset", "-q", "--hard", base)
+    here, tried = experiments.found()
+    assert (here.name, here.changed) == (None, [])
+    assert (tried.name, tried.parent, tried.changed) == ("<b>seven</b>", base[:7], ["data.root", "train.epochs"])
+    site.run()
+    path = tree / "site" / "experiments.html"
+    assert "somebody" not in path.read_text()
+    assert "b" not in {tag for tag, _ in read_page(path).tags}
+    (shown,) = rows(path, "<b>seven</b>")
+    assert shown[1:4] == ["cells", "data.root=cells, train.epochs=7", "98.7"]
+
+
+def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
+    one = make_tree(tmp_path / "one", methods=("efficientnet",), folds=(1, 2), iterations=1)
+    for root in (finished, one):
+        links = [a["href"] for tag, a in read_page(root / "site" / "method.html").tags if tag == "a"]
+        assert "decisions.html" in links
+        assert [link for link in links if ".html" in link and not (root / "site" / link.split("#")[0]).is_file()] == []
+
+
+def test_no_page_is_heavy(finished):
+    """150 kB of HTML as a server sends it for the first page, before figures; 6 MB for everything."""
+    import gzip  # noqa: PLC0415
+
+    first = [finished / "site" / name for name in ("index.html", "assets/report.css", "assets/report.js")]
+    first += (finished / "site" / "vendor").glob("*.woff2")
+    assert sum(len(gzip.compress(path.read_bytes())) for path in first) < 150_000
+    assert sum(path.stat().st_size for path in (finished / "site").rglob("*") if path.is_file()) < 6_000_000
+
+
+def test_a_still_drawing_puts_every_point_where_its_value_is():
+    spec = {
+        "data": [{"type": "scatter", "mode": "lines", "name": "a", "x": [0, 5, 10], "y": [0, None, 100],
+                  "line": {"color": "--ink"}}],
+        "layout": {"xaxis": {"title": {"text": "<x>"}, "range": [0, 10]}, "yaxis": {"title": {"text": ""}, "range": [0, 100]}},
+    }  # fmt: skip
+    made = str(drawing.svg(spec, "small"))
+    (path,) = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="var\(--ink\)"', made)
+    (x0, y0), (x1, y1) = [tuple(map(float, place.split())) for place in path.removeprefix("M").split("M")]
+    assert x0 < x1 == drawing.WIDTH - 16
+    assert y0 == drawing.HEIGHTS["small"] - 52 > y1 == 12
+    assert "&lt;x&gt;" in made
+
+
+def test_every_figure_has_a_still_drawing(finished):
+    for path in (finished / "site").glob("*.html"):
+        content = path.read_text(encoding="utf-8")
+        assert content.count('<div class="still"><svg') == content.count("<figure")
+
+
+def test_reading_inputs_without_explanations_leaves_the_gallery_out(tree):
+    for path in (tree / "results" / "explanations").iterdir():
+        path.unlink()
+    (tree / "results" / "explanations").rmdir()
+    assert read_inputs(tree).gallery is None
+    report.run()
+    assert not (tree / "site" / "cells").exists()
