@@ -81,7 +81,7 @@ def task(tmp_path):
         "model": values.model.model_copy(update={"weights": "none"}),
     })  # fmt: skip
     split = split_file(tmp_path / "split.csv")
-    device = runtime.setup("cpu", 1)
+    device = runtime.setup(values.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
     bench = Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
     return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
@@ -137,7 +137,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder.mkdir()
     runs.write(
         folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
-        params=task.params, device="cpu", data="0",
+        params=task.params, device="cpu", precision="fp32", data="0",
     )  # fmt: skip
     facts = runs.read_facts(folder)
     assert list(runs.iterations(folder)) == [0, 1, 2]
