@@ -99,7 +99,7 @@ def fit(
     course = _Course.start(network, bench, params)
     if saved := restart.load(name):
         course.restore(saved)
-        done = sum(len(batch) for batch in _batches(rows, params, course.epoch, seed)[: len(course.losses)])
+        done = sum(len(batch) for batch in _batches(rows, bench, params, course.epoch, seed)[: len(course.losses)])
         progress.resumed(name, len(course.history), len(course.history) * len(rows) + done)
     targets = targets.to(bench.device)
     try:
@@ -121,7 +121,9 @@ def fit(
             if restart.due():
                 restart.save(name, course.capture())
     except StoppedError:
-        restart.save(name, course.capture())
+        # Several processes do not stop at the same batch: theirs is the state of the last epoch's end.
+        if bench.world.size == 1:
+            restart.save(name, course.capture())
         raise
     fitted = Fitted(course.best_state, course.best, course.history)
     restart.save(
@@ -138,6 +140,7 @@ class _Course:
 
     Attributes:
         network: as it is now.
+        forward: the same network; its backward pass averages gradients over all processes of the fold.
         optimiser: with its momenta.
         scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
         epoch: the one under way, from 1.
@@ -151,6 +154,7 @@ class _Course:
     """
 
     network: nn.Module
+    forward: nn.Module
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     epoch: int = 1
@@ -171,7 +175,7 @@ class _Course:
             fused=True,
         )
         scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
-        return cls(network, optimiser, scaler)
+        return cls(network, bench.world.wrap(network), optimiser, scaler)
 
     def end_epoch(self, epoch: Epoch) -> None:
         self.history.append(epoch)
@@ -213,9 +217,10 @@ def _score(epoch: Epoch) -> tuple[float, float]:
     return epoch.validation_accuracy, -epoch.validation_loss
 
 
-def _batches(rows: Rows, params: Train, epoch: int, seed: int) -> list[Rows]:
+def _batches(rows: Rows, bench: Bench, params: Train, epoch: int, seed: int) -> list[Rows]:
     """Positions in `rows` of the images of each batch of an epoch."""
-    return list(in_batches(generator(seed, "order", epoch).permutation(len(rows)), params.batch_size))
+    order = generator(seed, "order", epoch).permutation(len(rows))
+    return list(in_batches(order, params.batch_size, max(2, bench.world.size)))
 
 
 def _train_one_epoch(
@@ -230,21 +235,23 @@ def _train_one_epoch(
     restart: Restart,
 ) -> tuple[float, float]:
     """Mean loss and accuracy over the epoch, each image as it was seen in training."""
-    batches = _batches(rows, params, course.epoch, seed)
+    batches = _batches(rows, bench, params, course.epoch, seed)
     course.network.train()
-    with seeded(derive(seed, "noise", course.epoch), bench.device):
+    share = ("process", bench.world.rank) if bench.world.size > 1 else ()
+    with seeded(derive(seed, "noise", course.epoch, *share), bench.device):
         if course.noise:
             set_noise_state(course.noise, bench.device)
         try:
             for batch in batches[len(course.losses) :]:
-                _step(course, bench, rows[batch], targets[torch.from_numpy(batch).to(bench.device)])
+                _step(course, bench, rows, targets, batch)
                 progress.images(len(batch))
-                if restart.due():
+                if bench.world.size == 1 and restart.due():
                     course.noise = noise_state(bench.device)
                     restart.save(name, course.capture())
         finally:
             course.noise = noise_state(bench.device)
-    losses = torch.stack(course.losses).double().cpu()
+    losses = bench.world.sum(torch.stack(course.losses)).double().cpu()
+    right = int(bench.world.sum(torch.stack(course.right)).sum())
     if not torch.isfinite(losses).all():
         step = int((~torch.isfinite(losses)).nonzero()[0])
         raise _diverged(
@@ -253,16 +260,22 @@ def _train_one_epoch(
             bench.names(rows[batches[step]]),
         )
     weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
-    return float((losses * weights).sum() / weights.sum()), int(torch.stack(course.right).sum()) / len(rows)
+    return float((losses * weights).sum() / weights.sum()), right / len(rows)
 
 
-def _step(course: _Course, bench: Bench, rows: Rows, target: torch.Tensor) -> None:
-    images = bench.images(rows)
+def _step(course: _Course, bench: Bench, rows: Rows, targets: torch.Tensor, batch: Rows) -> None:
+    """Learn from one batch, of which this process takes its share."""
+    mine = batch[bench.world.rank :: bench.world.size]
+    target = targets[torch.from_numpy(mine).to(bench.device)]
+    images = bench.images(rows[mine])
     with bench.autocast():
-        logits = course.network(images).float()
+        logits = course.forward(images).float()
     loss = functional.cross_entropy(logits, target)
+    if bench.world.size > 1:
+        loss = loss * (len(mine) / len(batch))
     course.optimiser.zero_grad(set_to_none=True)
-    course.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    # Gradients are averaged over the processes, and the loss of the batch is the sum of their shares.
+    course.scaler.scale(loss * bench.world.size).backward()  # type: ignore[no-untyped-call]
     course.scaler.step(course.optimiser)
     course.scaler.update()
     course.losses.append(loss.detach())

@@ -28,18 +28,23 @@ def params(**changes):
     defaults = {
         "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.001,
         "lr_step": 1, "lr_gamma": 0.5, "batch_norm": "running", "threads": 1, "device": "cpu",
-        "save_every_seconds": 60, "precision": "auto", "deterministic": True, "cudnn_benchmark": False,
+        "save_every_seconds": 60, "devices": 1, "precision": "auto", "deterministic": True, "cudnn_benchmark": False,
         "tf32": False, "keep_memory": True,
     }  # fmt: skip
     return Train(**defaults | changes)
 
 
+def pixels():
+    """Noise; every other image is dark in the middle: a class to learn."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    images[::2, 8:24, 8:24] //= 4
+    return images
+
+
 @pytest.fixture(scope="module")
 def bench():
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    pixels[::2, 8:24, 8:24] //= 4  # a class to learn: dark in the middle
     device = runtime.setup(params())
-    return Bench(PixelStore(pixels), Normalise.of(MEAN, STD, device), device)
+    return Bench(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device)
 
 
 def network(backbone="efficientnet-lite0", **changes):
