@@ -9,22 +9,23 @@ from job import params
 from job.files import replacing
 from job.training import runs, runtime
 from job.training.batches import Normalise, PixelStore
-from job.training.fit import Bench, predict_logits, probabilities
+from job.training.bench import Bench
 from job.training.fold import Split
+from job.training.inference import predict_logits, probabilities
 
 
 def run(method: str, fold: int) -> str:
     """Write `predictions/METHOD/fold-K.csv`."""
     values = params.load()
     params.check_fold(values, method, fold)
-    device = runtime.setup(values.train.device, values.train.threads)
+    device = runtime.setup(values.train)
     folder = Path("runs") / method / f"fold-{fold}"
     facts = runs.read_facts(folder)
     classes = tuple(facts["classes"])
     split = Split.read(Path("data/split.csv"))
     data = split.fold(fold, classes, labels=facts["labels"])
-    store = PixelStore.open(Path("data/prepared/images.npy"))
-    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device)
+    store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
+    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device, facts["precision"])
     roles = {
         "validation": data.validation.rows,
         "masked": data.masked,

@@ -30,14 +30,25 @@ class FoldLog:
         self._done += count
         self._bar.update(count)
 
+    def resumed(self, model: str, epochs: int, images: int) -> None:
+        """Report what an earlier process trained; it counts for the bar, not for its rate."""
+        if not self._lines and self._path.exists():
+            self._lines = self._path.read_text(encoding="utf-8").splitlines()
+        if not self._bar.disable:
+            self._bar.initial += images
+            self._bar.update(images)
+        self._say(f"{self._name}  {model} goes on after {epochs} epochs, {images} images")
+
     def epoch(self, epoch: Epoch) -> None:
         """Report one finished epoch."""
-        line = (
+        self._say(
             f"{self._name}  {epoch.model} epoch {epoch.epoch}  lr {epoch.learning_rate:g}  "
             f"train {epoch.train_loss:.4f} / {epoch.train_accuracy:.1%}  "
             f"validation {epoch.validation_loss:.4f} / {epoch.validation_accuracy:.1%}  "
             f"{self._done / (time.monotonic() - self._started):.0f} images/s"
         )
+
+    def _say(self, line: str) -> None:
         self._lines.append(line)
         tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")
@@ -48,3 +59,16 @@ class FoldLog:
         seconds = time.monotonic() - self._started
         figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
         write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})
+
+
+class Silent:
+    """Progress that another process reports."""
+
+    def images(self, count: int) -> None:
+        """Nothing to say."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Nothing to say."""
+
+    def resumed(self, model: str, epochs: int, images: int) -> None:
+        """Nothing to say."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from job.files import read_json, write_json
 from job.models.network import build, normalisation
 from job.params import Params
+from job.training import identity
 from job.training.fit import State
 from job.training.fold import Split
 from job.training.task import PseudoLabels, Trained
@@ -24,7 +25,7 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tuple[str, ...], size: int,
-          labels: str, split: Split, params: Params, device: str) -> None:  # fmt: skip
+          labels: str, split: Split, params: Params, device: str, precision: str, data: str) -> None:  # fmt: skip
     """Write a run into an existing empty folder."""
     final = trained.models[-1]
     weights = save(final.state)
@@ -55,14 +56,11 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "best_epochs": {fitted.history[0].model: fitted.best_epoch for fitted in trained.models},
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "device": device,
-            "precision": "fp32",
+            "precision": precision,
             "threads": params.train.threads,
-            "parameters": {
-                "data": params.data.model_dump(exclude={"root", "max_rejected"}),
-                "model": params.model.model_dump(),
-                "train": params.train.model_dump(),
-                method: getattr(params, method).model_dump(),
-            },
+            "data_sha256": data,
+            "code_sha256": identity.code_digest(method),
+            "parameters": identity.parameters(params, method),
         },
     )
 
@@ -88,9 +86,9 @@ def iterations(folder: Path) -> dict[int, Path]:
 
 def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
     """The network of a run with these weights, in evaluation mode on the device."""
-    network: torch.nn.Module = build(
+    network = build(
         facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
-        pretrained=False, seed=0,
+        seed=0,
     )  # fmt: skip
     state: State = load_file(path)
     network.load_state_dict(state)

@@ -11,8 +11,11 @@ from job.models.network import build
 from job.params import Model, Params
 from job.seeds import derive
 from job.training.batches import Rows
-from job.training.fit import Bench, Fitted, Progress
+from job.training.bench import Bench
+from job.training.fit import Fitted, Progress
 from job.training.fold import Fold
+from job.training.parallel import synchronise
+from job.training.restart import Restart
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Task:
     bench: Bench
     params: Params
     progress: Progress
+    restart: Restart
 
     def seed(self, *purpose: str | int) -> int:
         """A seed of this fold for one purpose."""
@@ -51,16 +55,17 @@ class Task:
     def fresh_network(self, *purpose: str | int) -> nn.Module:
         """A new pretrained network on the device; only its classification layer depends on the seed."""
         model: Model = self.params.model
-        network: nn.Module = build(
+        network = build(
             model.backbone,
             classes=len(self.classes),
             size=self.bench.store.size,
             dropout=model.dropout,
             stochastic_depth=model.stochastic_depth,
-            pretrained=model.weights == "imagenet",
+            pretrained=model.weights,
+            sha256=model.weights_sha256,
             seed=self.seed("network", *purpose),
         )
-        return network.to(self.bench.device)
+        return (synchronise(network) if self.bench.world.size > 1 else network).to(self.bench.device)
 
 
 class Method(Protocol):

@@ -10,8 +10,9 @@ from torch import nn
 
 from job.params import Params
 from job.training.batches import Rows
-from job.training.fit import Fitted, fit, predict_logits, probabilities
+from job.training.fit import Fitted, fit
 from job.training.fold import Fold
+from job.training.inference import predict_logits, probabilities
 from job.training.task import PseudoLabels, Task, Trained
 
 
@@ -62,4 +63,5 @@ def _fit(task: Task, network: nn.Module, name: str, rows: Rows, targets: torch.T
         params=task.params.train,
         seed=task.seed("fit", name),
         progress=task.progress,
+        restart=task.restart,
     )
