@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     site = verbs.add_parser("site", help="write commit, versions and times beside the finished report")
     site.set_defaults(module="job.commands.site")
 
+    doctor = verbs.add_parser("doctor", help="is this machine ready? what to do where it is not")
+    doctor.set_defaults(module="job.commands.doctor")
+
     serve = verbs.add_parser("serve", help="open the report on this machine")
     serve.add_argument("--port", type=int, default=8000)
     serve.set_defaults(module="job.commands.serve")
