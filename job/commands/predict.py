@@ -1,0 +1,72 @@
+"""`python -m job predict`: new cells scored with the ensemble, one row per image."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from pathlib import Path
+
+from tqdm import tqdm
+
+from job.commands import scoring
+from job.errors import UserError
+from job.files import replacing
+
+BATCH = 64
+MOST_PIXELS = 2_000_000
+"""Of one batch, so that large images take no more memory than small ones."""
+
+
+def run(
+    paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, min_agreement: float,
+    device: str,
+) -> str:  # fmt: skip
+    """Write `out`; a sentence with what was called.
+
+    Args:
+        paths: image files, and folders of them.
+        model: method whose ensemble judges.
+        out: the table.
+        onnx: a file of `python -m job export` to use in place of the networks in runs/.
+        threshold: `CLASS=PROBABILITY`, or None for the majority vote.
+        min_agreement: share of members that must vote alike for a call.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: no image, no ensemble, or a threshold that says nothing.
+    """
+    files = scoring.find(paths)
+    rule = scoring.Rule(_threshold(threshold), min_agreement)
+    # torch is imported only where it is used: it is not needed beside an ONNX file.
+    ensemble: scoring.Ensemble = (
+        importlib.import_module("job.commands.onnx_file").OnnxEnsemble(onnx)
+        if onnx
+        else importlib.import_module("job.commands.ensembles").TorchEnsemble(model, device)
+    )
+    rule.check(ensemble.facts.classes)
+    batch = max(1, min(BATCH, MOST_PIXELS // ensemble.facts.size**2))
+    calls: dict[str, int] = {}
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        table = csv.writer(handle, lineterminator="\n")
+        table.writerow(scoring.columns(ensemble.facts))
+        for row in tqdm(
+            scoring.rows(files, ensemble, rule, batch), total=len(files), desc="predict", unit="image", disable=None
+        ):
+            table.writerow(row)
+            call = row[1] or "not readable"
+            calls[call] = calls.get(call, 0) + 1
+    counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
+    return f"{out}: {len(files)} images, {counts}; not for clinical use"
+
+
+def _threshold(text: str | None) -> tuple[str, float] | None:
+    if text is None:
+        return None
+    name, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not name or not 0 <= number <= 1:
+        raise UserError(f"--threshold is CLASS=PROBABILITY, such as ALL=0.3, not {text!r}")
+    return name, number
