@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
 from job.commands.scoring import Facts
 from job.data.images import Pixels
@@ -34,7 +35,7 @@ class OnnxEnsemble:
             # CUDA where onnxruntime-gpu is installed, and the CPU otherwise.
             self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
             self.facts = unpack(self.session.get_modelmeta().custom_metadata_map[KEY])
-        except (KeyError, onnxruntime.capi.onnxruntime_pybind11_state.OnnxRuntimeException) as error:
+        except (KeyError, Fail, InvalidGraph, InvalidProtobuf) as error:
             raise UserError(f"{path} is not an ensemble that `python -m job export` wrote ({error})") from None
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
