@@ -11,6 +11,7 @@ export DVC_NO_ANALYTICS := 1
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
 	@dvc repro
+	@python -m job card
 	@python -m job site
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time

@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="is this machine ready? what to do where it is not")
     doctor.set_defaults(module="job.commands.doctor")
 
+    card = verbs.add_parser("card", help="write MODEL_CARD.md from the parameters and the headline figures")
+    card.set_defaults(module="job.commands.card")
+
     serve = verbs.add_parser("serve", help="open the report on this machine")
     serve.add_argument("--port", type=int, default=8000)
     serve.set_defaults(module="job.commands.serve")
