@@ -6,7 +6,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds doctor test test-all bench lint lint-workflows current audit format lock clean help
+.PHONY: report folds smoke experiments doctor test test-all bench lint lint-workflows current audit format lock clean help
 
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
@@ -16,6 +16,16 @@ report: .venv/installed  ## the whole pipeline, folds side by side over the core
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time
 	@python -m job folds --jobs $(JOBS)
+
+SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.size=32 train.epochs=1 \
+  noisy_student.iterations=1
+
+smoke: .venv/installed  ## the whole pipeline on a handful of cells, beside the work tree, as experiment `smoke`
+	@dvc exp run --temp --force --name smoke $(foreach value,$(SMOKE),--set-param '$(value)')
+
+experiments: .venv/installed  ## what was tried: changed parameters, balanced accuracy and AUROC
+	@dvc exp show --only-changed --hide-workspace \
+	  --drop 'State|Executor|params.yaml|.*/.*|runs|ensembles|predictions|.*[.](accuracy|f1|sensitivity|specificity)'
 
 doctor: .venv/installed  ## is this machine ready? what to do where it is not
 	@python -m job doctor
