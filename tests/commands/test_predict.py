@@ -101,6 +101,31 @@ def test_threshold_and_abstention(here, tmp_path):
     assert [row["call"] == "abstained" for row in rows] == [float(row["agreement"]) < 1 for row in plain]
 
 
+def evaluation(folder, **point):
+    (folder / "results").mkdir(exist_ok=True)
+    found = {
+        "positive": CLASSES[1],
+        "calibration": [{"method": "other", "temperature": 9.0}, {"method": "efficientnet", "temperature": 2.5}],
+        "operating_points": [{"method": "efficientnet", "points": [{"name": "sensitivity", "reason": None, **point}]}],
+    }
+    (folder / "results/evaluation.json").write_text(json.dumps(found))
+
+
+def test_an_operating_point_is_met_on_calibrated_probabilities(here, tmp_path, capsys):
+    plain = predict(tmp_path / "plain.csv", "cells")
+    mean = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in plain])
+    calibrated = (mean ** (1 / 2.5) / (mean ** (1 / 2.5)).sum(axis=1, keepdims=True))[:, 1]
+    threshold = float(np.sort(calibrated)[[3, 4]].mean())
+    evaluation(here, threshold=threshold)
+    rows = predict(tmp_path / "point.csv", "cells", "--operating-point", "sensitivity")
+    assert [row["call"] == CLASSES[1] for row in rows] == list(calibrated >= threshold)
+    assert sum(row["call"] == CLASSES[1] for row in rows) == 6
+    for name, part in (("youden", "names no such point"), ("sensitivity", "of one class")):
+        evaluation(here, threshold=None, reason="the validation images are all of one class")
+        assert main(["predict", "cells", "--out", str(tmp_path / "no.csv"), "--operating-point", name]) == 2
+        assert part in capsys.readouterr().err
+
+
 def test_a_bad_image_is_a_row_and_stops_nothing(here, tmp_path):
     folder = tmp_path / "new"
     shutil.copytree(here / "cells", folder)
