@@ -191,7 +191,7 @@ def test_an_export_that_computes_something_else_is_not_kept(exported, here, tmp_
     from job.commands import export  # noqa: PLC0415  # imports torch's exporter
 
     monkeypatch.setattr(export, "_write", lambda _, path: path.write_bytes(exported.read_bytes()))
-    monkeypatch.setattr(export.TorchEnsemble, "probabilities", lambda _, pixels: np.zeros((2, len(pixels), 2)))
+    monkeypatch.setattr(export, "_exact", lambda _, pixels: np.zeros((2, len(pixels), 2)))
     assert main(["export", "--model", "two", "--out", str(tmp_path / "ensemble.onnx")]) == 2
     assert "is not kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -24,8 +24,11 @@ def repo(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("arguments", "tolerance"), [((), 1e-6), (("--onnx", "ensemble.onnx"), 1e-4)])
-def test_probabilities_are_those_that_were_evaluated(repo, arguments, tolerance):
+# A single member of the file may differ by the rounding of both: torch's own is up to 1.2e-4 here (see `export`).
+@pytest.mark.parametrize(
+    ("arguments", "tolerance", "of_a_member"), [((), 1e-6, 1e-6), (("--onnx", "ensemble.onnx"), 1e-4, 2e-4)]
+)
+def test_probabilities_are_those_that_were_evaluated(repo, arguments, tolerance, of_a_member):
     repository.run(repo, "python", "-m", "job", "predict", SAMPLE, "--out", "scores.csv", *arguments)
     scores = pd.read_csv(repo / "scores.csv", keep_default_na=False)
     assert len(scores) == 104
@@ -37,5 +40,5 @@ def test_probabilities_are_those_that_were_evaluated(repo, arguments, tolerance)
     for fold in (1, 2):
         single = pd.read_csv(repo / f"predictions/efficientnet/fold-{fold}.csv")
         single = single[single["role"].isin(["test", "validation"])].merge(scores, on="image")
-        assert (single["p_ALL_x"] - single[f"fold_{fold}_p_ALL"]).abs().max() < tolerance
+        assert (single["p_ALL_x"] - single[f"fold_{fold}_p_ALL"]).abs().max() < of_a_member
         assert single["p_ALL_x"].std() > 0.01
