@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -50,6 +51,14 @@ def test_actions_are_pinned_and_every_job_ends():
         assert flow["permissions"] == {"contents": "read"}
         assert "concurrency" in flow
         assert all("timeout-minutes" in job for job in flow["jobs"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("npx") is None, reason="no Node.js on this machine")
+def test_github_can_read_them():
+    [command] = re.findall(r"^lint-workflows:.*\n\t@(.*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class GitHub(BaseHTTPRequestHandler):
