@@ -16,7 +16,7 @@ from job.files import read_json, replacing
 
 EVALUATION = Path("results/evaluation.json")
 BATCH = 64
-MOST_PIXELS = 2_000_000
+MOST_PIXELS = 400_000
 """Of one batch, so that large images take no more memory than small ones."""
 
 
