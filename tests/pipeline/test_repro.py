@@ -50,6 +50,82 @@ def test_a_second_repro_runs_nothing(repo):
     assert "up to date" in output
 
 
+def test_a_clone_without_outputs_knows_whether_the_lock_is_current(repo, tmp_path):
+    repository.run(repo, "git", "add", "--all")
+    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
+    clone = tmp_path / "clone"
+    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
+    before = sorted(clone.rglob("*"))
+    assert "up to date" in repository.run(clone, ".github/scripts/current").stdout
+    repository.change(clone, {"predict": {"batch_size": 32}})
+    result = repository.run(clone, ".github/scripts/current", check=False)
+    assert result.returncode == 1
+    assert "dvc.lock is of another state" in result.stdout
+    assert [path for path in sorted(clone.rglob("*")) if ".dvc" not in path.parts and ".git" not in path.parts] == [
+        path for path in before if ".git" not in path.parts and ".dvc" not in path.parts
+    ]
+
+
+def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path):
+    repository.run(repo, "git", "add", "--all")
+    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
+    repository.run(repo, "dvc", "push", "--remote", add_remote(repo, tmp_path / "remote"))
+    clone = tmp_path / "clone"
+    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
+    add_remote(clone, tmp_path / "remote")
+    repository.run(clone, "dvc", "pull")
+    output = repository.run(clone, "dvc", "repro").stdout
+    assert repository.stages_run(output) == []
+    assert "up to date" in output
+    assert repository.digests(clone, *OUTPUTS) == repository.digests(repo, *OUTPUTS)
+    repository.change(clone, {"noisy_student": {"labels": "soft"}})
+    stages = repository.stages_run(repository.run(clone, "dvc", "repro").stdout)
+    assert not {"demo", "prepare", "split"} & set(stages)
+    assert not [stage for stage in stages if "@efficientnet" in stage]
+    assert {"train@noisy_student-1", "ensemble@noisy_student", "evaluate", "report"} <= set(stages)
+
+
+def test_a_clone_pulls_only_what_a_change_needs(repo, tmp_path):
+    repository.run(repo, "git", "add", "--all")
+    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
+    repository.run(repo, "dvc", "push", "--remote", add_remote(repo, tmp_path / "remote"))
+    clone = tmp_path / "clone"
+    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
+    add_remote(clone, tmp_path / "remote")
+    repository.change(clone, {"report": {"title": "Another"}})
+    output = repository.run(clone, "dvc", "repro", "--pull", "--allow-missing").stdout
+    assert repository.stages_run(output) == ["check", "report"]
+    assert "Another" in (clone / "site/index.html").read_text()
+    assert not (clone / "runs").exists()
+    assert not (clone / "data/raw/demo").exists()
+
+
+def add_remote(repo, folder):
+    name = f"remote-{folder.parent.name}"
+    repository.run(repo, "dvc", "remote", "add", "--local", "--force", "--default", name, folder)
+    return name
+
+
+def test_new_cells_get_the_probabilities_that_were_evaluated(repo):
+    repository.run(repo, "python", "-m", "job", "predict", "data/raw/demo", "--out", ".scores.tmp")
+    scores = pd.read_csv(repo / ".scores.tmp", keep_default_na=False)
+    scores["image"] = scores["image"].str.removeprefix("data/raw/demo/")
+    pooled = pd.read_csv(repo / "ensembles/efficientnet/predictions.csv")
+    mean = pooled[(pooled["rule"] == "mean") & (pooled["role"] == "test")].merge(scores, on="image")
+    assert len(mean) > 10
+    assert (mean["p_ALL_x"] - mean["p_ALL_y"]).abs().max() < 1e-6
+    majority = pooled[(pooled["rule"] == "majority") & (pooled["role"] == "test")].merge(scores, on="image")
+    assert (majority["predicted"] == majority["call"]).all()
+
+
+def test_every_output_of_evaluate_is_a_dependency_of_the_report(repo):
+    """Listed one by one: the folder is there in a clone without outputs, because Git tracks the summary in it."""
+    stages = YAML(typ="safe").load(repo / "dvc.yaml")["stages"]
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stages["evaluate"][kind]]
+    outputs = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+    assert outputs <= set(stages["report"]["deps"])
+
+
 def test_the_page_of_the_moment_does_not_make_the_report_stale(repo):
     repository.run(repo, "python", "-m", "job", "site")
     assert repository.stages_run(repository.run(repo, "dvc", "repro").stdout) == []

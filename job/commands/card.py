@@ -1,0 +1,46 @@
+"""`python -m job card`: MODEL_CARD.md from what Git tracks of a result, the parameters and the headline figures."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any
+
+import jinja2
+
+from job import files, params
+from job.params import Params
+
+TEMPLATE = Path("docs/model_card.md.j2")
+CARD = Path("MODEL_CARD.md")
+DEMO_ROOT = "data/raw/demo"
+
+
+def run() -> str:
+    """Write MODEL_CARD.md; its path.
+
+    Raises:
+        UserError: parameters or results are missing or wrong.
+    """
+    files.write_text(CARD, render(params.load(), files.read_json(Path("results/summary.json"))))
+    return f"{CARD} is written"
+
+
+def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE) -> str:
+    """The card as Markdown."""
+    figures = {f"{group}/{name}": row for group, names in summary.items() for name, row in names.items()}
+    metrics = list(dict.fromkeys(metric for row in figures.values() for metric in row))
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # Markdown
+    text: str = environment.from_string(files.existing(template).read_text(encoding="utf-8")).render(
+        params=values,
+        names=values.methods,
+        synthetic=values.data.root == DEMO_ROOT,
+        data_name=PurePath(values.data.root).name,
+        positive="the class named in `data/prepared/summary.json` (ALL in C-NMC)",
+        metrics=[metric.replace("_", " ") for metric in metrics],
+        rows=[(name, [_shown(row.get(metric)) for metric in metrics]) for name, row in figures.items()],
+    )
+    return text
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

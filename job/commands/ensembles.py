@@ -1,0 +1,97 @@
+"""An ensemble of this repository with torch: the final networks of a method's folds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from job.commands.scoring import Facts
+from job.data.images import Pixels
+from job.errors import UserError
+from job.files import read_json
+from job.training import runs, runtime
+from job.training.batches import Normalise
+
+
+class Member(nn.Module):
+    """One network with its normalisation: (B, S, S, 3) uint8 to probabilities (B, classes) float32."""
+
+    def __init__(self, network: nn.Module, normalise: Normalise) -> None:
+        super().__init__()
+        self.network = network
+        self.normalise = normalise
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Softmax in double precision, as in the stage `predict`."""
+        probabilities: torch.Tensor = self.network(self.normalise(pixels.permute(0, 3, 1, 2))).double().softmax(1)
+        return probabilities.float()
+
+
+class TorchEnsemble:
+    """The networks of `ensembles/METHOD/ensemble.json`."""
+
+    def __init__(self, method: str, device: str = "cpu", folder: Path = Path()) -> None:
+        """Load and check the members.
+
+        Args:
+            method: of the members.
+            device: `auto`, `cpu` or `cuda`.
+            folder: root of the repository.
+
+        Raises:
+            UserError: no such ensemble, or a member's weights are not those that were evaluated.
+        """
+        made = folder / "ensembles"
+        if not (made / method / "ensemble.json").is_file():
+            known = ", ".join(sorted(path.parent.name for path in made.glob("*/ensemble.json"))) or "none yet"
+            raise UserError(
+                f"there is no ensemble of {method!r} here (there is: {known}): run `dvc repro`, or fetch one with "
+                "`dvc pull ensemble train`"
+            )
+        described = read_json(made / method / "ensemble.json")
+        folds = [folder / "runs" / method / f"fold-{member['fold']}" for member in described["members"]]
+        for fold, member in zip(folds, described["members"], strict=True):
+            _check(fold / runs.WEIGHTS, member["weights_sha256"])
+        facts = runs.read_facts(folds[0])
+        # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
+        self.device = runtime.setup(device, facts["threads"])
+        members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
+        data = facts["parameters"]["data"]
+        self.facts = Facts(
+            method=method,
+            members=tuple(member["fold"] for member in described["members"]),
+            classes=tuple(described["classes"]),
+            size=facts["size"],
+            crop=data["crop"],
+            center=data["center"],
+        )
+        normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
+        self.members = [Member(network, normalise).eval() for network in members]
+        cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(max(1, cores))
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""
+        batch = torch.from_numpy(pixels).to(self.device)
+
+        @torch.inference_mode()
+        def judge(member: nn.Module) -> npt.NDArray[np.float32]:
+            result: npt.NDArray[np.float32] = member(batch).cpu().numpy()
+            return result
+
+        return np.stack(list(self._pool.map(judge, self.members)))
+
+
+def _check(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: run `dvc repro`, or fetch it with `dvc pull train`")
+    with path.open("rb") as handle:
+        if hashlib.file_digest(handle, "sha256").hexdigest() != expected:
+            raise UserError(f"{path} is not the network that was evaluated: run `dvc repro`, which votes anew")

@@ -1,0 +1,103 @@
+"""`python -m job predict`: new cells scored with the ensemble, one row per image."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from job.commands import scoring
+from job.errors import UserError
+from job.files import read_json, replacing
+
+EVALUATION = Path("results/evaluation.json")
+BATCH = 64
+MOST_PIXELS = 400_000
+"""Of one batch, so that large images take no more memory than small ones."""
+
+
+def run(
+    paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, operating_point: str | None,
+    min_agreement: float, device: str,
+) -> str:  # fmt: skip
+    """Write `out`; a sentence with what was called.
+
+    Args:
+        paths: image files, and folders of them.
+        model: method whose ensemble judges.
+        out: the table.
+        onnx: a file of `python -m job export` to use in place of the networks in runs/.
+        threshold: `CLASS=PROBABILITY`, or None for the majority vote.
+        operating_point: name of a threshold that `evaluate` chose on validation images, in place of `threshold`.
+        min_agreement: share of members that must vote alike for a call.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: no image, no ensemble, or a threshold that says nothing.
+    """
+    files = scoring.find(paths)
+    # torch is imported only where it is used: it is not needed beside an ONNX file.
+    ensemble: scoring.Ensemble = (
+        importlib.import_module("job.commands.onnx_file").OnnxEnsemble(onnx)
+        if onnx
+        else importlib.import_module("job.commands.ensembles").TorchEnsemble(model, device)
+    )
+    chosen = operating_point_of(ensemble.facts.method, operating_point) if operating_point else _threshold(threshold)
+    rule = scoring.Rule(chosen, min_agreement)
+    rule.check(ensemble.facts.classes)
+    batch = max(1, min(BATCH, MOST_PIXELS // ensemble.facts.size**2))
+    calls: dict[str, int] = {}
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        table = csv.writer(handle, lineterminator="\n")
+        table.writerow(scoring.columns(ensemble.facts))
+        for row in tqdm(
+            scoring.rows(files, ensemble, rule, batch), total=len(files), desc="predict", unit="image", disable=None
+        ):
+            table.writerow(row)
+            call = row[1] or "not readable"
+            calls[call] = calls.get(call, 0) + 1
+    counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
+    return f"{out}: {len(files)} images, {counts}; not for clinical use"
+
+
+def _threshold(text: str | None) -> tuple[str, float] | None:
+    if text is None:
+        return None
+    name, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not name or not 0 <= number <= 1:
+        raise UserError(f"--threshold is CLASS=PROBABILITY, such as ALL=0.3, not {text!r}")
+    return name, number
+
+
+def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple[str, float]:
+    """The positive class and the mean probability at which an operating point of `evaluate` lies.
+
+    `evaluate` sets the threshold t on calibrated probabilities, whose logits are divided by a temperature T (Guo et al.
+    2017). With two classes that is the threshold sigmoid(T logit(t)) on the mean probability itself.
+
+    Raises:
+        UserError: the results name no such point.
+    """
+    evaluation = read_json(path)
+    entries = {kind: _of(evaluation.get(kind, []), "method", method) for kind in ("operating_points", "calibration")}
+    point = _of(entries["operating_points"].get("points", []), "name", name)
+    threshold = point.get("threshold")
+    if threshold is None:
+        reason = point.get("reason") or f"{path} names no such point for {method}"
+        raise UserError(f"--operating-point {name}: {reason}; use --threshold CLASS=PROBABILITY")
+    if threshold in (0.0, 1.0):
+        return evaluation["positive"], threshold
+    logit = entries["calibration"]["temperature"] * math.log(threshold / (1 - threshold))
+    return evaluation["positive"], 1 / (1 + math.exp(-logit))
+
+
+def _of(entries: list[dict[str, Any]], key: str, value: str) -> dict[str, Any]:
+    return next((entry for entry in entries if entry[key] == value), {})

@@ -1,0 +1,99 @@
+import re
+import shutil
+
+import pytest
+
+from job.commands import doctor, machine
+from tests import ROOT
+from tests.pipeline import repository
+
+GIB = 2**30
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Parameters, lock and DVC in a Git work tree; no code."""
+    for name in ("params.yaml", "requirements.lock", ".dvc/config"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    repository.run(tmp_path, "git", "init", "--quiet")
+    return tmp_path
+
+
+def diagnose(folder, monkeypatch, capsys):
+    """Findings by name, as state and text, and the exit code of the command."""
+    from job.__main__ import main  # noqa: PLC0415
+
+    monkeypatch.chdir(folder)
+    code = main(["doctor"])
+    lines = re.sub(r"\n {19}", " ", capsys.readouterr().out).splitlines()
+    found = {line[7:18].strip(): (line[:6].strip(), line[19:]) for line in lines if line != "ready"}
+    return found, code
+
+
+def test_a_ready_machine(checkout, monkeypatch, capsys):
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert code == 0
+    assert {"repository", "versions", "memory", "disk", "device", "data", "weights", "DVC remote"} <= found.keys()
+    assert "wrong" not in {state for state, _ in found.values()}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "name", "parts"),
+    [
+        ("data", "root", "/nowhere/at/all", "data", ["/nowhere/at/all does not exist", "data/raw/demo"]),
+        ("train", "device", "cuda", "device", ["--gpus all", "train.device=auto"]),
+        ("train", "epochs", "many", "parameters", ["train.epochs", "params.yaml"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_remedy(checkout, monkeypatch, capsys, section, key, value, name, parts):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    repository.change(checkout, {section: {key: value}})
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert code == 2
+    state, text = found[name]
+    assert state == "wrong"
+    assert all(part in text for part in parts)
+    assert [other for other, (state, _) in found.items() if state == "wrong"] == [name]
+
+
+def test_a_remote_that_cannot_be_reached(checkout, monkeypatch, capsys, tmp_path):
+    repository.run(checkout, "dvc", "remote", "add", "--default", "lab", "/nowhere/at/all")
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["DVC remote"][0]) == (2, "wrong")
+    assert "lab does not answer" in found["DVC remote"][1]
+    assert "dvc remote modify" in found["DVC remote"][1]
+    repository.run(checkout, "dvc", "remote", "modify", "lab", "url", str(tmp_path / "new"))
+    assert diagnose(checkout, monkeypatch, capsys)[0]["DVC remote"] == ("ok", "lab answers")
+
+
+def test_a_folder_outside_git(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found, code = diagnose(tmp_path, monkeypatch, capsys)
+    assert code == 2
+    assert "safe.directory" in found["repository"][1]
+
+
+@pytest.mark.parametrize(
+    ("finding", "state", "part"),
+    [
+        (machine.memory(1 * GIB), "wrong", "needs 1.5 GiB"),
+        (machine.memory(10_000 * GIB), "ok", "cores"),
+        (machine.disk(1 * GIB), "wrong", "dvc gc"),
+        (machine.disk(5 * GIB), "note", "enough for the demo"),
+        (machine.disk(50 * GIB), "ok", "50.0 GiB"),
+        (machine.shared_memory(GIB / 16, ["580.1", "580.1"]), "note", "--shm-size"),
+        (machine.shared_memory(GIB / 16, ["580.1"]), "ok", "no worker processes"),
+    ],
+)
+def test_limits(finding, state, part):
+    assert finding.state == state
+    assert part in f"{finding.found} {finding.remedy}"
+
+
+def test_versions_are_compared_with_every_pin_of_a_package():
+    lock = (
+        "one==1.0 \\\n    --hash=sha256:0\ntwo==2.0 ; python_version < '3.12' \\\ntwo==2.1 ; python_version >= '3.12'\n"
+    )
+    assert doctor.other_than_locked(lock, {"one": "1.0+cpu", "two": "2.1"}.get) == []
+    assert doctor.other_than_locked(lock, {"one": "1.1", "two": "2.2"}.get) == ["one 1.1", "two 2.2"]

@@ -1,0 +1,226 @@
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save
+
+from job.__main__ import main
+from job.commands import scoring
+from job.models.network import build, normalisation
+from tests import ROOT
+from tests.fixtures.cells import disc
+from tests.fixtures.cells import save as save_image
+
+CLASSES = ("HEM", "<ALL>, 2")
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three random networks as an ensemble, ten prepared images, and their files."""
+    root = tmp_path_factory.mktemp("trained")
+    backbone = "efficientnet-lite0"
+    members = []
+    for fold in (1, 3, 4):
+        network = build(backbone, classes=2, size=SIZE, dropout=0.0, stochastic_depth=0.0, pretrained=True, seed=fold)
+        weights = save({name: value.contiguous() for name, value in network.state_dict().items()})
+        run = root / f"runs/efficientnet/fold-{fold}"
+        run.mkdir(parents=True)
+        (run / "model.safetensors").write_bytes(weights)
+        mean, std = normalisation(backbone)
+        facts = {
+            "backbone": backbone, "classes": CLASSES, "size": SIZE, "mean": mean, "std": std, "threads": 1,
+            "precision": "fp32", "parameters": {"data": {"size": SIZE, "crop": 30, "center": "cell"}},
+        }  # fmt: skip
+        (run / "model.json").write_text(json.dumps(facts))
+        members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})
+    (root / "runs/two").symlink_to("efficientnet")
+    for method, chosen in (("efficientnet", members), ("two", members[1:])):
+        described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority"}
+        (root / "ensembles" / method).mkdir(parents=True)
+        (root / "ensembles" / method / "ensemble.json").write_text(json.dumps(described))
+    for number in range(10):
+        save_image(root / f"cells/{'ab'[number % 2]}/{number}.png", disc(number))
+    (root / "data/prepared").mkdir(parents=True)
+    pixels = [scoring.images.read(path, SIZE, 30, "cell")[0] for path in scoring.find([root / "cells"])]
+    np.save(root / "data/prepared/images.npy", np.stack(pixels))
+    return root
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    """Two of the networks as an ONNX file; the exporter of torch takes its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained)
+        assert main(["export", "--model", "two", "--out", "two.onnx"]) == 0
+    return trained / "two.onnx"
+
+
+@pytest.fixture
+def here(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def predict(out, *arguments):
+    assert main(["predict", *map(str, arguments), "--out", str(out)]) == 0
+    with out.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_one_row_per_image_with_members_mean_votes_and_call(here, tmp_path, capsys):
+    rows = predict(tmp_path / "scores.csv", "cells")
+    assert [row["image"] for row in rows] == sorted(path.as_posix() for path in Path("cells").rglob("*.png"))
+    for row in rows:
+        members = np.array([[float(row[f"fold_{fold}_p_{name}"]) for name in CLASSES] for fold in (1, 3, 4)])
+        np.testing.assert_allclose(members.sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose([float(row[f"p_{name}"]) for name in CLASSES], members.mean(axis=0), atol=1e-12)
+        votes = [int((members.argmax(axis=1) == position).sum()) for position in (0, 1)]
+        assert [int(row[f"votes_{name}"]) for name in CLASSES] == votes
+        assert row["call"] == CLASSES[int(np.argmax(votes))]
+        assert float(row["agreement"]) == max(votes) / 3
+        assert row["problem"] == ""
+    assert len({row[f"p_{CLASSES[1]}"] for row in rows}) == 10, "each image has its own score"
+    assert "10 images" in capsys.readouterr().out
+
+
+def test_threshold_and_abstention(here, tmp_path):
+    plain = predict(tmp_path / "plain.csv", "cells")
+    scores = sorted(float(row[f"p_{CLASSES[1]}"]) for row in plain)
+    rows = predict(tmp_path / "high.csv", "cells", "--threshold", f"{CLASSES[1]}={scores[4]!r}")
+    assert sum(row["call"] == CLASSES[1] for row in rows) == 6
+    assert {row["call"] for row in rows} == set(CLASSES)
+    rows = predict(tmp_path / "careful.csv", "cells", "--min-agreement", "1")
+    assert [row["call"] == "abstained" for row in rows] == [float(row["agreement"]) < 1 for row in plain]
+
+
+def evaluation(folder, **point):
+    (folder / "results").mkdir(exist_ok=True)
+    found = {
+        "positive": CLASSES[1],
+        "calibration": [{"method": "other", "temperature": 9.0}, {"method": "efficientnet", "temperature": 2.5}],
+        "operating_points": [{"method": "efficientnet", "points": [{"name": "sensitivity", "reason": None, **point}]}],
+    }
+    (folder / "results/evaluation.json").write_text(json.dumps(found))
+
+
+def test_an_operating_point_is_met_on_calibrated_probabilities(here, tmp_path, capsys):
+    plain = predict(tmp_path / "plain.csv", "cells")
+    mean = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in plain])
+    calibrated = (mean ** (1 / 2.5) / (mean ** (1 / 2.5)).sum(axis=1, keepdims=True))[:, 1]
+    threshold = float(np.sort(calibrated)[[3, 4]].mean())
+    evaluation(here, threshold=threshold)
+    rows = predict(tmp_path / "point.csv", "cells", "--operating-point", "sensitivity")
+    assert [row["call"] == CLASSES[1] for row in rows] == list(calibrated >= threshold)
+    assert sum(row["call"] == CLASSES[1] for row in rows) == 6
+    for name, part in (("youden", "names no such point"), ("sensitivity", "of one class")):
+        evaluation(here, threshold=None, reason="the validation images are all of one class")
+        assert main(["predict", "cells", "--out", str(tmp_path / "no.csv"), "--operating-point", name]) == 2
+        assert part in capsys.readouterr().err
+
+
+def test_a_bad_image_is_a_row_and_stops_nothing(here, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(here / "cells", folder)
+    (folder / 'a/bad, "name".png').write_bytes((folder / "a/0.png").read_bytes()[:100])
+    (folder / "a/._0.png").write_bytes(b"litter")
+    (folder / "notes.txt").write_text("no image")
+    rows = predict(tmp_path / "scores.csv", folder, tmp_path / "new/notes.txt")
+    bad = [row for row in rows if row["problem"]]
+    assert [row["image"].rsplit("/", 1)[1] for row in bad] == ['bad, "name".png', "notes.txt"]
+    assert bad[0]["problem"].startswith("truncated")
+    assert bad[1]["problem"].startswith("not an image")
+    assert all(row["call"] == "" and row[f"p_{CLASSES[0]}"] == "" for row in bad)
+    good = {row["image"].rsplit("/", 1)[1]: row["p_HEM"] for row in rows if not row["problem"]}
+    assert good == {row["image"].rsplit("/", 1)[1]: row["p_HEM"] for row in predict(tmp_path / "other.csv", "cells")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["data"], "no images"),
+        (["cells", "--model", "other"], "there is: efficientnet"),
+        (["cells", "--threshold", "0.5"], "CLASS=PROBABILITY"),
+        (["cells", "--threshold", "AML=0.5"], "none of the classes HEM"),
+        (["cells", "--onnx", "cells/a/0.png"], "not an ensemble"),
+    ],
+)
+def test_what_cannot_be_scored_is_a_sentence_and_leaves_no_file(here, tmp_path, capsys, arguments, part):
+    assert main(["predict", *arguments, "--out", str(tmp_path / "scores.csv")]) == 2
+    assert part in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_were_not_evaluated_are_refused(trained, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    shutil.copy("runs/efficientnet/fold-1/model.safetensors", "runs/efficientnet/fold-3/model.safetensors")
+    assert main(["predict", "cells", "--out", "scores.csv"]) == 2
+    assert "fold-3/model.safetensors is not the network that was evaluated" in capsys.readouterr().err
+
+
+def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
+    rows = predict(tmp_path / "torch.csv", "cells", "--model", "two")
+    out = tmp_path / "onnx.csv"
+    code = (
+        "import sys; from job.__main__ import main\n"
+        f"assert main(['predict', 'cells', '--onnx', {str(exported)!r}, '--out', {str(out)!r}]) == 0\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, check=True)
+    with out.open(newline="", encoding="utf-8") as handle:
+        others = list(csv.DictReader(handle))
+    assert [row["image"] for row in others] == [row["image"] for row in rows]
+    numbers = [name for name in rows[0] if "p_" in name]
+    assert len(numbers) == 2 * 3
+    differences = [[float(a[name]) - float(b[name]) for name in numbers] for a, b in zip(rows, others, strict=True)]
+    assert np.abs(differences).max() < 1e-4
+    assert np.std([float(row["p_HEM"]) for row in rows]) > 1e-3
+
+
+def test_an_export_that_computes_something_else_is_not_kept(exported, here, tmp_path, monkeypatch, capsys):
+    from job.commands import export  # noqa: PLC0415  # imports torch's exporter
+
+    monkeypatch.setattr(export, "_write", lambda _, path: path.write_bytes(exported.read_bytes()))
+    monkeypatch.setattr(export, "_exact", lambda _, pixels: np.zeros((2, len(pixels), 2)))
+    assert main(["export", "--model", "two", "--out", str(tmp_path / "ensemble.onnx")]) == 2
+    assert "is not kept" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_read_a_few_batches_ahead_only(monkeypatch):
+    """Memory stays flat, however many images there are."""
+    read = []
+    pixels = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    monkeypatch.setattr(scoring.images, "read", lambda path, *_: (read.append(path), (pixels, None))[1])
+
+    class Constant:
+        facts = scoring.Facts("efficientnet", (1,), ("A", "B"), SIZE, 0, "image")
+
+        def probabilities(self, batch):
+            return np.full((1, len(batch), 2), 0.5, dtype=np.float32)
+
+    files = [Path(f"{number}.png") for number in range(1000)]
+    stream = scoring.rows(files, Constant(), scoring.Rule(), batch_size=8)
+    next(stream)
+    assert len(read) <= 4 * 8
+    assert [row[0] for row in stream] == [f"{number}.png" for number in range(1, 1000)]
+
+
+def test_an_image_is_seen_as_prepare_saw_it(here, tmp_path):
+    """Crop and size come from model.json: a cell off the centre is found as in training."""
+    off = Image.new("RGB", (90, 70))
+    off.paste(disc(0), (44, 6))
+    save_image(tmp_path / "off.png", off)
+    [moved] = predict(tmp_path / "moved.csv", tmp_path / "off.png")
+    [first] = predict(tmp_path / "first.csv", "cells/a/0.png")
+    assert moved["p_HEM"] == first["p_HEM"]

@@ -1,0 +1,30 @@
+from ruamel.yaml import YAML
+
+from job import params
+from job.commands import card
+from job.files import read_json
+from tests import ROOT
+
+
+def test_it_is_what_the_committed_results_say():
+    rendered = card.render(
+        params.load(ROOT / "params.yaml"), read_json(ROOT / "results/summary.json"), ROOT / card.TEMPLATE
+    )
+    assert (ROOT / card.CARD).read_text(encoding="utf-8") == rendered, "run: python -m job card"
+
+
+def test_other_data_is_not_called_synthetic():
+    values = params.load(ROOT / "params.yaml")
+    real = values.model_copy(update={"data": values.data.model_copy(update={"root": "/data/somewhere/cells"})})
+    text = card.render(real, {"efficientnet": {"mean": {"auroc": 0.5}}}, ROOT / card.TEMPLATE)
+    assert "ynthetic" not in text
+    assert "/data/somewhere" not in text
+    assert "`cells`" in text
+    assert "| efficientnet/mean | 0.500 |" in text
+
+
+def test_the_registry_names_every_ensemble():
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
+    named = {entry["path"] for entry in pipeline["artifacts"].values()}
+    [output] = pipeline["stages"]["ensemble"]["outs"]
+    assert named == {output.replace("${item.method}", method) for method in params.load(ROOT / "params.yaml").methods}

@@ -1,0 +1,175 @@
+"""The workflows: what they run exists and is run here too; pins and rights; the scripts that no other test runs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import ROOT
+from tests.pipeline import repository
+
+WORKFLOWS = {path.stem: YAML(typ="safe").load(path) for path in sorted(ROOT.glob(".github/workflows/*.yml"))}
+STEPS = [
+    (name, step) for name, flow in WORKFLOWS.items() for job in flow["jobs"].values() for step in job.get("steps", [])
+]
+SCRIPTS = ROOT / ".github/scripts"
+
+
+@pytest.mark.parametrize("command", sorted({step["run"] for _, step in STEPS if "run" in step}))
+def test_every_command_is_a_script_or_a_target(command):
+    """Shell in a workflow is code that nobody runs before it fails there; two lines prepare a bare container."""
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    words = command.split()
+    if words[0] == "make":
+        assert words[1] in targets
+    elif words[0] == "python3":
+        assert (ROOT / words[1]).is_file()
+    elif words[0] in ("apt-get", "git"):
+        assert len(command.splitlines()) == 1
+    else:
+        for word in words[:2]:
+            if word.startswith("."):
+                assert os.access(ROOT / word, os.X_OK), word
+        assert words[0].startswith(".")
+    assert "${{" not in command, "a value goes through env, never into the text of a command"
+
+
+def test_actions_are_pinned_and_every_job_ends():
+    for name, step in STEPS:
+        if "uses" in step:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"]), f"{name}: {step['uses']}"
+    for flow in WORKFLOWS.values():
+        assert flow["permissions"] == {"contents": "read"}
+        assert "concurrency" in flow
+        assert all("timeout-minutes" in job for job in flow["jobs"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("npx") is None, reason="no Node.js on this machine")
+def test_github_can_read_them():
+    [command] = re.findall(r"^lint-workflows:.*\n\t@(.*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class GitHub(BaseHTTPRequestHandler):
+    """Comments of one pull request; two per page, whatever is asked for."""
+
+    comments: ClassVar[list[dict]] = []
+    calls: ClassVar[list[str]] = []
+
+    def answer(self, content):
+        self.calls.append(f"{self.command} {self.headers['Authorization']}")
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def content(self):
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def do_GET(self):
+        assert self.path.startswith("/repos/some/where/issues/7/comments?")
+        page = int(re.search(r"&page=(\d+)", self.path)[1])
+        self.answer(self.comments[2 * (page - 1) : 2 * page])
+
+    def do_POST(self):
+        assert self.path == "/repos/some/where/issues/7/comments"
+        self.comments.append({"id": 99, "user": {"type": "Bot"}, **self.content()})
+        self.answer({})
+
+    def do_PATCH(self):
+        number = int(self.path.removeprefix("/repos/some/where/issues/comments/"))
+        next(comment for comment in self.comments if comment["id"] == number).update(self.content())
+        self.answer({})
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def github():
+    GitHub.comments = [
+        {"id": 1, "user": {"type": "User"}, "body": "<!-- marker -->\nsomebody copied the marker"},
+        {"id": 2, "user": {"type": "User"}, "body": "fine"},
+        {"id": 3, "user": {"type": "Bot"}, "body": "another bot"},
+    ]
+    GitHub.calls = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), GitHub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def comment(body):
+            environment = os.environ | {
+                "GITHUB_API_URL": f"http://127.0.0.1:{server.server_port}", "GITHUB_REPOSITORY": "some/where",
+                "GITHUB_TOKEN": "secret", "PULL_REQUEST": "7", "BODY": body,
+            }  # fmt: skip
+            subprocess.run([sys.executable, SCRIPTS / "comment.py"], env=environment, check=True)
+            return GitHub.comments
+
+        yield comment
+        server.shutdown()
+
+
+def test_the_comment_is_written_once_and_then_replaced(github):
+    github("<!-- marker -->\nfirst")
+    comments = github("<!-- marker -->\nsecond")
+    assert [comment["body"] for comment in comments[3:]] == ["<!-- marker -->\nsecond"]
+    assert comments[0]["body"].endswith("copied the marker")
+    assert set(GitHub.calls) == {f"{verb} Bearer secret" for verb in ("GET", "POST", "PATCH")}
+
+
+def test_a_long_comment_is_cut_at_a_line(github):
+    body = github("<!-- marker -->\n" + "| row |\n" * 10_000)[-1]["body"]
+    assert len(body) < 65_536
+    assert body.endswith("| row |\n\nThe rest is in the summary of the job.")
+
+
+def test_changes_name_metrics_and_parameters(tmp_path):
+    folder = repository.create(tmp_path / "copy")
+    figures = folder / "results/summary.json"
+    figures.parent.mkdir(exist_ok=True)
+    for auroc in (0.5, 0.75):
+        figures.write_text(json.dumps({"efficientnet": {"auroc": auroc}}))
+        repository.change(folder, {"train": {"epochs": int(100 * auroc)}})
+        repository.run(folder, "git", "add", "--all", "--force")
+        repository.run(folder, "git", "commit", "--quiet", "--message", str(auroc))
+    summary, output = tmp_path / "summary", tmp_path / "output"
+    environment = repository.ENVIRONMENT | {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(output)}
+    command = [".github/scripts/changes", "HEAD~1"]
+    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.splitlines() if line.startswith("|")]
+    assert ["results/summary.json", "efficientnet.auroc", "0.5", "0.75", "0.25"] in cells
+    assert ["params.yaml", "train.epochs", "50", "75"] in [row[:4] for row in cells]
+    assert summary.read_text() == said
+    name, *lines, end = output.read_text().splitlines()
+    assert name == f"text<<{end}"
+    assert "\n".join(lines).strip() == said.strip()
+
+
+def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(tmp_path):
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "" >>"$TOLD"\n')
+    docker.chmod(0o755)
+    told, output = tmp_path / "told", tmp_path / "output"
+    output.touch()
+    environment = {
+        "PATH": f"{docker.parent}:{os.environ['PATH']}", "TOLD": str(told), "HOME": str(tmp_path),
+        "DVC_REMOTE": str(tmp_path), "OVERRIDES": "train.epochs=2", "GIT_TOKEN": "secret", "GITHUB_OUTPUT": str(output),
+    }  # fmt: skip
+    subprocess.run([SCRIPTS / "in-container", ".github/scripts/fold", "3"], env=environment, check=True)
+    build, run = (part.split("\n") for part in told.read_text().strip().split("\n\n"))
+    assert build[0] == "build"
+    assert run[-4:] == ["--entrypoint", ".github/scripts/fold", "leukaemia-job", "3"]
+    assert f"{os.getuid()}:{os.getgid()}" in run
+    assert {f"{Path(ROOT)}:/job", f"{tmp_path}:{tmp_path}", f"{output}:{output}"} <= set(run)
+    assert {"OVERRIDES", "DVC_REMOTE", "GITHUB_OUTPUT"} == {run[i + 1] for i, word in enumerate(run) if word == "--env"}
+    assert "secret" not in told.read_text()
