@@ -45,12 +45,12 @@ def git(*arguments: str) -> str | None:
 
 def _is_experiment(ref: str) -> bool:
     # refs/exps/BA/SELINE/NAME; DVC's own book-keeping (exec, stash, celery) has other shapes.
-    parts = ref.split("/")
+    parts = ref.split("/", 4)
     return len(parts) == 5 and len(parts[2]) == 2 and len(parts[3]) == 38
 
 
 def _experiment(ref: str, seconds: str) -> Experiment:
-    _, _, start, rest, name = ref.split("/")
+    _, _, start, rest, name = ref.split("/", 4)
     base, own = (_parameters(git("show", f"{at}:{PARAMETERS}")) for at in (start + rest, ref))
     return Experiment(
         name=name,

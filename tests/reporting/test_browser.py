@@ -3,10 +3,12 @@
 import pytest
 
 from job.commands import site
+from job.reporting.pages.experiments import Experiment
+from job.reporting.site import Frame, render_moment
 from job.stages import report
 
 from .rendered import rename_classes
-from .test_site import HOSTILE
+from .test_site import HOSTILE, evaluation
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +19,10 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.moved += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-PAGES = ["index", "data", "folds", "self-training", "ensemble", "method", "provenance", "moment"]
+PAGES = [
+    "index", "data", "folds", "self-training", "ensemble", "errors", "decisions", "method", "provenance", "experiments",
+    "moment",
+]  # fmt: skip
 
 
 def window(browser, site, width, scheme):
@@ -76,32 +81,81 @@ def test_figures_take_the_colours_of_the_theme_and_follow_it(browser, finished):
     page.context.close()
 
 
-def test_printed_figures_are_light_and_fit_the_paper(browser, finished):
+def test_on_paper_figures_are_still_light_and_complete(browser, finished):
     page, _ = window(browser, finished / "site", 1440, "dark")
-    show(page, finished / "site", "ensemble")
+    page.goto((finished / "site" / "ensemble.html").as_uri())
     page.emulate_media(media="print", color_scheme="dark")
-    page.wait_for_function("() => document.querySelector('.plot .main-svg').getBoundingClientRect().width === 620")
-    assert page.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill") == "rgb(0, 0, 0)"
-    page.emulate_media(media="screen", color_scheme="dark")
-    page.wait_for_function("() => document.querySelector('.plot .main-svg').getBoundingClientRect().width > 1000")
+    assert page.locator(".still svg").first.is_visible()
+    assert not page.locator(".plot").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('.still text')).fill") == "rgb(0, 0, 0)"
+    assert page.pdf(format="A4").startswith(b"%PDF")
     page.context.close()
 
 
-def test_without_javascript_the_numbers_of_a_figure_are_there(browser, finished):
+def test_without_javascript_figures_are_drawn_and_their_numbers_there(browser, finished):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((finished / "site" / "index.html").as_uri())
-    page.get_by_text("Numbers of this figure").click()
-    assert page.locator("details table").is_visible()
-    assert page.get_by_text("This figure is drawn by JavaScript").is_visible()
+    for name in ("index", "errors", "decisions"):
+        page.goto((finished / "site" / f"{name}.html").as_uri())
+        assert page.locator("figure").count()
+        for figure in page.locator("figure").all():
+            assert figure.locator(".still svg").is_visible()
+            assert not figure.locator(".plot").is_visible()
+        page.get_by_text("Numbers of this figure").first.click()
+        assert page.locator("details table").first.is_visible()
+    assert not page.locator(".explorer input").first.is_visible()
     context.close()
+
+
+def test_the_threshold_explorer_counts_what_the_evaluation_counted(browser, finished):
+    page, wrong = window(browser, finished / "site", 1440, "light")
+    show(page, finished / "site", "decisions")
+    for position, entry in enumerate(evaluation(finished)["operating_points"]):
+        explorer = page.locator(".explorer").nth(position)
+        buttons = explorer.locator("button")
+        points = [point for point in entry["points"] if point["threshold"] is not None]
+        assert buttons.count() == len(points) >= 3
+        for button, point in zip(buttons.all(), points, strict=True):
+            button.press("Enter")
+            for key in ("TP", "FN", "FP", "TN"):
+                assert explorer.locator(f"[data-show={key}]").inner_text() == str(point["test"][key])
+            shown = explorer.locator("[data-show=sensitivity]").inner_text()
+            assert shown == f"{100 * point['test']['sensitivity']:.1f}\N{NARROW NO-BREAK SPACE}%"
+        explorer.locator("input").focus()
+        page.keyboard.press("End")
+        assert explorer.locator("[data-show=TP]").inner_text() == "0"
+        page.keyboard.press("Home")
+        assert explorer.locator("[data-show=FN]").inner_text() == "0"
+    assert wrong == []
+    page.context.close()
+
+
+def test_experiments_are_sorted_by_key_and_missing_values_stay_last(browser, tree):
+    frame = Frame.read(tree / "site")
+    runs = [
+        Experiment(name, "abc", None, {}, [], {"efficientnet": {"mean": {"auroc": value}}} if value else {})
+        for name, value in (("a", 0.5), ("b", None), ("c", 0.25), ("d", 0.125))
+    ]
+    for name, content in render_moment(frame, site.moment(frame.methods, frame.folds), runs).items():
+        (tree / "site" / name).write_text(content, encoding="utf-8")
+    page, wrong = window(browser, tree / "site", 1440, "light")
+    page.goto((tree / "site" / "experiments.html").as_uri())
+    heading = page.locator("thead button", has_text="AUROC")
+    orders = []
+    for _ in range(2):
+        heading.press("Enter")
+        orders.append(page.locator("tbody th").all_inner_texts())
+    assert orders == [["d", "c", "a", "b"], ["a", "c", "d", "b"]]
+    assert page.locator("th[aria-sort=descending]").count() == 1
+    assert wrong == []
+    page.context.close()
 
 
 def test_hostile_names_execute_nothing_in_pages_and_figures(browser, tree):
     rename_classes(tree, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["arabic"]})
     report.run()
     page, wrong = window(browser, tree / "site", 1440, "light")
-    for name in ("index", "data"):
+    for name in ("index", "data", "ensemble", "errors", "decisions", "method"):
         show(page, tree / "site", name)
         assert wrong == []
         assert "executed" not in page.title()

@@ -1,10 +1,13 @@
 """What the pages of errors, decisions, experiments and method say is what the files say."""
 
 import csv
+import gzip
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -169,6 +172,26 @@ def test_experiments_are_read_from_git_with_what_they_changed(tree):
     assert shown[1:4] == ["cells", "data.root=cells, train.epochs=7", "98.7"]
 
 
+@pytest.mark.slow
+def test_experiments_are_those_that_dvc_lists(tree):
+    dvc = [sys.executable, "-m", "dvc"]
+    git("init", "-q")
+    subprocess.run([*dvc, "init", "-q"], check=True)
+    (tree / "dvc.yaml").write_text("params: [params.yaml]\nmetrics: [results/summary.json]\n")
+    git("add", "params.yaml", "results/summary.json", "dvc.yaml", ".dvc", ".dvcignore")
+    git("commit", "-qm", "start")
+    for epochs in (4, 9):
+        edit_params(tree, train={"epochs": epochs})
+        identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org"}
+        identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
+        subprocess.run([*dvc, "exp", "save", "-q", "-n", f"epochs-{epochs}"], check=True, env=os.environ | identity)
+    listed = subprocess.run([*dvc, "exp", "list", "--name-only"], check=True, capture_output=True, text=True).stdout
+    tried = experiments.found()[1:]
+    assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
+    assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
+    assert all(one.changed == ["train.epochs"] for one in tried)
+
+
 def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
     one = make_tree(tmp_path / "one", methods=("efficientnet",), folds=(1, 2), iterations=1)
     for root in (finished, one):
@@ -179,8 +202,6 @@ def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
 
 def test_no_page_is_heavy(finished):
     """150 kB of HTML as a server sends it for the first page, before figures; 6 MB for everything."""
-    import gzip  # noqa: PLC0415
-
     first = [finished / "site" / name for name in ("index.html", "assets/report.css", "assets/report.js")]
     first += (finished / "site" / "vendor").glob("*.woff2")
     assert sum(len(gzip.compress(path.read_bytes())) for path in first) < 150_000
@@ -191,7 +212,9 @@ def test_a_still_drawing_puts_every_point_where_its_value_is():
     spec = {
         "data": [{"type": "scatter", "mode": "lines", "name": "a", "x": [0, 5, 10], "y": [0, None, 100],
                   "line": {"color": "--ink"}}],
-        "layout": {"xaxis": {"title": {"text": "<x>"}, "range": [0, 10]}, "yaxis": {"title": {"text": ""}, "range": [0, 100]}},
+        "layout": {
+            "xaxis": {"title": {"text": "<x>"}, "range": [0, 10]}, "yaxis": {"title": {"text": ""}, "range": [0, 100]},
+        },
     }  # fmt: skip
     made = str(drawing.svg(spec, "small"))
     (path,) = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="var\(--ink\)"', made)
