@@ -148,8 +148,9 @@ def _carried(estimate: float, half: FloatArray, scale: str) -> FloatArray:
 
 def exact(successes: int, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's interval (1934) of a share of independent trials, such as cells of one person."""
-    found = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="exact")
-    return float(found.low), float(found.high)
+    low = stats.beta.ppf(_TAILS[0], successes, trials - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(_TAILS[1], successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
 
 
 def _quantiles(resampled: FloatArray, tails: FloatArray) -> FloatArray:

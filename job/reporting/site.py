@@ -14,12 +14,27 @@ from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import data, ensemble, folds, method, moment, overview, provenance, self_training
+from job.reporting.pages import (
+    data,
+    ensemble,
+    evidence,
+    folds,
+    method,
+    moment,
+    overview,
+    provenance,
+    scores,
+    self_training,
+)
 
 TEMPLATES = Path("report_templates")
-_PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, method.page, provenance.page,
+Pages = tuple[Callable[[ReportInputs], Page | None], ...]
+_PAGES: Pages = (
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, evidence.page, method.page,
+    provenance.page,
 )  # fmt: skip
+# Of predictions that come from elsewhere, without a split or a run of this pipeline.
+SCORED: Pages = (scores.page, evidence.page)
 
 
 class Entry(NamedTuple):
@@ -57,13 +72,13 @@ class Frame:
 _FRAME = "frame.json"
 
 
-def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
+def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
     """Write the whole site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
 
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
     """
-    pages = [page for make in _PAGES if (page := make(inputs)) is not None]
+    pages = [page for make in makers if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()

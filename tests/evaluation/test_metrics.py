@@ -11,8 +11,8 @@ from tests.evaluation.recompute import recompute
 
 TWO = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
 SWAPPED = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="HEM")
-THREE = Dataset("three", synthetic=True, classes=("a", "b", "c"), positive="c")
-HIGHER_IS_BETTER = [name for name in METRICS if name not in {"brier", "log_loss"}]
+THREE = Dataset("three", synthetic=True, classes=("a", "b", "c"), positive=None)
+HIGHER_IS_BETTER = [name for name in METRICS if name not in {"brier", "log_loss", "ece"}]
 
 
 def arrays(positive: list[float], truth: list[int]):
@@ -34,7 +34,9 @@ def test_every_figure_is_in_bounds_or_null_with_a_reason(cells):
     assert np.sum(scores.confusion) == len(cells)
     for name, value in scores.metrics.items():
         if value is not None:
-            assert (-1 if name == "mcc" else 0) <= value <= (np.inf if name == "log_loss" else 1 + 1e-12), name
+            assert (
+                (-1 if name in {"mcc", "cohen_kappa"} else 0) <= value <= (np.inf if name == "log_loss" else 1 + 1e-12)
+            ), name
 
 
 @settings(deadline=None, max_examples=20)
@@ -67,9 +69,11 @@ def test_perfect_and_inverted_predictions(truth):
     assert not perfect.undefined
     assert all(perfect.metrics[name] == pytest.approx(1) for name in HIGHER_IS_BETTER)
     assert perfect.metrics["brier"] == pytest.approx(0.01)
+    assert perfect.metrics["ece"] == pytest.approx(0.1)
     assert perfect.metrics["log_loss"] == pytest.approx(-np.log(0.9))
     inverted = score(*arrays([0.1 if y else 0.9 for y in truth], truth), TWO)
     assert inverted.metrics["mcc"] == pytest.approx(-1)
+    assert inverted.metrics["ece"] == pytest.approx(0.9)
     assert inverted.metrics["auroc"] == 0
     assert all(inverted.metrics[name] == 0 for name in ("accuracy", "sensitivity", "specificity", "ppv", "f1"))
 
@@ -109,7 +113,8 @@ def test_known_counts_give_the_textbook_rates():
         ([0.9, 0.8], [1, 0], {"npv", "mcc"}),
         ([0.5, 0.5], [1, 0], {"ppv", "mcc", "auroc", "auprc"}),
         ([1.0, 0.0, 0.0], [1, 0, 1], {"log_loss"}),
-        ([0.1, 0.2], [0, 0], {"sensitivity", "ppv", "f1", "macro_f1", "balanced_accuracy", "mcc", "auroc", "auprc"}),
+        ([0.1, 0.2], [0, 0], {"sensitivity", "ppv", "f1", "macro_f1", "balanced_accuracy", "mcc", "cohen_kappa",
+                              "auroc", "auprc"}),
     ],
     ids=[
         "no images",
@@ -120,7 +125,7 @@ def test_known_counts_give_the_textbook_rates():
         "impossible truth",
         "no positive",
     ],
-)
+)  # fmt: skip
 def test_what_has_no_value_is_null_with_a_reason_and_never_a_warning(positive, truth, undefined):
     scores = score(*arrays(positive, truth) if truth else (np.empty(0, int), np.empty(0, int), np.empty((0, 2))), TWO)
     assert set(scores.undefined) == undefined

@@ -93,11 +93,14 @@ def _votes_figure(counts: dict[str, list[tuple[str, int, int]]]) -> Figure:
 
 def _rules(inputs: ReportInputs) -> Table:
     columns = [Column("method", "Method", "name"), Column("rule", "Rule"), *metric_columns(COMPARED)]
-    names = {"majority": "Majority vote", "mean": "Mean probability"}
     rows: list[list[Any]] = [
-        [text.method_name(method), names[rule], *(model["metrics"].get(metric) for metric in COMPARED)]
-        for method in inputs.methods
-        for rule in names
-        for model in inputs.models(kind="ensemble", method=method, rule=rule)
+        [
+            text.method_name(model["model"].partition("/")[0]),
+            text.RULES[model["rule"]],
+            *(model["metrics"].get(metric) for metric in COMPARED),
+            model["ties"],
+        ]
+        for model in inputs.models(kind="ensemble")
     ]
-    return Table("vote-rules", "The majority vote beside the mean of the folds' probabilities.", columns, rows)
+    columns.append(Column("ties", "Ties", "count"))
+    return Table("vote-rules", "Every rule by which the folds can decide, on the test images.", columns, rows)

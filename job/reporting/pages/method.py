@@ -17,6 +17,7 @@ def page(inputs: ReportInputs) -> Page:
             "params": inputs.params,
             "metrics": text.METRICS.values(),
             "positive": inputs.evaluation["positive"],
+            "example": inputs.evaluation["positive"] if len(inputs.classes) == 2 else inputs.classes[-1],
             "classes": inputs.classes,
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
             "self_training": bool(inputs.evaluation["self_training"]),
