@@ -34,9 +34,8 @@ def test_every_figure_is_in_bounds_or_null_with_a_reason(cells):
     assert np.sum(scores.confusion) == len(cells)
     for name, value in scores.metrics.items():
         if value is not None:
-            assert (
-                (-1 if name in {"mcc", "cohen_kappa"} else 0) <= value <= (np.inf if name == "log_loss" else 1 + 1e-12)
-            ), name
+            lowest, highest = -1 if name in {"mcc", "cohen_kappa"} else 0, np.inf if name == "log_loss" else 1 + 1e-12
+            assert lowest <= value <= highest, name
 
 
 @settings(deadline=None, max_examples=20)
@@ -130,6 +129,20 @@ def test_what_has_no_value_is_null_with_a_reason_and_never_a_warning(positive, t
     scores = score(*arrays(positive, truth) if truth else (np.empty(0, int), np.empty(0, int), np.empty((0, 2))), TWO)
     assert set(scores.undefined) == undefined
     assert all(scores.metrics[name] is None for name in undefined)
+
+
+def test_ranks_are_not_scored_as_probabilities():
+    values = arrays([0.9, 0.6, 0.2, 0.4], [1, 1, 0, 1])
+    scores = score(*values, TWO, is_probability=False)
+    assert set(scores.undefined) == {"brier", "log_loss", "ece"}
+    assert scores.undefined["brier"] == "the model's scores are ranks, not probabilities"
+    assert scores.metrics["auroc"] == score(*values, TWO).metrics["auroc"]
+
+
+def test_the_calibration_error_of_a_case_by_hand():
+    # Confidence 0.9 (two images, one right) and 0.7 (one image, right): (2 x 0.4 + 0.3) / 3.
+    scores = score(*arrays([0.9, 0.1, 0.7], [1, 1, 1]), TWO)
+    assert scores.metrics["ece"] == pytest.approx(1.1 / 3)
 
 
 def test_reasons_name_the_class():
