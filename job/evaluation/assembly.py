@@ -1,4 +1,18 @@
-"""The evidence about a set of models, in the form in which results/evaluation.json holds it."""
+"""The evidence about a set of models, in the form in which results/evaluation.json holds it.
+
+Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, self-training, published figures):
+
+- `models`: `model, method, kind, rule, fold, iteration, role, images, subjects, ties, confusion`; `metrics` by name,
+  None where `undefined` gives the reason; `intervals` by name (`low, high` are printed; `percentile, bca` of the
+  bootstrap), or the reason in `no_interval`. Kinds: fold, iteration (no intervals), ensemble, out_of_fold, baseline.
+- `evidence`: how intervals were made, and `warnings` that belong beside every figure.
+- `image_level`: one model's intervals over subjects beside the mistaken ones over images.
+- `patients`: per ensemble `subjects` (worst first), the spread of their `accuracy`, the blast-percentage `rule` and
+  `auroc`, both of persons.
+- `calibration`: per method `temperature`; for `validation` and `test` `before` and `after` it `metrics, reliability`.
+- `operating_points`: per method `points` (`threshold, validation, test, intervals, at_prevalences`), `decision_curve`.
+- `abstention`: per method risk-coverage by `confidence` and by `agreement`, and the demand `chosen` on validation.
+"""
 
 from dataclasses import dataclass
 from typing import Any

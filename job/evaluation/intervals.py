@@ -65,7 +65,9 @@ def replicate(
     """Every metric of `METRICS` of each model, on all images, under one and the same bootstrap, and by jackknife."""
     count = len(subjects.names)
     left_out = replicates.leave_one_out(subjects)
-    weights = np.concatenate([np.ones((1, count)), left_out, replicates.draw(subjects, resamples, generator)])
+    weights = np.concatenate(
+        [np.ones((1, count), dtype=np.uint8), left_out, replicates.draw(subjects, resamples, generator)]
+    )
     images = np.bincount(subjects.code, minlength=count)
     return [
         Replicates(own[0], own[1 + count :], own[1 : 1 + count], subjects.stratum, images)
