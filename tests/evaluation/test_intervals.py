@@ -85,8 +85,9 @@ def test_a_class_of_too_few_subjects_that_matters_leaves_no_interval(subjects):
     left_out = np.linspace(0.6, 0.8, subjects + 5)[:, None]
     stratum = np.append(np.zeros(subjects, int), np.ones(5, int))
     found = Replicates(np.array([0.7]), np.empty((0, 1)), left_out, stratum, np.full(subjects + 5, 9))
-    if subjects > 1:
-        assert np.isnan(intervals.jackknife_t(found, ["unit"])).all()
+    assert np.isnan(intervals.jackknife_t(found, ["unit"])).all()
+    left_out[:subjects] = 0.6
+    assert np.isnan(intervals.jackknife_t(found, ["unit"])).all(), "alike, yet they matter"
     left_out[:subjects] = 0.7
     assert not np.isnan(intervals.jackknife_t(found, ["unit"])).any()
 
