@@ -198,7 +198,7 @@ def test_the_resamples_follow_their_seed(tree):
     evaluate.run()
     after = json.loads(Path("results/evaluation.json").read_text())["models"][0]["intervals"]["accuracy"]
     assert before["percentile"] != after["percentile"]
-    assert before["percentile"] == pytest.approx(after["percentile"], abs=0.03)
+    assert before["percentile"] == pytest.approx(after["percentile"], abs=0.08)
     assert (before["low"], before["high"]) == (after["low"], after["high"])
 
 
