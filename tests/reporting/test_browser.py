@@ -17,7 +17,7 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.moved += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-PAGES = ["index", "data", "folds", "self-training", "ensemble", "method", "provenance", "moment"]
+PAGES = ["index", "data", "folds", "self-training", "ensemble", "evidence", "method", "provenance", "moment"]
 
 
 def window(browser, site, width, scheme):
