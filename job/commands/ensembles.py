@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from job import params
 from job.commands.scoring import Facts
 from job.data.images import Pixels
 from job.errors import UserError
@@ -61,7 +62,8 @@ class TorchEnsemble:
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
         facts = runs.read_facts(folds[0])
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
-        self.device = runtime.setup(device, facts["threads"])
+        settings = params.load(folder / "params.yaml").train
+        self.device = runtime.setup(settings.model_copy(update={"device": device, "threads": facts["threads"]}))
         members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
         data = facts["parameters"]["data"]
         self.facts = Facts(

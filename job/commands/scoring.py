@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from job.data import cnmc, images
+from job.data import images, tree
 from job.errors import UserError
 from job.evaluation import votes
 
@@ -84,14 +84,14 @@ def find(paths: list[Path]) -> list[Path]:
             inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
             # `._name.bmp` is what macOS leaves beside a file on other systems' disks, and no image.
             found += sorted(
-                file for file in inside if file.suffix.lower() in cnmc.SUFFIXES and not file.name.startswith("._")
+                file for file in inside if file.suffix.lower() in tree.SUFFIXES and not file.name.startswith("._")
             )
         elif path.exists():
             found.append(path)
         else:
             raise UserError(f"{path} does not exist")
     if not found:
-        raise UserError(f"no images ({', '.join(sorted(cnmc.SUFFIXES))}) in {', '.join(map(str, paths))}")
+        raise UserError(f"no images ({', '.join(sorted(tree.SUFFIXES))}) in {', '.join(map(str, paths))}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class ReportInputs:
 
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
     `data/prepared/summary.json`; `predictions` and `history` the tables `results/predictions.csv` and
-    `results/history.csv`; `cells` a strip of cells per class, none where no image may be shown; `gallery` is None where no cells were chosen, as for
-    predictions of somebody else.
+    `results/history.csv`; `cells` a strip of cells per class, none where no image may be shown; `gallery` is None where
+    no cells were chosen, as for predictions of somebody else.
     """
 
     params: Params
@@ -47,7 +47,7 @@ class ReportInputs:
     history: pd.DataFrame
     split: dict[str, Any]
     prepared: dict[str, Any]
-    cells: list[Path]
+    cells: list[Path] = field(default_factory=list)
     gallery: Gallery | None = None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,16 +24,21 @@ from job.reporting.pages import (
     method,
     moment,
     overview,
+    patients,
     provenance,
+    scores,
     self_training,
 )
 from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
-_PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, decisions.page,
+Pages = tuple[Callable[[ReportInputs], Page | None], ...]
+_PAGES: Pages = (
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, patients.page, decisions.page,
     method.page, provenance.page,
 )  # fmt: skip
+# Of predictions that come from elsewhere, without a split or a run of this pipeline.
+SCORED: Pages = (scores.page, patients.page, decisions.page)
 
 
 class Entry(NamedTuple):
@@ -74,17 +79,18 @@ _FRAME = "frame.json"
 _OPEN = {"experiments": "Experiments", "moment": "Code and machine"}
 
 
-def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
+def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
     """Write the whole site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
 
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
     """
-    pages = [page for make in _PAGES if (page := make(inputs)) is not None]
+    open_pages = _OPEN if makers is _PAGES else {}
+    pages = [page for make in makers if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
-    frame = _frame(inputs, pages)
+    frame = _frame(inputs, pages, open_pages)
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
     for page in pages:
@@ -95,7 +101,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-    for slug, title in _OPEN.items():
+    for slug, title in open_pages.items():
         _write(folder / f"{slug}.html", _html(Page(slug=slug, title=title, facts=None), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
@@ -108,17 +114,17 @@ def render_moment(
     return {f"{page.slug}.html": _html(page, frame, jinja) for page in (moment.page(found), experiments.page(tried))}
 
 
-def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
+def _frame(inputs: ReportInputs, pages: list[Page], open_pages: Mapping[str, str]) -> Frame:
     return Frame(
         title=inputs.params.report.title,
         dataset=inputs.evaluation["name"],
         synthetic=inputs.synthetic,
-        patients_known=inputs.prepared["patients_known"],
+        patients_known=inputs.prepared.get("patients_known", True),
         methods=inputs.methods,
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
         navigation=[
             *(Entry(f"{page.slug}.html", page.title) for page in pages),
-            Entry("experiments.html", _OPEN["experiments"]),
+            *(Entry(f"{slug}.html", title) for slug, title in open_pages.items() if slug == "experiments"),
         ],
     )
 

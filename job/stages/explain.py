@@ -29,7 +29,7 @@ def run() -> str:
         UserError: an input is missing.
     """
     values = params.load()
-    device = runtime.setup(values.train.device, values.train.threads)
+    device = runtime.setup(values.train)
     classes = files.read_json(RESULTS / "evaluation.json")["classes"]
     text = dict.fromkeys(("model", "role", "image", "label", "predicted"), str)
     predictions = pd.read_csv(files.existing(RESULTS / "predictions.csv"), dtype=text, keep_default_na=False)

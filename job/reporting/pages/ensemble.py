@@ -11,10 +11,6 @@ from job.reporting.page import Page
 from job.reporting.pages.overview import models_table
 from job.reporting.tables import Column, Table, metric_columns
 
-RULES = {
-    "majority": "Majority vote", "mean": "Mean probability", "median": "Median probability", "rank_mean": "Mean rank",
-    "weighted": "Weighted by validation", "calibrated": "Mean probability, calibrated",
-}  # fmt: skip
 COMPARED = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc", "brier")
 
 
@@ -106,10 +102,11 @@ def _rules(inputs: ReportInputs) -> Table:
     marks = []
     for model in inputs.models(kind="ensemble"):
         method = model["model"].rsplit("/", 1)[0]
-        name = "Folds of all methods" if method == "across" else text.method_name(method)
-        rule = RULES.get(model["rule"], model["rule"])
+        name = text.method_name(method)
+        rule = text.RULES.get(model["rule"], model["rule"])
         marks.append("repeat" if rows and rows[-1][0] == name else "first")
-        rows.append([name, rule, *(model["metrics"].get(metric) for metric in COMPARED)])
+        rows.append([name, rule, *(model["metrics"].get(metric) for metric in COMPARED), model["ties"]])
+    columns.append(Column("ties", "Ties", "count"))
     return Table("vote-rules", "The rules of the vote side by side.", columns, rows, marks)
 
 

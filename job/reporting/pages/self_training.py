@@ -35,14 +35,16 @@ def explanation(inputs: ReportInputs) -> list[str]:
     """What the numbers say about confirmation bias: means of folds, by round."""
     entries = inputs.evaluation["self_training"]
     right = _means(_right(inputs))
-    called = _means({(row["fold"], row["iteration"]): row["share_positive"] for row in entries})
-    positive = text.name(inputs.evaluation["positive"])
     sentences = [
         f"Right pseudo-labels, by round: {text.listed([text.percent(share) for share in right])}."
         if right
-        else "Nobody knows how many pseudo-labels are right: they are of images that never had a label.",
-        f"Labels {positive}, by round: {text.listed([text.percent(share) for share in called])}{_truth(inputs)}.",
+        else "Nobody knows how many pseudo-labels are right: they are of images that never had a label."
     ]
+    if inputs.evaluation["positive"] is not None:
+        called = _means({(row["fold"], row["iteration"]): row["share_positive"] for row in entries})
+        name = text.name(inputs.evaluation["positive"])
+        shares = text.listed([text.percent(share) for share in called])
+        sentences.append(f"Labels {name}, by round: {shares}{_truth(inputs)}.")
     balanced = _means(values := _balanced(inputs))
     if len(balanced) > 1:
         first, last, _ = _change(values)
@@ -141,10 +143,11 @@ def _pseudo_labels(inputs: ReportInputs) -> Figure:
 
 
 def _pseudo_label_table(inputs: ReportInputs) -> Table:
+    positive = inputs.evaluation["positive"]
     columns = [
         Column("fold", "Fold"), Column("student", "Labels for"), Column("images", "Images", "count"),
         Column("right", "Right, %", "percent"),
-        Column("share_positive", f"Called {text.name(inputs.evaluation['positive'])}, %", "percent"),
+        *([] if positive is None else [Column("share_positive", f"Called {text.name(positive)}, %", "percent")]),
         Column("agreement", "Same as the round before, %", "percent"),
     ]  # fmt: skip
     rows = [
@@ -153,7 +156,7 @@ def _pseudo_label_table(inputs: ReportInputs) -> Table:
             text.iteration_name(row["iteration"]),
             row["images"],
             row["right"],
-            row["share_positive"],
+            *([] if positive is None else [row["share_positive"]]),
             row["agreement"],
         ]
         for row in inputs.evaluation["self_training"]
