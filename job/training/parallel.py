@@ -4,6 +4,7 @@ Gradients are averaged by DistributedDataParallel, batch norm sees the whole bat
 compute what one does with the same batch, to rounding. Evaluation is done by every process alike.
 """
 
+import atexit
 import os
 import sys
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    atexit.register(distributed.destroy_process_group)
     return World(distributed.get_rank(), size), device
 
 

@@ -3,8 +3,6 @@
 import json
 from dataclasses import asdict, replace
 
-import torch
-
 from job.training import parallel, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
@@ -22,4 +20,3 @@ if __name__ == "__main__":
     fitted = train(bench, parallel.synchronise(network("efficientnet-b0").double()), batch_size=7)
     if world.rank == 0:
         print(json.dumps([asdict(epoch) for epoch in fitted.history]))
-    torch.distributed.destroy_process_group()
