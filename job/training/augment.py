@@ -24,7 +24,8 @@ BACKGROUND = 10
 """Brightest channel value that still counts as black, as in `job.data.images`."""
 
 # Optical density of methylene blue and of eosin per channel (red, green, blue) in Giemsa-type stains: the values of
-# G. Landini in the colour deconvolution of ImageJ. The third axis, what neither stain explains, is perpendicular to both.
+# G. Landini in the colour deconvolution of ImageJ. The third axis, what neither stain explains, is at right angles to
+# both.
 _BLUE = torch.tensor([0.834750233, 0.513556283, 0.196330403])
 _EOSIN = torch.tensor([0.092789, 0.954111, 0.283111])
 _STAINS = functional.normalize(torch.stack([_BLUE, _EOSIN, torch.linalg.cross(_BLUE, _EOSIN)]), dim=1)
