@@ -24,6 +24,9 @@ Method = Literal["efficientnet", "noisy_student"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Chance = Annotated[float, Field(ge=0, lt=1)]
+Augment = Literal["none", "dihedral", "cells", "randaugment"]
+Magnitude = Annotated[int, Field(ge=0, le=30)]
 
 
 class Section(pydantic.BaseModel):
@@ -79,9 +82,18 @@ class Train(Section):
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    optimiser: Literal["sgd", "adamw"]
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Literal["step", "cosine"]
+    warmup_epochs: Annotated[int, Field(ge=0)]
     lr_step: Count
     lr_gamma: Annotated[float, Field(gt=0, le=1)]
+    class_weights: Literal["none", "balanced"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    patience: Annotated[int, Field(ge=0)]
+    augment: Augment
+    magnitude: Magnitude
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]
@@ -98,12 +110,24 @@ class NoisyStudent(Section):
 
     iterations: Annotated[int, Field(ge=1, le=20)]
     labels: Literal["hard", "soft"]
+    temperature: Annotated[float, Field(gt=0, le=10)]
+    train_on: Literal["pseudo", "labelled+pseudo"]
+    batch_ratio: Count
+    loss_weight: Annotated[float, Field(gt=0, le=100)]
+    confidence: Chance
+    balance: bool
+    backbone: Backbone | Literal["same"]
+    dropout: Chance
+    stochastic_depth: Chance
+    augment: Augment
+    finetune_epochs: Annotated[int, Field(ge=0)]
 
 
 class Predict(Section):
     """How predictions are made."""
 
     batch_size: Count
+    tta: bool
 
 
 class Report(Section):
@@ -134,6 +158,14 @@ class Params(Section):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if max(self.folds) > self.split.folds:
             raise ValueError(f"folds names fold {max(self.folds)}, but split.folds is {self.split.folds}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _warm_up_ends(self) -> Params:
+        if self.train.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"
+            )
         return self
 
 

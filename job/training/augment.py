@@ -73,7 +73,7 @@ def _dihedral(pixels: torch.Tensor, rng: torch.Generator, _: int) -> torch.Tenso
 
 def _cells(pixels: torch.Tensor, rng: torch.Generator, _: int) -> torch.Tensor:
     draws = torch.rand(len(pixels), 8, generator=rng)
-    mirror, angle, shift, brightness, stain = draws.to(pixels.device).split([1, 1, 2, 1, 3], dim=1)
+    mirror, angle, shift, brightness, stain = torch.split(draws.to(pixels.device), [1, 1, 2, 1, 3], dim=1)
     return _recolour(_move(pixels.float(), mirror, angle, shift), brightness, stain)
 
 
