@@ -4,24 +4,33 @@ Nothing heavy is imported before a command is chosen, so that `--help` answers a
 """
 
 import argparse
+import ctypes
 import importlib
 import os
+import signal
 import sys
 
-from job.errors import UserError
+from job.errors import StoppedError, UserError
 
+_PR_SET_PDEATHSIG = 1
 STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "evaluate", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 for what the user can mend."""
+    """Run one command; the exit code is 0, 2 for what the user can mend, or 128 and the signal that stopped it."""
+    parent = os.getppid()
     options = vars(_parser().parse_args(arguments))
     module = options.pop("module")
+    if module.startswith("job.stages."):
+        _end_with_parent(parent)
     try:
         print(importlib.import_module(module).run(**options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is not finished", file=sys.stderr)
         return 130
@@ -30,6 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+def _end_with_parent(parent: int) -> None:
+    # Killing DVC alone would leave its child running, and writing over outputs that a later run has restored.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit(128 + signal.SIGTERM)
 
 
 def _parser() -> argparse.ArgumentParser:

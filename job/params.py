@@ -97,6 +97,7 @@ class Train(Section):
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]
+    save_every_seconds: Annotated[float, Field(ge=0)]
 
 
 class EfficientNet(Section):

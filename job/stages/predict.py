@@ -9,8 +9,9 @@ from job import params
 from job.files import replacing
 from job.training import runs, runtime
 from job.training.batches import Normalise, PixelStore
-from job.training.fit import Bench, predict_logits, probabilities
+from job.training.bench import Bench
 from job.training.fold import Split
+from job.training.inference import predict_logits, probabilities
 
 
 def run(method: str, fold: int) -> str:

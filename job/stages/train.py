@@ -7,9 +7,9 @@ from typing import cast
 from job import params
 from job.files import read_json, replacing_folder
 from job.models.network import normalisation
-from job.training import runs, runtime
+from job.training import identity, restart, runs, runtime
 from job.training.batches import Normalise, PixelStore
-from job.training.fit import Bench
+from job.training.bench import Bench
 from job.training.fold import Split
 from job.training.progress import FoldLog
 from job.training.task import Method, Task
@@ -19,22 +19,28 @@ def run(method: str, fold: int) -> str:
     """Write `runs/METHOD/fold-K/`."""
     values = params.load()
     params.check_fold(values, method, fold)
+    stop = runtime.Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
+    stop.listen()
     device = runtime.setup(values.train.device, values.train.threads)
     classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
     split = Split.read(Path("data/split.csv"))
     module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
     labels = module.labels(values)
-    data = split.fold(fold, classes, labels=labels)
+    part = split.fold(fold, classes, labels=labels)
     store = PixelStore.open(Path("data/prepared/images.npy"))
-    bench = Bench(store, Normalise.of(*normalisation(values.model.backbone), device), device)
-    log = FoldLog(method, fold, values.train.epochs * sum(module.sizes(data, values)), str(device))
-    trained = module.train(Task(data, classes, bench, values, log))
+    normalise = Normalise.of(*normalisation(values.model.backbone), device)
+    bench = Bench(store, normalise, device, names=split.images, check=stop.check)
+    data = identity.data_digest()
+    digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
-    with replacing_folder(folder) as temporary:
-        runs.write(
-            temporary, trained, method=method, fold=fold, classes=classes, size=store.size, labels=labels, split=split,
-            params=values, device=device.type,
-        )  # fmt: skip
+    with restart.opened(Path(".state") / f"{method}-{fold}", digest, values.train.save_every_seconds) as saved:
+        log = FoldLog(method, fold, values.train.epochs * sum(module.sizes(part, values)), str(device))
+        trained = module.train(Task(part, classes, bench, values, log, saved))
+        with replacing_folder(folder) as temporary:
+            runs.write(
+                temporary, trained, method=method, fold=fold, classes=classes, size=store.size, labels=labels,
+                split=split, params=values, device=device.type, data=data,
+            )  # fmt: skip
     log.close()
     final = trained.models[-1]
     best = final.history[final.best_epoch - 1]

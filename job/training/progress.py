@@ -30,14 +30,24 @@ class FoldLog:
         self._done += count
         self._bar.update(count)
 
+    def resumed(self, model: str, epochs: int, images: int) -> None:
+        """Report what an earlier process trained; it counts for the bar, not for its rate."""
+        if not self._lines and self._path.exists():
+            self._lines = self._path.read_text(encoding="utf-8").splitlines()
+        self._bar.initial += images
+        self._bar.update(images)
+        self._say(f"{self._name}  {model} goes on after {epochs} epochs, {images} images")
+
     def epoch(self, epoch: Epoch) -> None:
         """Report one finished epoch."""
-        line = (
+        self._say(
             f"{self._name}  {epoch.model} epoch {epoch.epoch}  lr {epoch.learning_rate:g}  "
             f"train {epoch.train_loss:.4f} / {epoch.train_accuracy:.1%}  "
             f"validation {epoch.validation_loss:.4f} / {epoch.validation_accuracy:.1%}  "
             f"{self._done / (time.monotonic() - self._started):.0f} images/s"
         )
+
+    def _say(self, line: str) -> None:
         self._lines.append(line)
         tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from job.files import read_json, write_json
 from job.models.network import build, normalisation
 from job.params import Params
+from job.training import identity
 from job.training.fit import State
 from job.training.fold import Split
 from job.training.task import PseudoLabels, Trained
@@ -24,7 +25,7 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tuple[str, ...], size: int,
-          labels: str, split: Split, params: Params, device: str) -> None:  # fmt: skip
+          labels: str, split: Split, params: Params, device: str, data: str) -> None:  # fmt: skip
     """Write a run into an existing empty folder."""
     final = trained.models[-1]
     weights = save(final.state)
@@ -57,12 +58,9 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "device": device,
             "precision": "fp32",
             "threads": params.train.threads,
-            "parameters": {
-                "data": params.data.model_dump(exclude={"root", "max_rejected"}),
-                "model": params.model.model_dump(),
-                "train": params.train.model_dump(),
-                method: getattr(params, method).model_dump(),
-            },
+            "data_sha256": data,
+            "code_sha256": identity.code_digest(method),
+            "parameters": identity.parameters(params, method),
         },
     )
 

@@ -5,17 +5,15 @@ import ctypes.util
 import os
 import platform
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from job.errors import UserError
+from job.errors import StoppedError, UserError
 
 _M_MMAP_MAX = -4
 _M_TRIM_THRESHOLD = -1
-_PR_SET_PDEATHSIG = 1
 
 
 def setup(device: str, threads: int) -> torch.device:
@@ -30,7 +28,6 @@ def setup(device: str, threads: int) -> torch.device:
         raise UserError("train.device=cuda, but no CUDA device is usable here: check nvidia-smi, or use auto or cpu")
     # cuBLAS reads this when it starts; without it deterministic mode refuses matrix products on a GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _end_with_parent()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
     # Deterministic mode also fills every new tensor with a constant, to expose reads of memory nobody wrote. That is a
@@ -54,10 +51,41 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _end_with_parent() -> None:
-    # Killing DVC alone would leave its child training, and writing over outputs that a later run has restored.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def noise_state(device: torch.device) -> list[torch.Tensor]:
+    """States of the generators that `seeded` has set, in the middle of its block."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_noise_state(state: list[torch.Tensor], device: torch.device) -> None:
+    """Go on drawing where `noise_state` was asked."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
+
+
+class Stop:
+    """Remembers that a signal asked the process to end, so that it ends between two batches with its work saved."""
+
+    def __init__(self, remedy: str) -> None:
+        self._remedy = remedy
+        self._number = 0
+
+    def listen(self) -> None:
+        """Take SIGTERM and Ctrl-C; a second Ctrl-C ends the process at once."""
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
+
+    def check(self) -> None:
+        """Raise `StoppedError` after a signal."""
+        if self._number:
+            raise StoppedError(self._number, self._remedy)
+
+    def _note(self, number: int, _frame: object) -> None:
+        # Ctrl-C reaches every process of the terminal, and the end of the parent brings a SIGTERM on top of it.
+        if number == signal.SIGINT == self._number:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt
+        self._number = self._number or number
 
 
 def _keep_freed_memory() -> None:

@@ -11,8 +11,10 @@ from job.models.network import build
 from job.params import Model, Params
 from job.seeds import derive
 from job.training.batches import Rows
-from job.training.fit import Bench, Fitted, Progress
+from job.training.bench import Bench
+from job.training.fit import Fitted, Progress
 from job.training.fold import Fold
+from job.training.restart import Restart
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Task:
     bench: Bench
     params: Params
     progress: Progress
+    restart: Restart
 
     def seed(self, *purpose: str | int) -> int:
         """A seed of this fold for one purpose."""

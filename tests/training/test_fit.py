@@ -1,3 +1,6 @@
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +15,11 @@ from job.params import Train
 from job.seeds import generator
 from job.training import runtime
 from job.training.batches import Normalise, PixelStore, in_batches
-from job.training.fit import Bench, fit, predict_logits, recompute_batch_norm
+from job.training.bench import Bench
+from job.training.fit import fit
 from job.training.fold import Labelled
-from tests.training.silent import Silent
+from job.training.inference import predict_logits, recompute_batch_norm
+from tests.training.silent import NoState, Silent
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -23,6 +28,7 @@ def params(**changes):
     defaults = {
         "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.001,
         "lr_step": 1, "lr_gamma": 0.5, "batch_norm": "running", "threads": 1, "device": "cpu",
+        "save_every_seconds": 60,
     }  # fmt: skip
     return Train(**defaults | changes)
 
@@ -45,10 +51,11 @@ CLASSES = ROWS % 2
 VALIDATION = Labelled(np.arange(32, 40), np.arange(32, 40) % 2)
 
 
-def train(bench, net, rows=ROWS, **changes):
+def train(bench, net, rows=ROWS, targets=None, progress=None, restart=None, **changes):
+    targets = torch.from_numpy(CLASSES[: len(rows)]) if targets is None else targets
     return fit(
-        net, bench, name="base", rows=rows, targets=torch.from_numpy(CLASSES[: len(rows)]), validation=VALIDATION,
-        params=params(**changes), seed=7, progress=Silent(),
+        net, bench, name="base", rows=rows, targets=targets, validation=VALIDATION, params=params(**changes), seed=7,
+        progress=progress or Silent(), restart=restart or NoState(),
     )  # fmt: skip
 
 
@@ -141,17 +148,17 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_do(bench):
     net = network()
     with torch.no_grad():
         net._fc.weight[0, 0] = float("inf")
-    with pytest.raises(UserError, match=r"in epoch 1, step 1 of 4: lower train\.learning_rate"):
-        train(bench, net)
+    named = dataclasses.replace(bench, names=lambda rows: [f"cell {row}" for row in rows])
+    first = generator(7, "order", 1).permutation(32)[:8]
+    with pytest.raises(UserError, match=r"in epoch 1, step 1 of 4 \(cell .*\): lower train\.learning_rate") as caught:
+        train(named, net)
+    assert re.findall(r"cell (\d+)", str(caught.value)) == [str(row) for row in first]
 
 
 def test_soft_targets_are_probabilities(bench):
     soft = torch.nn.functional.one_hot(torch.from_numpy(CLASSES), 2).float()
     hard = train(bench, network())
-    fitted = fit(
-        network(), bench, name="base", rows=ROWS, targets=soft, validation=VALIDATION, params=params(), seed=7,
-        progress=Silent(),
-    )  # fmt: skip
+    fitted = train(bench, network(), targets=soft)
     assert [e.train_loss for e in fitted.history] == pytest.approx([e.train_loss for e in hard.history], rel=1e-4)
 
 
@@ -169,9 +176,6 @@ def test_no_batch_of_one_image_is_left_over(count, size, expected):
 def test_a_gpu_learns_the_same(bench):
     device = runtime.setup("cuda", 1)
     gpu = Bench(bench.store, Normalise.of(MEAN, STD, device), device)
-    ours = fit(
-        network().to(device), gpu, name="base", rows=ROWS, targets=torch.from_numpy(CLASSES), validation=VALIDATION,
-        params=params(), seed=7, progress=Silent(),
-    )  # fmt: skip
+    ours = train(gpu, network().to(device))
     cpu = train(bench, network())
     assert [e.train_loss for e in ours.history] == pytest.approx([e.train_loss for e in cpu.history], rel=1e-2)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from job import params
 from job.errors import UserError
-from job.training import fit, runs, runtime
+from job.training import fit, inference, runs, runtime
 from job.training.batches import Normalise, PixelStore
+from job.training.bench import Bench
 from job.training.fold import Split
 from job.training.methods import noisy_student
 from job.training.task import Task
 from tests import ROOT
-from tests.training.silent import Silent
+from tests.training.silent import NoState, Silent
 
 CLASSES = ("HEM", "ALL")
 
@@ -82,8 +83,8 @@ def task(tmp_path):
     split = split_file(tmp_path / "split.csv")
     device = runtime.setup("cpu", 1)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = fit.Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
-    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent())
+    bench = Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
+    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
 
 
 def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
@@ -105,9 +106,9 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
         assert rows.tolist() == task.fold.masked.tolist()
         teacher = task.fresh_network("any")
         teacher.load_state_dict(trained.models[iteration - 1].state)
-        alone = torch.cat([fit.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
+        alone = torch.cat([inference.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
         assert targets.tolist() == alone.argmax(1).tolist()
-        assert np.allclose(trained.pseudo_labels[iteration].probabilities, fit.probabilities(alone), atol=1e-5)
+        assert np.allclose(trained.pseudo_labels[iteration].probabilities, inference.probabilities(alone), atol=1e-5)
 
 
 def test_soft_labels_are_the_teachers_probabilities(task, monkeypatch):
@@ -136,7 +137,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder.mkdir()
     runs.write(
         folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
-        params=task.params, device="cpu",
+        params=task.params, device="cpu", data="0",
     )  # fmt: skip
     facts = runs.read_facts(folder)
     assert list(runs.iterations(folder)) == [0, 1, 2]
@@ -146,7 +147,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         expected.load_state_dict(trained.models[iteration].state)
         rows = split.rows("test")
         assert torch.equal(
-            fit.predict_logits(network, task.bench, rows), fit.predict_logits(expected, task.bench, rows)
+            inference.predict_logits(network, task.bench, rows), inference.predict_logits(expected, task.bench, rows)
         )
     assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
     pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")

@@ -13,11 +13,13 @@ from job.training import runtime
 from tests import ROOT
 
 TRAINER = """
-import time
-from job.training import runtime
-runtime.setup("cpu", 1)
-print("ready", flush=True)
-time.sleep(600)
+import sys, time, types
+from job.__main__ import main
+def run():
+    print("ready", flush=True)
+    time.sleep(600)
+sys.modules["job.stages.check"] = types.SimpleNamespace(run=run)
+main(["stage", "check"])
 """
 STARTER = f"""
 import subprocess, sys

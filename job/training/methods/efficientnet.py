@@ -30,5 +30,6 @@ def train(task: Task) -> Trained:
         params=task.params.train,
         seed=task.seed("fit", "base"),
         progress=task.progress,
+        restart=task.restart,
     )
     return Trained([fitted])

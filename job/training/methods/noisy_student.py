@@ -9,8 +9,9 @@ from torch import nn
 
 from job.params import Params
 from job.training.batches import Rows
-from job.training.fit import Fitted, fit, predict_logits, probabilities
+from job.training.fit import Fitted, fit
 from job.training.fold import Fold
+from job.training.inference import predict_logits, probabilities
 from job.training.task import PseudoLabels, Task, Trained
 
 
@@ -60,4 +61,5 @@ def _fit(task: Task, network: nn.Module, name: str, rows: Rows, targets: torch.T
         params=task.params.train,
         seed=task.seed("fit", name),
         progress=task.progress,
+        restart=task.restart,
     )

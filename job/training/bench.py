@@ -1,0 +1,43 @@
+"""What every computation on a fold needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from job.training.batches import Normalise, PixelStore, Rows
+
+
+def _go_on() -> None:
+    """Nobody asks to stop."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Pixels, their normalisation, the device, and how exact its arithmetic is.
+
+    Attributes:
+        store: the prepared images.
+        normalise: to the mean and deviation that the weights expect.
+        device: of networks and batches.
+        precision: `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision.
+        names: images of rows, for messages.
+        check: raises where training is asked to stop; called before every batch.
+    """
+
+    store: PixelStore
+    normalise: Normalise
+    device: torch.device
+    precision: str = "fp32"
+    names: Callable[[Rows], Sequence[object]] = list
+    check: Callable[[], None] = _go_on
+
+    def images(self, rows: Rows) -> torch.Tensor:
+        """Normalised images of these rows, (B, 3, S, S) float32 on the device."""
+        self.check()
+        return self.normalise(self.store.gather(rows, self.device))
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks compute at the bench's precision (https://docs.pytorch.org/docs/stable/amp.html)."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")

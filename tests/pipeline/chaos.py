@@ -1,0 +1,104 @@
+"""Random kills: `python -m tests.pipeline.chaos --kills 50` (`make chaos`).
+
+Each trial trains one fold through DVC, kills DVC, the trainer or both with SIGKILL at a random moment, starts DVC again
+at once, and compares every byte of the run folder with that of a run in peace.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.pipeline import repository
+
+VICTIMS = ("dvc", "trainer", "both")
+
+
+def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
+    """Kill so often in a fresh copy of the repository; counts of how the trials went.
+
+    Raises:
+        AssertionError: an ending differs, or a state was left behind.
+    """
+    repo = repository.create(folder)
+    repository.change(repo, {"train": {"epochs": 2, "save_every_seconds": 0.2}})
+    repository.run(repo, "dvc", "repro", "split")
+    names = [f"{method}-{fold}" for method in ("efficientnet", "noisy_student") for fold in (1, 2)]
+    expected, seconds = {}, {}
+    for name in names:
+        started = time.monotonic()
+        _train(repo, name).communicate()
+        seconds[name] = time.monotonic() - started
+        expected[name] = _outputs(repo, name)
+        assert len(expected[name]) >= 3
+    rng = random.Random(seed)
+    counts = dict.fromkeys((*VICTIMS, "resumed", "too late"), 0)
+    for trial in range(kills):
+        name, victim = names[trial % len(names)], VICTIMS[trial % len(VICTIMS)]
+        process = _train(repo, name)
+        time.sleep(rng.uniform(0.1, 1.0) * seconds[name])
+        trainer = _trainer(process.pid)
+        late = process.poll() is not None
+        if victim != "trainer" or trainer is None:
+            process.kill()
+        if victim != "dvc" and trainer is not None:
+            os.kill(trainer, signal.SIGKILL)
+        process.wait()
+        ended = _train(repo, name)
+        output = ended.communicate()[0]
+        assert ended.returncode == 0, output
+        assert _outputs(repo, name) == expected[name], f"trial {trial}: {victim} of {name} killed\n{output}"
+        assert list((repo / ".state").iterdir()) == []
+        counts[victim] += 1
+        counts["resumed"] += "goes on after" in output
+        counts["too late"] += late
+        print(f"{trial + 1}/{kills} {victim:<8} {name:<16} identical", flush=True)
+    return counts
+
+
+def _train(repo: Path, name: str) -> subprocess.Popen[str]:
+    # The run cache would restore what an earlier trial has made.
+    command = ["dvc", "--wait-for-lock", "repro", "--force", "--no-run-cache", "--single-item", f"train@{name}"]
+    return subprocess.Popen(
+        command, cwd=repo, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _trainer(dvc: int) -> int | None:
+    """Process of the trainer that a DVC process has started."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, parent = int(path.parent.name), int(path.read_text().rsplit(")", 1)[1].split()[1])
+            command = (path.parent / "cmdline").read_text()
+        except (OSError, IndexError):
+            continue
+        if parent == dvc and "\0stage\0train\0" in command:
+            return pid
+    return None
+
+
+def _outputs(repo: Path, name: str) -> dict[str, str]:
+    method, fold = name.rsplit("-", 1)
+    return repository.digests(repo, f"runs/{method}/fold-{fold}")
+
+
+def main() -> None:
+    """Run in a temporary folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        print(run(folder, options.kills, options.seed))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
