@@ -34,7 +34,7 @@ def run(method: str, fold: int) -> str:
     digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
     with restart.opened(Path(".state") / f"{method}-{fold}", digest, values.train.save_every_seconds) as saved:
-        log = FoldLog(method, fold, values.train.epochs * sum(module.sizes(part, values)), str(device))
+        log = FoldLog(method, fold, module.images(part, values), str(device))
         trained = module.train(Task(part, classes, bench, values, log, saved))
         with replacing_folder(folder) as temporary:
             runs.write(
@@ -43,8 +43,7 @@ def run(method: str, fold: int) -> str:
             )  # fmt: skip
     log.close()
     final = trained.models[-1]
-    best = final.history[final.best_epoch - 1]
     return (
         f"{folder}: {len(trained.models)} model{'s' * (len(trained.models) > 1)} of {values.train.epochs} epochs, "
-        f"validation accuracy {best.validation_accuracy:.1%} at epoch {final.best_epoch}"
+        f"validation accuracy {final.best.validation_accuracy:.1%} at epoch {final.best.epoch}"
     )

@@ -1,10 +1,10 @@
-"""One network learning from one set of images: epochs of SGD, and the checkpoint that validates best."""
+"""One network learning: epochs of steps over its sources of images, and the checkpoint that validates best."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,49 +12,15 @@ from torch.nn import functional
 from job.errors import StoppedError, UserError
 from job.params import Train
 from job.seeds import derive, generator
-from job.training.batches import Rows, in_batches
+from job.training import optimise
 from job.training.bench import Bench
+from job.training.course import Course
 from job.training.fold import Labelled
+from job.training.history import Epoch, Fitted, Progress
 from job.training.inference import evaluate, predict_logits, recompute_batch_norm
 from job.training.restart import Restart
 from job.training.runtime import noise_state, seeded, set_noise_state
-
-State = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a history. Losses are cross-entropies in nats per image; `epoch` counts from 1."""
-
-    model: str
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far training is."""
-
-    def images(self, count: int) -> None:
-        """So many more images were trained on."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
-
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """A model goes on after so many epochs and images, which an earlier process trained."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network: the weights of its best epoch, and how it got there."""
-
-    state: State
-    best_epoch: int
-    history: list[Epoch]
+from job.training.source import Source, Step, images, steps
 
 
 def fit(
@@ -62,15 +28,14 @@ def fit(
     bench: Bench,
     *,
     name: str,
-    rows: Rows,
-    targets: torch.Tensor,
+    sources: Sequence[Source],
     validation: Labelled,
     params: Train,
     seed: int,
     progress: Progress,
     restart: Restart,
 ) -> Fitted:
-    """Train with SGD and keep the weights with the best validation accuracy.
+    """Train and keep the weights with the best validation accuracy.
 
     Among equal accuracies the lower validation loss decides, then the earlier epoch. A model that was stopped goes on
     at the batch where its last state was saved, and ends with the same bytes; one that was finished is not trained
@@ -80,11 +45,10 @@ def fit(
         network: starts as given; on the bench's device.
         bench: pixels and device.
         name: of the model, for the history and its saved state.
-        rows: training images.
-        targets: their classes, (N,) int64, or class probabilities, (N, C) float32.
+        sources: training images. A step takes a batch of each; an epoch is one pass over the first.
         validation: images that choose the checkpoint.
         params: section `train`.
-        seed: of batch order, dropout and stochastic depth; each epoch derives its own.
+        seed: of batch order, noise, dropout and stochastic depth; each epoch derives its own.
         progress: told of every batch and every epoch.
         restart: where states are saved and found.
 
@@ -94,25 +58,28 @@ def fit(
     """
     if finished := restart.load(f"{name}-finished"):
         history = [Epoch(**epoch) for epoch in finished["history"]]
-        progress.resumed(name, len(history), len(history) * len(rows))
-        return Fitted(finished["state"], finished["best_epoch"], history)
-    course = _Course.start(network, bench, params)
+        progress.resumed(name, len(history), len(history) * _images(steps(sources, 1, seed)))
+        return Fitted(finished["state"], history[finished["best"] - 1], history)
+    sources = [source.to(bench.device) for source in sources]
+    every_row = np.concatenate([source.rows for source in sources])
+    course = Course.start(network, bench, params)
     if saved := restart.load(name):
         course.restore(saved)
-        done = sum(len(batch) for batch in _batches(rows, params, course.epoch, seed)[: len(course.losses)])
-        progress.resumed(name, len(course.history), len(course.history) * len(rows) + done)
-    targets = targets.to(bench.device)
+        plan = steps(sources, course.epoch, seed)
+        done = len(course.history) * _images(plan) + _images(plan[: len(course.losses)])
+        progress.resumed(name, len(course.history), done)
     try:
-        while course.epoch <= params.epochs:
-            rate = params.learning_rate * params.lr_gamma ** ((course.epoch - 1) // params.lr_step)
+        while course.epoch <= params.epochs and not course.stalled(params.patience):
+            rate = params.learning_rate * optimise.factor(course.epoch - 1, params)
             for group in course.optimiser.param_groups:
                 group["lr"] = rate
-            loss, accuracy = _train_one_epoch(course, bench, name, rows, targets, params, seed, progress, restart)
+            loss, accuracy = _train_one_epoch(course, bench, name, sources, params, seed, progress, restart)
+            current = course.evaluated
             if params.batch_norm == "recomputed":
-                recompute_batch_norm(network, bench, generator(seed, "batch norm", course.epoch).permutation(rows))
-            validation_loss, validation_accuracy = evaluate(network, bench, validation)
+                recompute_batch_norm(current, bench, generator(seed, "batch norm", course.epoch).permutation(every_row))
+            validation_loss, validation_accuracy = evaluate(current, bench, validation)
             if not math.isfinite(validation_loss):
-                wrong = ~torch.isfinite(predict_logits(network, bench, validation.rows)).all(1).numpy()
+                wrong = ~torch.isfinite(predict_logits(current, bench, validation.rows)).all(1).numpy()
                 where = f"after epoch {course.epoch}, on validation images"
                 raise _diverged(validation_loss, where, bench.names(validation.rows[wrong]))
             epoch = Epoch(name, course.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
@@ -123,83 +90,11 @@ def fit(
     except StoppedError:
         restart.save(name, course.capture())
         raise
-    fitted = Fitted(course.best_state, course.best, course.history)
-    restart.save(
-        f"{name}-finished",
-        {"state": fitted.state, "best_epoch": fitted.best_epoch, "history": [asdict(e) for e in fitted.history]},
-    )
+    fitted = Fitted(course.best_state, course.history[course.best - 1], course.history)
+    lines = [asdict(epoch) for epoch in fitted.history]
+    restart.save(f"{name}-finished", {"state": fitted.state, "best": course.best, "history": lines})
     restart.forget(name)
     return fitted
-
-
-@dataclass
-class _Course:
-    """A training under way: all that its next batch depends on.
-
-    Attributes:
-        network: as it is now.
-        optimiser: with its momenta.
-        scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
-        epoch: the one under way, from 1.
-        losses: of the batches of this epoch that are done; left on the device, because reading a number back would make
-            a GPU wait at every step.
-        right: so many of their images were classified rightly.
-        noise: states of the generators of dropout and stochastic depth, in the middle of an epoch.
-        history: of the epochs before.
-        best: number of the best of them, 0 before the first ended.
-        best_state: its weights.
-    """
-
-    network: nn.Module
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    epoch: int = 1
-    losses: list[torch.Tensor] = field(default_factory=list)
-    right: list[torch.Tensor] = field(default_factory=list)
-    noise: list[torch.Tensor] = field(default_factory=list)
-    history: list[Epoch] = field(default_factory=list)
-    best: int = 0
-    best_state: State = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, network: nn.Module, bench: Bench, params: Train) -> "_Course":
-        optimiser = torch.optim.SGD(
-            network.parameters(),
-            lr=params.learning_rate,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
-            fused=True,
-        )
-        scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
-        return cls(network, optimiser, scaler)
-
-    def end_epoch(self, epoch: Epoch) -> None:
-        self.history.append(epoch)
-        if not self.best or _score(epoch) > _score(self.history[self.best - 1]):
-            self.best = epoch.epoch
-            self.best_state = snapshot(self.network)
-        self.epoch += 1
-        self.losses, self.right, self.noise = [], [], []
-
-    def capture(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "scaler")}
-        values = {name: getattr(self, name) for name in ("epoch", "losses", "right", "noise", "best", "best_state")}
-        return parts | values | {"history": [asdict(epoch) for epoch in self.history]}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        for name in ("network", "optimiser", "scaler"):
-            getattr(self, name).load_state_dict(saved[name])
-        for name in ("epoch", "losses", "right", "noise", "best", "best_state"):
-            setattr(self, name, saved[name])
-        self.history = [Epoch(**epoch) for epoch in saved["history"]]
-
-
-def snapshot(network: nn.Module) -> State:
-    """A copy of the weights on the CPU, in the plain memory order that safetensors stores."""
-    return {
-        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, value in network.state_dict().items()
-    }
 
 
 def _diverged(loss: float, where: str, images: Sequence[object]) -> UserError:
@@ -209,36 +104,30 @@ def _diverged(loss: float, where: str, images: Sequence[object]) -> UserError:
     )
 
 
-def _score(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_accuracy, -epoch.validation_loss
-
-
-def _batches(rows: Rows, params: Train, epoch: int, seed: int) -> list[Rows]:
-    """Positions in `rows` of the images of each batch of an epoch."""
-    return list(in_batches(generator(seed, "order", epoch).permutation(len(rows)), params.batch_size))
+def _images(plan: Sequence[Step]) -> int:
+    return sum(images(step) for step in plan)
 
 
 def _train_one_epoch(
-    course: _Course,
+    course: Course,
     bench: Bench,
     name: str,
-    rows: Rows,
-    targets: torch.Tensor,
+    sources: Sequence[Source],
     params: Train,
     seed: int,
     progress: Progress,
     restart: Restart,
 ) -> tuple[float, float]:
     """Mean loss and accuracy over the epoch, each image as it was seen in training."""
-    batches = _batches(rows, params, course.epoch, seed)
+    plan = steps(sources, course.epoch, seed)
     course.network.train()
     with seeded(derive(seed, "noise", course.epoch), bench.device):
         if course.noise:
             set_noise_state(course.noise, bench.device)
         try:
-            for batch in batches[len(course.losses) :]:
-                _step(course, bench, rows[batch], targets[torch.from_numpy(batch).to(bench.device)])
-                progress.images(len(batch))
+            for number, step in enumerate(plan[len(course.losses) :], start=len(course.losses)):
+                _step(course, bench, sources, step, params.magnitude, derive(seed, "augment", course.epoch, number))
+                progress.images(images(step))
                 if restart.due():
                     course.noise = noise_state(bench.device)
                     restart.save(name, course.capture())
@@ -246,25 +135,36 @@ def _train_one_epoch(
             course.noise = noise_state(bench.device)
     losses = torch.stack(course.losses).double().cpu()
     if not torch.isfinite(losses).all():
-        step = int((~torch.isfinite(losses)).nonzero()[0])
-        raise _diverged(
-            losses[step].item(),
-            f"in epoch {course.epoch}, step {step + 1} of {len(batches)}",
-            bench.names(rows[batches[step]]),
-        )
-    weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
-    return float((losses * weights).sum() / weights.sum()), int(torch.stack(course.right).sum()) / len(rows)
+        number = int((~torch.isfinite(losses)).nonzero()[0])
+        rows = np.concatenate([source.rows[batch] for source, batch in zip(sources, plan[number], strict=True)])
+        where = f"in epoch {course.epoch}, step {number + 1} of {len(plan)}"
+        raise _diverged(losses[number].item(), where, bench.names(rows))
+    weights = torch.tensor([len(step[0]) for step in plan], dtype=torch.float64)
+    return float((losses * weights).sum() / weights.sum()), int(torch.stack(course.right).sum()) / _images(plan)
 
 
-def _step(course: _Course, bench: Bench, rows: Rows, target: torch.Tensor) -> None:
-    images = bench.images(rows)
+def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
+    """One batch of every source through the network together, so that batch norm sees them together."""
+    batches = [
+        bench.images(source.rows[batch], source.noise, magnitude, derive(seed, number))
+        for number, (source, batch) in enumerate(zip(sources, step, strict=True))
+    ]
     with bench.autocast():
-        logits = course.network(images).float()
-    loss = functional.cross_entropy(logits, target)
+        logits = course.network(batches[0] if len(batches) == 1 else torch.cat(batches)).float()
+    losses, right = [], []
+    parts = logits.split([len(batch) for batch in step])
+    for source, batch, part in zip(sources, step, parts, strict=True):
+        target = source.targets[torch.from_numpy(batch).to(bench.device)]
+        loss = functional.cross_entropy(part, target, weight=source.class_weights, label_smoothing=source.smoothing)
+        losses.append(source.weight * loss)
+        hard = target if target.ndim == 1 else target.argmax(1)
+        right.append((part.detach().argmax(1) == hard).sum())
+    loss = torch.stack(losses).sum()
     course.optimiser.zero_grad(set_to_none=True)
     course.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     course.scaler.step(course.optimiser)
     course.scaler.update()
+    if course.average is not None:
+        course.average.update_parameters(course.network)
     course.losses.append(loss.detach())
-    hard = target if target.ndim == 1 else target.argmax(1)
-    course.right.append((logits.detach().argmax(1) == hard).sum())
+    course.right.append(torch.stack(right).sum())

@@ -21,13 +21,8 @@ def optimiser(network: nn.Module, params: Train) -> torch.optim.Optimizer:
     )
 
 
-def schedule(optimiser: torch.optim.Optimizer, params: Train) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate of each epoch, as a factor of `train.learning_rate`."""
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: factor(epoch, params))
-
-
 def factor(epoch: int, params: Train) -> float:
-    """Share of the learning rate in an epoch, counted from 0.
+    """Share of `train.learning_rate` in an epoch, counted from 0.
 
     A linear rise over `warmup_epochs`, then steps (times `lr_gamma` every `lr_step` epochs) or half a cosine down to
     nothing after the last epoch (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts).

@@ -17,8 +17,8 @@ from job.files import read_json, write_json
 from job.models.network import build, normalisation
 from job.params import Params
 from job.training import identity
-from job.training.fit import State
 from job.training.fold import Split
+from job.training.history import State
 from job.training.task import PseudoLabels, Trained
 
 WEIGHTS = "model.safetensors"
@@ -52,8 +52,8 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "std": std,
             "labels": labels,
             "models": len(trained.models),
-            "best_epoch": final.best_epoch,
-            "best_epochs": {fitted.history[0].model: fitted.best_epoch for fitted in trained.models},
+            "best_epoch": final.best.epoch,
+            "best_epochs": {fitted.best.model: fitted.best.epoch for fitted in trained.models},
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "device": device,
             "precision": "fp32",
@@ -69,6 +69,8 @@ def _write_pseudo_labels(path: Path, pseudo: PseudoLabels, classes: tuple[str, .
     table = pd.DataFrame(pseudo.probabilities, columns=[f"p_{name}" for name in classes])
     table.insert(0, "image", split.images(pseudo.rows))
     table["label"] = np.asarray(classes)[pseudo.probabilities.argmax(1)]
+    table["confidence"] = pseudo.confidence
+    table["times"] = pseudo.times
     table.to_csv(path, index=False, lineterminator="\n")
 
 

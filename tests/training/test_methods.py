@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from job import params
 from job.errors import UserError
+from job.models.network import normalisation
 from job.training import fit, inference, runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
@@ -83,7 +84,7 @@ def task(tmp_path):
     split = split_file(tmp_path / "split.csv")
     device = runtime.setup("cpu", 1)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
+    bench = Bench(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
     return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
 
 
@@ -93,7 +94,8 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
     seen = []
 
     def spy(network, bench, **options):
-        seen.append((options["name"], options["rows"], options["targets"]))
+        (source,) = options["sources"]
+        seen.append((options["name"], source.rows, source.targets))
         return fit.fit(network, bench, **options)
 
     monkeypatch.setattr(noisy_student, "fit", spy)
@@ -117,7 +119,9 @@ def test_soft_labels_are_the_teachers_probabilities(task, monkeypatch):
     task = dataclasses.replace(task, params=task.params.model_copy(update={"noisy_student": soft}))
     seen = []
     monkeypatch.setattr(
-        noisy_student, "fit", lambda *args, **options: (seen.append(options["targets"]), fit.fit(*args, **options))[1]
+        noisy_student,
+        "fit",
+        lambda *args, **options: (seen.append(options["sources"][0].targets), fit.fit(*args, **options))[1],
     )
     trained = noisy_student.train(task)
     assert np.array_equal(seen[1].numpy(), trained.pseudo_labels[1].probabilities)
@@ -164,5 +168,5 @@ def test_every_method_keeps_the_contract(name, task):
     fold = split.fold(1, CLASSES, labels=module.labels(task.params))
     progress = Silent()
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
-    assert len(trained.models) == len(module.sizes(fold, task.params))
+    assert progress.count == module.images(fold, task.params)
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
