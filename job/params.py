@@ -20,7 +20,7 @@ Backbone = Literal[
     "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
     "efficientnet-b5", "efficientnet-b6", "efficientnet-b7", "efficientnet-lite0",
 ]  # fmt: skip
-Method = Literal["efficientnet", "noisy_student"]
+Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -99,6 +99,12 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"]
     save_every_seconds: Annotated[float, Field(ge=0)]
 
+    def tuning(self, epochs: int) -> Train:
+        """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""
+        rate = self.learning_rate * self.lr_gamma
+        changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
+        return self.model_copy(update=changes)
+
 
 class EfficientNet(Section):
     """The supervised method."""
@@ -121,6 +127,16 @@ class NoisyStudent(Section):
     dropout: Chance
     stochastic_depth: Chance
     augment: Augment
+    finetune_epochs: Annotated[int, Field(ge=0)]
+
+
+class MetaPseudoLabels(Section):
+    """A teacher that learns from how its student does."""
+
+    augment: Augment
+    consistency: Annotated[float, Field(ge=0, le=100)]
+    confidence: Chance
+    ramp_epochs: Count
     finetune_epochs: Annotated[int, Field(ge=0)]
 
 
@@ -149,6 +165,7 @@ class Params(Section):
     train: Train
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
+    meta_pseudo_labels: MetaPseudoLabels
     predict: Predict
     report: Report
 

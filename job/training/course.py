@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 from job.params import Train
 from job.training import optimise
 from job.training.bench import Bench
-from job.training.history import Epoch, State, snapshot
+from job.training.history import Epoch, Fitted, State, snapshot
 
 
 @dataclass
@@ -59,6 +59,24 @@ class Course:
         """Whether so many epochs have passed without a better one."""
         return patience > 0 and len(self.history) - self.best >= patience
 
+    def set_rate(self, params: Train) -> float:
+        """Give the optimiser the learning rate of the epoch, and say it."""
+        rate = params.learning_rate * optimise.factor(self.epoch - 1, params)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def learn(self, loss: torch.Tensor, right: torch.Tensor) -> None:
+        """Take the step that a loss asks for; `right` counts the images that were answered rightly."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.losses.append(loss.detach())
+        self.right.append(right)
+
     def end_epoch(self, epoch: Epoch) -> None:
         """Note how an epoch ended, keep its weights if it is the best, and begin the next."""
         self.history.append(epoch)
@@ -67,6 +85,10 @@ class Course:
             self.best_state = snapshot(self.evaluated)
         self.epoch += 1
         self.losses, self.right, self.noise = [], [], []
+
+    def fitted(self) -> Fitted:
+        """The best epoch so far and its weights."""
+        return Fitted(self.best_state, self.history[self.best - 1], self.history)
 
     def capture(self) -> dict[str, Any]:
         """All of it, as `restart` saves it."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from job.errors import StoppedError, UserError
 from job.params import Train
 from job.seeds import derive, generator
-from job.training import optimise
+from job.training.batches import Rows
 from job.training.bench import Bench
 from job.training.course import Course
 from job.training.fold import Labelled
@@ -20,7 +20,7 @@ from job.training.history import Epoch, Fitted, Progress
 from job.training.inference import evaluate, predict_logits, recompute_batch_norm
 from job.training.restart import Restart
 from job.training.runtime import noise_state, seeded, set_noise_state
-from job.training.source import Source, Step, images, steps
+from job.training.source import Source, Step, images, rows_of, steps
 
 
 def fit(
@@ -70,31 +70,72 @@ def fit(
         progress.resumed(name, len(course.history), done)
     try:
         while course.epoch <= params.epochs and not course.stalled(params.patience):
-            rate = params.learning_rate * optimise.factor(course.epoch - 1, params)
-            for group in course.optimiser.param_groups:
-                group["lr"] = rate
-            loss, accuracy = _train_one_epoch(course, bench, name, sources, params, seed, progress, restart)
-            current = course.evaluated
-            if params.batch_norm == "recomputed":
-                recompute_batch_norm(current, bench, generator(seed, "batch norm", course.epoch).permutation(every_row))
-            validation_loss, validation_accuracy = evaluate(current, bench, validation)
-            if not math.isfinite(validation_loss):
-                wrong = ~torch.isfinite(predict_logits(current, bench, validation.rows)).all(1).numpy()
-                where = f"after epoch {course.epoch}, on validation images"
-                raise _diverged(validation_loss, where, bench.names(validation.rows[wrong]))
-            epoch = Epoch(name, course.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
-            course.end_epoch(epoch)
+            rate = course.set_rate(params)
+            plan = steps(sources, course.epoch, seed)
+            _train_one_epoch(course, bench, name, sources, plan, params, seed, progress, restart)
+            seen = [rows_of(sources, step) for step in plan]
+            epoch = finish_epoch(course, bench, name, rate, seen, every_row, validation, params, seed)
             progress.epoch(epoch)
             if restart.due():
                 restart.save(name, course.capture())
     except StoppedError:
         restart.save(name, course.capture())
         raise
-    fitted = Fitted(course.best_state, course.history[course.best - 1], course.history)
+    fitted = course.fitted()
     lines = [asdict(epoch) for epoch in fitted.history]
     restart.save(f"{name}-finished", {"state": fitted.state, "best": course.best, "history": lines})
     restart.forget(name)
     return fitted
+
+
+def finish_epoch(
+    course: Course,
+    bench: Bench,
+    name: str,
+    rate: float,
+    seen: Sequence[Rows],
+    every_row: Rows,
+    validation: Labelled,
+    params: Train,
+    seed: int,
+) -> Epoch:
+    """Validate what an epoch has made, and begin the next.
+
+    Args:
+        course: all steps of its epoch are done.
+        bench: pixels and device.
+        name: of the model.
+        rate: the epoch's learning rate.
+        seen: images of every step whose loss and answers the course has kept.
+        every_row: all training images, for the statistics of batch norm.
+        validation: images that choose the checkpoint.
+        params: section `train`.
+        seed: of the model.
+
+    Raises:
+        UserError: a loss is not a finite number.
+    """
+    losses = torch.stack(course.losses).double().cpu()
+    if not torch.isfinite(losses).all():
+        number = int((~torch.isfinite(losses)).nonzero()[0])
+        where = f"in epoch {course.epoch}, step {number + 1} of {len(seen)}"
+        raise _diverged(losses[number].item(), where, bench.names(seen[number]))
+    weights = torch.tensor([len(rows) for rows in seen], dtype=torch.float64)
+    loss, accuracy = (
+        float((losses * weights).sum() / weights.sum()),
+        float(torch.stack(course.right).sum() / weights.sum()),
+    )
+    network = course.evaluated
+    if params.batch_norm == "recomputed":
+        recompute_batch_norm(network, bench, generator(seed, "batch norm", course.epoch).permutation(every_row))
+    validation_loss, validation_accuracy = evaluate(network, bench, validation)
+    if not math.isfinite(validation_loss):
+        wrong = ~torch.isfinite(predict_logits(network, bench, validation.rows)).all(1).numpy()
+        where = f"after epoch {course.epoch}, on validation images"
+        raise _diverged(validation_loss, where, bench.names(validation.rows[wrong]))
+    epoch = Epoch(name, course.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
+    course.end_epoch(epoch)
+    return epoch
 
 
 def _diverged(loss: float, where: str, images: Sequence[object]) -> UserError:
@@ -113,13 +154,13 @@ def _train_one_epoch(
     bench: Bench,
     name: str,
     sources: Sequence[Source],
+    plan: Sequence[Step],
     params: Train,
     seed: int,
     progress: Progress,
     restart: Restart,
-) -> tuple[float, float]:
-    """Mean loss and accuracy over the epoch, each image as it was seen in training."""
-    plan = steps(sources, course.epoch, seed)
+) -> None:
+    """Take the steps of an epoch, or those that are left of it."""
     course.network.train()
     with seeded(derive(seed, "noise", course.epoch), bench.device):
         if course.noise:
@@ -133,14 +174,6 @@ def _train_one_epoch(
                     restart.save(name, course.capture())
         finally:
             course.noise = noise_state(bench.device)
-    losses = torch.stack(course.losses).double().cpu()
-    if not torch.isfinite(losses).all():
-        number = int((~torch.isfinite(losses)).nonzero()[0])
-        rows = np.concatenate([source.rows[batch] for source, batch in zip(sources, plan[number], strict=True)])
-        where = f"in epoch {course.epoch}, step {number + 1} of {len(plan)}"
-        raise _diverged(losses[number].item(), where, bench.names(rows))
-    weights = torch.tensor([len(step[0]) for step in plan], dtype=torch.float64)
-    return float((losses * weights).sum() / weights.sum()), int(torch.stack(course.right).sum()) / _images(plan)
 
 
 def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
@@ -159,12 +192,4 @@ def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, m
         losses.append(source.weight * loss)
         hard = target if target.ndim == 1 else target.argmax(1)
         right.append((part.detach().argmax(1) == hard).sum())
-    loss = torch.stack(losses).sum()
-    course.optimiser.zero_grad(set_to_none=True)
-    course.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    course.scaler.step(course.optimiser)
-    course.scaler.update()
-    if course.average is not None:
-        course.average.update_parameters(course.network)
-    course.losses.append(loss.detach())
-    course.right.append(torch.stack(right).sum())
+    course.learn(torch.stack(losses).sum(), torch.stack(right).sum())

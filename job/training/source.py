@@ -74,6 +74,11 @@ def steps(sources: Sequence[Source], epoch: int, seed: int) -> list[Step]:
     return list(zip(*columns, strict=True))
 
 
+def rows_of(sources: Sequence[Source], step: Step) -> Rows:
+    """Rows of the pixel store of a step's images."""
+    return np.concatenate([source.rows[batch] for source, batch in zip(sources, step, strict=True)])
+
+
 def images(step: Step) -> int:
     """Images in a step."""
     return sum(len(batch) for batch in step)

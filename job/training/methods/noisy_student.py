@@ -165,11 +165,7 @@ def _learn(task: Task, network: nn.Module, name: str, source: Source) -> Fitted:
     if settings.finetune_epochs == 0:
         return fitted
     # The bias of pseudo-labels is unlearned on true labels, without noise, at the rate of the next decay.
-    changes = {
-        "epochs": settings.finetune_epochs, "learning_rate": params.learning_rate * params.lr_gamma,
-        "warmup_epochs": 0, "schedule": "step", "augment": "none",
-    }  # fmt: skip
-    tuning = params.model_copy(update=changes)
+    tuning = params.tuning(settings.finetune_epochs)
     network.load_state_dict(fitted.state)
     return fitted.then(_fit(task, network, f"{name}-tuned", [replace(_labelled(task), noise="none")], tuning))
 
