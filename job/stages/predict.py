@@ -18,14 +18,14 @@ def run(method: str, fold: int) -> str:
     """Write `predictions/METHOD/fold-K.csv`."""
     values = params.load()
     params.check_fold(values, method, fold)
-    device = runtime.setup(values.train.device, values.train.threads)
+    device = runtime.setup(values.train)
     folder = Path("runs") / method / f"fold-{fold}"
     facts = runs.read_facts(folder)
     classes = tuple(facts["classes"])
     split = Split.read(Path("data/split.csv"))
     data = split.fold(fold, classes, labels=facts["labels"])
     store = PixelStore.open(Path("data/prepared/images.npy"))
-    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device)
+    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device, facts["precision"])
     roles = {
         "validation": data.validation.rows,
         "masked": data.masked,

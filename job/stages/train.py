@@ -21,7 +21,7 @@ def run(method: str, fold: int) -> str:
     params.check_fold(values, method, fold)
     stop = runtime.Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     stop.listen()
-    device = runtime.setup(values.train.device, values.train.threads)
+    device = runtime.setup(values.train)
     classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
     split = Split.read(Path("data/split.csv"))
     module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
@@ -29,7 +29,8 @@ def run(method: str, fold: int) -> str:
     part = split.fold(fold, classes, labels=labels)
     store = PixelStore.open(Path("data/prepared/images.npy"))
     normalise = Normalise.of(*normalisation(values.model.backbone), device)
-    bench = Bench(store, normalise, device, names=split.images, check=stop.check)
+    precision = runtime.resolve_precision(values.train.precision, device)
+    bench = Bench(store, normalise, device, precision, names=split.images, check=stop.check)
     data = identity.data_digest()
     digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
@@ -39,7 +40,7 @@ def run(method: str, fold: int) -> str:
         with replacing_folder(folder) as temporary:
             runs.write(
                 temporary, trained, method=method, fold=fold, classes=classes, size=store.size, labels=labels,
-                split=split, params=values, device=device.type, data=data,
+                split=split, params=values, device=device.type, precision=precision, data=data,
             )  # fmt: skip
     log.close()
     final = trained.models[-1]

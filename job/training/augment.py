@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch.nn import functional
-from torchvision.transforms import InterpolationMode, v2
 
 VIEWS = 8
 """Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
@@ -103,6 +102,9 @@ def _recolour(pixels: torch.Tensor, brightness: torch.Tensor, stain: torch.Tenso
 
 def _randaugment(pixels: torch.Tensor, rng: torch.Generator, magnitude: int) -> torch.Tensor:
     turned = _dihedral(pixels, rng, magnitude)
+    # Imported where it is used: torchvision takes 160 MiB of every process.
+    from torchvision.transforms import InterpolationMode, v2  # noqa: PLC0415
+
     # torchvision draws once for a whole batch and from the global generator: one image at a time, and seeded.
     transform = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=InterpolationMode.BILINEAR, fill=0)
     with torch.random.fork_rng(devices=[]):

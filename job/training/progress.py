@@ -34,8 +34,9 @@ class FoldLog:
         """Report what an earlier process trained; it counts for the bar, not for its rate."""
         if not self._lines and self._path.exists():
             self._lines = self._path.read_text(encoding="utf-8").splitlines()
-        self._bar.initial += images
-        self._bar.update(images)
+        if not self._bar.disable:
+            self._bar.initial += images
+            self._bar.update(images)
         self._say(f"{self._name}  {model} goes on after {epochs} epochs, {images} images")
 
     def epoch(self, epoch: Epoch) -> None:

@@ -112,17 +112,23 @@ def _acquired(path: Path) -> IO[str]:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         handle = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before us may have removed the file that we have opened; then another one counts.
-            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                return handle
-        except BlockingIOError:
-            handle.seek(0)
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"process {handle.read()} trains this fold already ({path} is locked): wait until it ends, or end "
-                    "it; what it has learned is kept and used by the next run"
-                ) from None
-            time.sleep(0.2)
+        if _lock(handle, path):
+            return handle
+        handle.seek(0)
+        holder = handle.read()
         handle.close()
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"process {holder} trains this fold already ({path} is locked): wait until it ends, or end it; what it "
+                "has learned is kept and used by the next run"
+            )
+        time.sleep(0.2)
+
+
+def _lock(handle: IO[str], path: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # The holder before us may have removed the file that we have opened; then another one counts.
+    return path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())

@@ -25,7 +25,7 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tuple[str, ...], size: int,
-          labels: str, split: Split, params: Params, device: str, data: str) -> None:  # fmt: skip
+          labels: str, split: Split, params: Params, device: str, precision: str, data: str) -> None:  # fmt: skip
     """Write a run into an existing empty folder."""
     final = trained.models[-1]
     weights = save(final.state)
@@ -56,7 +56,7 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "best_epochs": {fitted.best.model: fitted.best.epoch for fitted in trained.models},
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "device": device,
-            "precision": "fp32",
+            "precision": precision,
             "threads": params.train.threads,
             "data_sha256": data,
             "code_sha256": identity.code_digest(method),
@@ -88,9 +88,9 @@ def iterations(folder: Path) -> dict[int, Path]:
 
 def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
     """The network of a run with these weights, in evaluation mode on the device."""
-    network: torch.nn.Module = build(
+    network = build(
         facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
-        pretrained=False, seed=0,
+        seed=0,
     )  # fmt: skip
     state: State = load_file(path)
     network.load_state_dict(state)

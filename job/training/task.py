@@ -63,13 +63,14 @@ class Task:
     def fresh_network(self, *purpose: str | int) -> nn.Module:
         """A new pretrained network on the device; only its classification layer depends on the seed."""
         model: Model = self.params.model
-        network: nn.Module = build(
+        network = build(
             model.backbone,
             classes=len(self.classes),
             size=self.bench.store.size,
             dropout=model.dropout,
             stochastic_depth=model.stochastic_depth,
-            pretrained=model.weights == "imagenet",
+            pretrained=model.weights,
+            sha256=model.weights_sha256,
             seed=self.seed("network", *purpose),
         )
         return network.to(self.bench.device)

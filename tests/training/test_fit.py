@@ -41,12 +41,12 @@ def params(**changes):
 def bench():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     pixels[::2, 8:24, 8:24] //= 4  # a class to learn: dark in the middle
-    device = runtime.setup("cpu", 1)
+    device = runtime.setup(params())
     return Bench(PixelStore(pixels), Normalise.of(MEAN, STD, device), device)
 
 
 def network(**changes):
-    options = {"classes": 2, "size": 32, "dropout": 0.0, "stochastic_depth": 0.0, "pretrained": False, "seed": 2}
+    options = {"classes": 2, "size": 32, "dropout": 0.0, "stochastic_depth": 0.0, "seed": 2}
     return build("efficientnet-lite0", **options | changes)
 
 
@@ -76,12 +76,12 @@ def test_losses_are_those_of_a_plain_loop():
 
     In double precision: in single precision the last bits of two orders of summation grow with every step.
     """
-    device = runtime.setup("cpu", 1)
+    device = runtime.setup(params())
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 48, 3), dtype=np.uint8)
     pixels[::2, 12:36, 12:36] //= 4
     single = Normalise.of(MEAN, STD, device)
     bench = Bench(PixelStore(pixels), lambda batch: single(batch).double(), device)
-    start = network(size=48, pretrained=True).double()
+    start = network(size=48, pretrained="imagenet").double()
     blocks, options = efficientnet(1.0, 1.0, 48, 0.0, 0.0, 2)
     reference = EfficientNet([block._replace(se_ratio=None) for block in blocks], options)
     for module in reference.modules():
@@ -241,7 +241,7 @@ def test_no_batch_of_one_image_is_left_over(count, size, expected):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_learns_the_same(bench):
-    device = runtime.setup("cuda", 1)
+    device = runtime.setup(params(device="cuda"))
     gpu = Bench(bench.store, Normalise.of(MEAN, STD, device), device)
     ours = train(gpu, network().to(device))
     cpu = train(bench, network())

@@ -81,7 +81,7 @@ def small_task(tmp_path, **changes):
     update = {name: getattr(values, name).model_copy(update=section) for name, section in sections.items()}
     values = values.model_copy(update=update)
     split = split_file(tmp_path / "split.csv")
-    device = runtime.setup("cpu", 1)
+    device = runtime.setup(values.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
     bench = Bench(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
     return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
@@ -131,7 +131,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder.mkdir()
     runs.write(
         folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
-        params=task.params, device="cpu", data="0",
+        params=task.params, device="cpu", precision="fp32", data="0",
     )  # fmt: skip
     facts = runs.read_facts(folder)
     assert list(runs.iterations(folder)) == [0, 1, 2]

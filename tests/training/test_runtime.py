@@ -11,6 +11,7 @@ import torch
 from job.errors import UserError
 from job.training import runtime
 from tests import ROOT
+from tests.training.test_fit import params
 
 TRAINER = """
 import sys, time, types
@@ -57,7 +58,7 @@ def test_a_trainer_dies_with_its_parent():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_gpu_that_was_asked_for_is_an_error():
     with pytest.raises(UserError, match=r"train\.device=cuda.*no CUDA device"):
-        runtime.setup("cuda", 1)
+        runtime.setup(params(device="cuda"))
 
 
 def test_a_seeded_block_leaves_the_global_generator_as_it_was():

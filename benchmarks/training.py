@@ -1,0 +1,207 @@
+"""Speed of training and prediction against the published style, and what data, restart states and folds cost.
+
+Each side has a process of its own, because the allocator's setting holds for a whole process. The sides take turns, so
+that what else the machine does meets both.
+"""
+
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import published
+from job import params
+from job.data import cells, images
+from job.models.network import build, normalisation
+from job.seeds import generator
+from job.training import runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.bench import Bench
+from job.training.fit import _Course, _step
+from job.training.inference import predict_logits
+from job.training.restart import Restart
+from tests.pipeline import repository
+
+BATCH, PAIRS = 15, 5
+ROWS = np.arange(BATCH)
+
+
+def run() -> dict[str, float]:
+    """Every figure of this area."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        paths = _draw(folder)
+        figures = _speeds(paths)
+        figures |= _alone(_costs, paths, folder)
+        figures |= _folds(folder)
+    return figures
+
+
+def _draw(folder: Path) -> list[Path]:
+    """A batch of synthetic cells as the originals are: BMP files of 450x450."""
+    paths = [folder / f"{number}.bmp" for number in range(BATCH)]
+    for number, path in enumerate(paths):
+        kind = ("hem", "all")[number % 2]
+        cell = cells.sample(kind, generator(0, "patient", number), generator(0, "cell", number))
+        Image.fromarray(cells.draw(cell, generator(0, "draw", number))).save(path)
+    return paths
+
+
+def _bench(paths: list[Path], size: int, crop: int) -> Bench:
+    values = params.load()
+    device = runtime.setup(values.train.model_copy(update={"device": "cpu", "threads": multiprocessing.cpu_count()}))
+    pixels = np.stack([images.read(path, size, crop, "cell")[0] for path in paths])
+    return Bench(PixelStore(pixels), Normalise.of(*normalisation("efficientnet-b0"), device), device)
+
+
+def _network() -> torch.nn.Module:
+    return build("efficientnet-b0", classes=2, size=450, dropout=0.2, stochastic_depth=0.2, seed=0)
+
+
+class Training:
+    """One batch per call, as the stage `train` does it."""
+
+    def __init__(self, paths: list[Path], size: int, crop: int) -> None:
+        self.bench = _bench(paths, size, crop)
+        self.course = _Course.start(_network().train(), self.bench, params.load().train)
+
+    def __call__(self) -> None:
+        """Train."""
+        _step(self.course, self.bench, ROWS, torch.from_numpy(ROWS % 2))
+
+
+class Prediction:
+    """Five networks on the same images, as the stage `predict` does it."""
+
+    def __init__(self, paths: list[Path], size: int, crop: int) -> None:
+        self.bench = _bench(paths, size, crop)
+        self.networks = [_network() for _ in range(5)]
+
+    def __call__(self) -> None:
+        """Predict."""
+        for network in self.networks:
+            predict_logits(network, self.bench, ROWS)
+
+
+class _Side:
+    """A process that does one piece of work whenever it is told to."""
+
+    def __init__(self, make: Callable[..., Callable[[], None]], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._end, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
+        self._process.start()
+        self.seconds()  # the first piece of work prepares the library's kernels
+
+    def seconds(self) -> float:
+        self._end.send("again")
+        seconds: float = self._end.recv()
+        return seconds
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(connection: Connection, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
+    work = make(*arguments)
+    while True:
+        connection.recv()
+        started = time.perf_counter()
+        work()
+        connection.send(time.perf_counter() - started)
+
+
+def _speeds(paths: list[Path]) -> dict[str, float]:
+    """Ratios to the published style, medians over pairs of turns."""
+    figures = {}
+    for sides in (
+        {"": (published.Training, paths), "train_same_pixels": (Training, paths, 450, 0),
+         "train_cropped": (Training, paths, 300, 300)},
+        {"": (published.Prediction, paths), "inference": (Prediction, paths, 300, 300)},
+    ):  # fmt: skip
+        running = {name: _Side(*arguments) for name, arguments in sides.items()}
+        turns = [{name: side.seconds() for name, side in running.items()} for _ in range(PAIRS)]
+        for side in running.values():
+            side.stop()
+        for name in sides:
+            if name:
+                figures[name] = statistics.median(turn[""] / turn[name] for turn in turns)
+                figures[f"{name}_images_per_second"] = BATCH / statistics.median(turn[name] for turn in turns)
+    return figures
+
+
+def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
+    """Shares of a step that wait for data, of training that saves states, and of the arithmetic that the CPU can do."""
+    work = Training(paths, 300, 300)
+    work()
+    waits, steps = [], []
+    for _ in range(PAIRS):
+        started = time.perf_counter()
+        work.bench.images(ROWS)
+        waits.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        work()
+        steps.append(time.perf_counter() - started)
+    saves = []
+    states = Restart(folder / "state", 0)
+    course = work.course
+    course.best_state = {name: value.clone() for name, value in course.network.state_dict().items()}
+    for _ in range(PAIRS):
+        started = time.perf_counter()
+        states.save("base", course.capture())
+        saves.append(time.perf_counter() - started)
+    # A state is saved every so many seconds; an epoch of the published length (6,500 images) takes longer than that.
+    every = max(params.load().train.save_every_seconds, statistics.median(saves))
+    with FlopCounterMode(display=False) as counter:
+        work()
+    square = torch.randn(2048, 2048)
+    products = []
+    for _ in range(PAIRS):
+        started = time.perf_counter()
+        square @ square
+        products.append(time.perf_counter() - started)
+    rate = 2 * 2048**3 / min(products)
+    return {
+        "data_wait_share": statistics.median(waits) / statistics.median(steps),
+        "restart_cost_share": statistics.median(saves) / every,
+        "arithmetic_share": counter.get_total_flops() / statistics.median(steps) / rate,
+    }
+
+
+def _alone(measure: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def _folds(folder: Path) -> dict[str, float]:
+    """Five folds one after the other against two at a time, each with one thread."""
+    repo = repository.create(folder / "repository")
+    change = {"folds": [1, 2, 3, 4, 5], "methods": ["efficientnet"], "split": {"folds": 5}, "data": {"size": 64}}
+    repository.change(repo, change | {"train": {"epochs": 4}})
+    repository.run(repo, "dvc", "repro", "split")
+    ratios = []
+    for turn in range(PAIRS):
+        repository.change(repo, {"train": {"seed": turn}})
+        seconds = []
+        for jobs in ("1", "2"):
+            for made in ("runs/efficientnet", "predictions/efficientnet", ".dvc/cache/runs", "dvc.lock"):
+                shutil.rmtree(repo / made, ignore_errors=True)
+            lock = repo / "dvc.lock"
+            lock.unlink(missing_ok=True)
+            repository.run(repo, "dvc", "repro", "split")
+            started = time.perf_counter()
+            repository.run(repo, "python", "-m", "job", "folds", "--jobs", jobs)
+            seconds.append(time.perf_counter() - started)
+        ratios.append(seconds[0] / seconds[1])
+    return {"parallel_folds": statistics.median(ratios)}
