@@ -34,7 +34,7 @@ Backbone = Literal[
     "torchvision/resnet152", "torchvision/resnext50_32x4d", "torchvision/resnext101_32x8d",
     "torchvision/resnext101_64x4d", "torchvision/wide_resnet50_2", "torchvision/wide_resnet101_2",
 ]  # fmt: skip
-Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels"]
+Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "linear_probe"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -174,6 +174,13 @@ class MetaPseudoLabels(Section):
     finetune_epochs: Annotated[int, Field(ge=0)]
 
 
+class LinearProbe(Section):
+    """A logistic regression on the features of a network that does not learn."""
+
+    labels: Literal["all", "half"]
+    c: Annotated[float, Field(gt=0, le=1e6)]
+
+
 class Predict(Section):
     """How predictions are made."""
 
@@ -200,6 +207,7 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     meta_pseudo_labels: MetaPseudoLabels
+    linear_probe: LinearProbe
     predict: Predict
     report: Report
 

@@ -39,13 +39,15 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             (part / WEIGHTS).write_bytes(save(fitted.state))
             if iteration in trained.pseudo_labels:
                 _write_pseudo_labels(part / "pseudo_labels.csv", trained.pseudo_labels[iteration], classes, split)
-    mean, std = normalisation(params.model.backbone)
+    backbones = trained.backbones or (params.model.backbone,) * len(trained.models)
+    mean, std = normalisation(backbones[-1])
     write_json(
         folder / "model.json",
         {
             "method": method,
             "fold": fold,
-            "backbone": params.model.backbone,
+            "backbone": backbones[-1],
+            "backbones": backbones,
             "classes": list(classes),
             "size": size,
             "mean": mean,
@@ -86,8 +88,15 @@ def iterations(folder: Path) -> dict[int, Path]:
     return {int(path.name): path / WEIGHTS for path in parts} or {0: folder / WEIGHTS}
 
 
+def of_iteration(facts: dict[str, Any], iteration: int) -> dict[str, Any]:
+    """The facts of one model of a run: a teacher may be another network than its students."""
+    backbone = facts["backbones"][iteration]
+    mean, std = normalisation(backbone)
+    return facts | {"backbone": backbone, "mean": mean, "std": std}
+
+
 def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
-    """The network of a run with these weights, in evaluation mode on the device."""
+    """The network that these facts describe, with these weights, in evaluation mode on the device."""
     network = build(
         facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
         seed=0,

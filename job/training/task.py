@@ -38,11 +38,13 @@ class PseudoLabels:
 class Trained:
     """What a method made: its models in the order of their making, the last of which is the fold's model.
 
-    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves.
+    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves; `backbones` are those of the
+    models where they are not all `model.backbone`.
     """
 
     models: list[Fitted]
     pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
+    backbones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from job.errors import UserError
 from job.models.network import normalisation
@@ -17,7 +20,7 @@ from job.training import fit, inference, runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
-from job.training.methods import noisy_student
+from job.training.methods import linear_probe, noisy_student
 from job.training.task import Task
 from tests import ROOT
 from tests.training.silent import NoState, Silent
@@ -160,3 +163,54 @@ def test_every_method_keeps_the_contract(name, task):
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
     assert progress.count == module.images(fold, task.params)
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
+
+
+def test_the_probe_is_a_logistic_regression_on_the_features(task):
+    """The network that comes out says what scikit-learn says of the features that went in."""
+    split, task = task
+    fold = split.fold(1, CLASSES, labels="all")
+    trained = linear_probe.train(dataclasses.replace(task, fold=fold))
+    network = task.fresh_network("probe")
+    known = linear_probe.features(network, task.bench, fold.train.rows)
+    assert known.shape == (len(fold.train.rows), 1280)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
+    reference.fit(known, fold.train.classes)
+    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
+    network.load_state_dict(trained.models[0].state)
+    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
+    assert all(torch.equal(value, trained.models[0].state[name]) for name, value in body.items())
+
+
+def test_three_classes_go_through_every_method(tmp_path):
+    """Heads, pseudo-labels and probes follow the names in the data."""
+    split, task = small_task(tmp_path, noisy_student={"confidence": 0.34, "balance": True, "iterations": 1})
+    names = ("A", "B", "C")
+    table = split.table
+    known = table["label"] != ""
+    table["label"] = np.where(known, np.take(names, table["row"] % 3), "")
+    for method in METHODS:
+        module = importlib.import_module(f"job.training.methods.{method}")
+        fold = split.fold(1, names, labels=module.labels(task.params))
+        trained = module.train(dataclasses.replace(task, fold=fold, classes=names, progress=Silent()))
+        network = task.fresh_network("any")
+        assert network._fc.out_features == 2
+        network = dataclasses.replace(task, classes=names).fresh_network("any")
+        network.load_state_dict(trained.models[-1].state)
+        said = inference.predict(network, task.bench, fold.validation.rows, 64, tta=True)
+        assert said.shape == (len(fold.validation.rows), 3)
+        assert np.allclose(said.sum(1), 1, atol=1e-6)
+
+
+def test_views_at_test_time_are_averaged_probabilities(task):
+    _, task = task
+    network, rows = task.fresh_network("any"), task.fold.masked[:5]
+    averaged = inference.predict(network, task.bench, rows, 2, tta=True)
+    pixels = task.bench.store.pixels[rows]
+    each = []
+    for quarter in range(4):
+        for view in (np.rot90(pixels, quarter, (1, 2)), np.rot90(pixels, quarter, (1, 2))[:, :, ::-1]):
+            store = PixelStore(np.ascontiguousarray(view))
+            bench = dataclasses.replace(task.bench, store=store)
+            each.append(inference.predict(network, bench, np.arange(5), 5, tta=False))
+    assert np.allclose(averaged, np.mean(each, axis=0), atol=1e-5)

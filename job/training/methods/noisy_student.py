@@ -55,7 +55,8 @@ def train(task: Task) -> Trained:
         pseudo_labels[iteration], source = label(teacher, network)
         teacher, network = learner, learner.fresh_network("student", iteration)
         models.append(_learn(learner, network, f"student-{iteration}", source))
-    return Trained(models, pseudo_labels)
+    students = [learner.params.model.backbone] * len(pseudo_labels)
+    return Trained(models, pseudo_labels, (task.params.model.backbone, *students))
 
 
 def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
