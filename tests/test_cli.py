@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from job.commands import folds
 from tests import ROOT
 
 
@@ -39,3 +40,17 @@ def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
     assert result.stderr.startswith("error: params.yaml does not exist")
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gpus_are_handed_out_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    seen = []
+    monkeypatch.setattr(
+        folds._SideBySide, "_dvc", lambda _self, name, env: seen.append((name, env["CUDA_VISIBLE_DEVICES"]))
+    )
+    side_by_side = folds._SideBySide(jobs=2)
+    for name in ("a", "b", "c"):
+        side_by_side.run(name, bars=False)
+    assert seen == [("a", "2"), ("b", "5"), ("c", "2")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert folds._gpus() == []

@@ -1,12 +1,15 @@
 """`python -m job folds`: train and predict all folds side by side, each through DVC.
 
 The folds write the same bytes as one `dvc repro` that runs them in turn: threads and seeds of a fold are parameters.
+Where there are GPUs each fold has one of them, handed out by `CUDA_VISIBLE_DEVICES`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
 
 from tqdm import tqdm
 
@@ -35,7 +38,7 @@ def run(jobs: int) -> str:
     names = [f"{method}-{fold}" for method in reversed(values.methods) for fold in values.folds]
     if _up_to_date(names):
         return f"all {len(names)} folds are up to date"
-    side_by_side = _SideBySide()
+    side_by_side = _SideBySide(jobs)
     pool = ThreadPoolExecutor(jobs)
     try:
         waiting = {pool.submit(side_by_side.run, name, bars=jobs == 1): name for name in names}
@@ -53,12 +56,25 @@ def run(jobs: int) -> str:
 class _SideBySide:
     """The DVC processes of the running folds."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: int) -> None:
         self._running: set[subprocess.Popen[str]] = set()
+        self._gpus: SimpleQueue[str] = SimpleQueue()
+        gpus = _gpus()
+        for number in range(jobs if gpus else 0):
+            self._gpus.put(gpus[number % len(gpus)])
 
     def run(self, name: str, *, bars: bool) -> int:
         """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
         environment = os.environ | ({} if bars else {"TQDM_DISABLE": "1"})
+        if self._gpus.empty():
+            return self._dvc(name, environment)
+        gpu = self._gpus.get()
+        try:
+            return self._dvc(name, environment | {"CUDA_VISIBLE_DEVICES": gpu})
+        finally:
+            self._gpus.put(gpu)
+
+    def _dvc(self, name: str, environment: dict[str, str]) -> int:
         command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
@@ -74,6 +90,18 @@ class _SideBySide:
         """End them; what they had finished is recorded."""
         for process in list(self._running):
             process.terminate()
+
+
+def _gpus() -> list[str]:
+    """GPUs that folds may have: those that `CUDA_VISIBLE_DEVICES` names, or all that the driver lists."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu]
+    if not (tool := shutil.which("nvidia-smi")):
+        return []
+    listed = subprocess.run(
+        [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.split() if listed.returncode == 0 else []
 
 
 def _up_to_date(names: list[str]) -> bool:

@@ -24,7 +24,7 @@ def run(method: str, fold: int) -> str:
     classes = tuple(facts["classes"])
     split = Split.read(Path("data/split.csv"))
     data = split.fold(fold, classes, labels=facts["labels"])
-    store = PixelStore.open(Path("data/prepared/images.npy"))
+    store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
     roles = {
         "validation": data.validation.rows,
         "masked": data.masked,

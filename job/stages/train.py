@@ -7,7 +7,7 @@ from typing import cast
 from job import params
 from job.files import read_json, replacing_folder
 from job.models.network import normalisation
-from job.training import identity, restart, runs, runtime
+from job.training import failures, identity, restart, runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
@@ -27,14 +27,15 @@ def run(method: str, fold: int) -> str:
     module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
     labels = module.labels(values)
     part = split.fold(fold, classes, labels=labels)
-    store = PixelStore.open(Path("data/prepared/images.npy"))
+    store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
     normalise = Normalise.of(*normalisation(values.model.backbone), device)
     precision = runtime.resolve_precision(values.train.precision, device)
     bench = Bench(store, normalise, device, precision, names=split.images, check=stop.check)
     data = identity.data_digest()
     digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
-    with restart.opened(Path(".state") / f"{method}-{fold}", digest, values.train.save_every_seconds) as saved:
+    every = values.train.save_every_seconds
+    with failures.explained(), restart.opened(Path(".state") / f"{method}-{fold}", digest, every) as saved:
         log = FoldLog(method, fold, module.images(part, values), str(device))
         trained = module.train(Task(part, classes, bench, values, log, saved))
         with replacing_folder(folder) as temporary:

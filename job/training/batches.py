@@ -15,9 +15,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PixelStore:
-    """Every prepared image, (N, S, S, 3) uint8, on disk until asked for."""
+    """Every prepared image, (N, S, S, 3) uint8, on disk until asked for; also on a GPU where it fits."""
 
     pixels: npt.NDArray[np.uint8]
+    resident: torch.Tensor | None = None
 
     @classmethod
     def open(cls, path: Path) -> "PixelStore":
@@ -29,11 +30,22 @@ class PixelStore:
         """Side of an image in pixels."""
         return int(self.pixels.shape[1])
 
+    def near(self, device: torch.device) -> "PixelStore":
+        """The same store with a copy on the GPU, where that takes at most half of its free memory."""
+        if device.type != "cuda" or self.pixels.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+            return self
+        resident = torch.empty(self.pixels.shape, dtype=torch.uint8, device=device)
+        for start in range(0, len(self.pixels), 256):
+            part = np.array(self.pixels[start : start + 256])  # a copy in memory: torch refuses the read-only map
+            resident[start : start + len(part)] = torch.from_numpy(part)
+        return PixelStore(self.pixels, resident)
+
     def gather(self, rows: Rows, device: torch.device) -> torch.Tensor:
         """The images of these rows: (B, 3, S, S) uint8 in channels_last order, on the device."""
-        batch = torch.from_numpy(self.pixels[rows])
-        if device.type == "cuda":
-            batch = batch.pin_memory().to(device, non_blocking=True)
+        if self.resident is not None:
+            batch = self.resident[torch.from_numpy(rows).to(device)]
+        else:
+            batch = torch.from_numpy(self.pixels[rows]).to(device)
         # Rows are stored as (S, S, 3): as (3, S, S) in channels_last order this is the same memory, so nothing moves.
         return batch.permute(0, 3, 1, 2)
 

@@ -1,0 +1,49 @@
+"""Signals and kills through DVC: nothing is lost, and the ending is the same."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.pipeline import chaos, repository
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """A repository whose folds can be trained, and what fold 1 becomes in peace."""
+    folder = repository.create(tmp_path_factory.mktemp("restart"))
+    repository.change(folder, {"train": {"epochs": 3}, "methods": ["efficientnet"]})
+    repository.run(folder, "dvc", "repro", "train@efficientnet-1")
+    return folder, repository.digests(folder, "runs/efficientnet/fold-1")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
+    folder, expected = repo
+    log = folder / "logs/efficientnet/fold-1.log"
+    log.unlink()
+    command = ["python", "-m", "job", "stage", "train", "--method", "efficientnet", "--fold", "1"]
+    trainer = subprocess.Popen(
+        command, cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not log.exists() and trainer.poll() is None:  # until the first epoch has ended
+        time.sleep(0.02)
+    trainer.send_signal(number)
+    output = trainer.communicate()[0]
+    assert trainer.returncode == code, output
+    assert f"stopped by {number.name}; `dvc repro train@efficientnet-1` goes on where it stopped" in output
+    assert "Traceback" not in output
+    assert list((folder / ".state/efficientnet-1").rglob("base.state"))
+    output = repository.run(folder, "dvc", "repro", "--force", "--no-run-cache", "-s", "train@efficientnet-1").stdout
+    assert "base goes on after" in output
+    assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
+    assert list((folder / ".state").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_five_random_kills_end_alike(tmp_path):
+    counts = chaos.run(tmp_path, 5, seed=1)
+    assert counts["dvc"] + counts["trainer"] + counts["both"] == 5

@@ -1,0 +1,92 @@
+"""What runs on a GPU, without one: torch's fake tensors know device and shape, and refuse to mix devices.
+
+The backward pass needs a driver and is not covered here; real tests behind the marker `gpu` run where there is one.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+
+from job.models.network import build, normalisation
+from job.training import runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.bench import Bench
+from job.training.inference import predict_logits
+from tests.training.test_fit import CLASSES, ROWS, bench, network, params, train  # noqa: F401 - a fixture
+
+CUDA = torch.device("cuda")
+PIXELS = np.zeros((4, 64, 64, 3), dtype=np.uint8)
+
+
+def on_fake_gpu(net):
+    """The network with tensors of the same shape and memory order on a GPU that is not there."""
+    for module in net.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, value in tensors.items():
+                if value is not None:
+                    fake = torch.empty_like(value, device=CUDA)
+                    tensors[name] = torch.nn.Parameter(fake) if tensors is module._parameters else fake
+    return net
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("backbone", ["efficientnet-b0", "efficientnet-lite0", "torchvision/resnet18"])
+def test_batch_forward_and_loss_stay_on_the_device(backbone, precision, resident, monkeypatch):
+    # Autocast asks the driver, and switches itself off where there is none.
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    real = build(backbone, classes=2, size=64, dropout=0.5, stochastic_depth=0.2, seed=1)
+    with FakeTensorMode(allow_non_fake_inputs=True), CUDA:
+        store = PixelStore(PIXELS, torch.zeros(PIXELS.shape, dtype=torch.uint8) if resident else None)
+        bench = Bench(store, Normalise.of(*normalisation(backbone), CUDA), CUDA, precision)
+        net = on_fake_gpu(real)
+        rows = np.array([2, 0, 3])
+        images = bench.images(rows)
+        assert images.device.type == "cuda"
+        assert images.dtype == torch.float32
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        with bench.autocast():
+            logits = net.train()(images)
+        assert logits.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        targets = torch.tensor([0, 1, 0, 1])[torch.from_numpy(rows).to(CUDA)]
+        assert functional.cross_entropy(logits.float(), targets).device.type == "cuda"
+        predicted = predict_logits(net, bench, rows)
+        assert predicted.device.type == "cpu"
+        assert predicted.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_precision_is_a_fixed_table_by_device(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert runtime.resolve_precision("auto", CUDA) == expected
+    assert runtime.resolve_precision("auto", torch.device("cpu")) == "fp32"
+    assert runtime.resolve_precision("fp16", CUDA) == "fp16"
+
+
+@pytest.mark.parametrize(("free", "fits"), [(10 * PIXELS.nbytes, True), (PIXELS.nbytes, False)])
+def test_the_store_goes_to_the_gpu_where_it_fits(monkeypatch, free, fits):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free, free))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        near = PixelStore(PIXELS).near(CUDA)
+    assert (near.resident is not None) == fits
+    assert PixelStore(PIXELS).near(torch.device("cpu")).resident is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_learns_the_same(bench, precision):  # noqa: F811
+    device = runtime.setup(params(device="cuda"))
+    normalise = Normalise(bench.normalise.scale.to(device), bench.normalise.shift.to(device))
+    gpu = dataclasses.replace(
+        bench, store=bench.store.near(device), normalise=normalise, device=device, precision=precision
+    )
+    ours = train(gpu, network().to(device))
+    cpu = train(bench, network())
+    close = 1e-2 if precision == "fp32" else 1e-1
+    assert [e.train_loss for e in ours.history] == pytest.approx([e.train_loss for e in cpu.history], rel=close)
