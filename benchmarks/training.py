@@ -77,7 +77,7 @@ class Training:
 
     def __call__(self) -> None:
         """Train."""
-        _step(self.course, self.bench, ROWS, torch.from_numpy(ROWS % 2))
+        _step(self.course, self.bench, ROWS, torch.from_numpy(ROWS % 2), ROWS)
 
 
 class Prediction:

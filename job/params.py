@@ -120,6 +120,7 @@ class Train(Section):
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]
+    devices: Annotated[int, Field(ge=1, le=4096)]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     deterministic: bool
     cudnn_benchmark: bool
@@ -131,6 +132,8 @@ class Train(Section):
     def _timing_decides_nothing(self) -> Train:
         if self.deterministic and self.cudnn_benchmark:
             raise ValueError("cudnn_benchmark chooses algorithms by the clock: it needs deterministic=false")
+        if self.devices > self.batch_size:
+            raise ValueError(f"devices is {self.devices}, more than the images of a batch ({self.batch_size})")
         return self
 
     def tuning(self, epochs: int) -> Train:

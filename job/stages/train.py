@@ -7,11 +7,11 @@ from typing import cast
 from job import params
 from job.files import read_json, replacing_folder
 from job.models.network import normalisation
-from job.training import failures, identity, restart, runs, runtime
+from job.training import failures, identity, parallel, restart, runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
-from job.training.progress import FoldLog
+from job.training.progress import FoldLog, Silent
 from job.training.task import Method, Task
 
 
@@ -19,9 +19,10 @@ def run(method: str, fold: int) -> str:
     """Write `runs/METHOD/fold-K/`."""
     values = params.load()
     params.check_fold(values, method, fold)
+    parallel.run_again_under_torchrun(values.train.devices)
     stop = runtime.Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     stop.listen()
-    device = runtime.setup(values.train)
+    world, device = parallel.join(values.train.devices, runtime.setup(values.train))
     classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
     split = Split.read(Path("data/split.csv"))
     module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
@@ -30,13 +31,19 @@ def run(method: str, fold: int) -> str:
     store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
     normalise = Normalise.of(*normalisation(values.model.backbone), device)
     precision = runtime.resolve_precision(values.train.precision, device)
-    bench = Bench(store, normalise, device, precision, names=split.images, check=stop.check)
+    bench = Bench(store, normalise, device, precision, names=split.images, world=world, check=stop.check)
     data = identity.data_digest()
     digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
     every = values.train.save_every_seconds
-    with failures.explained(), restart.opened(Path(".state") / f"{method}-{fold}", digest, every) as saved:
-        log = FoldLog(method, fold, module.images(part, values), str(device))
+    images = module.images(part, values)
+    if world.rank > 0:
+        with failures.explained():
+            module.train(Task(part, classes, bench, values, Silent(), restart.Follower()))
+        return f"{folder}: process {world.rank} has done its share"
+    kind = restart.Leader if world.size > 1 else restart.Restart
+    with failures.explained(), restart.opened(Path(".state") / f"{method}-{fold}", digest, every, kind) as saved:
+        log = FoldLog(method, fold, images, str(device))
         trained = module.train(Task(part, classes, bench, values, log, saved))
         with replacing_folder(folder) as temporary:
             runs.write(

@@ -68,10 +68,13 @@ class Normalise:
         return pixels.float().mul_(self.scale).add_(self.shift)
 
 
-def in_batches(rows: Rows, size: int) -> Iterator[Rows]:
-    """Consecutive batches. A last batch of one image joins the batch before: batch norm cannot learn from one image."""
+def in_batches(rows: Rows, size: int, least: int = 2) -> Iterator[Rows]:
+    """Consecutive batches. A last batch of fewer than `least` images joins the batch before.
+
+    Batch norm cannot learn from one image, and each of several processes needs one.
+    """
     starts = list(range(0, len(rows), size))
-    if len(starts) > 1 and len(rows) - starts[-1] == 1:
+    if len(starts) > 1 and len(rows) - starts[-1] < least:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
         yield rows[start:end]

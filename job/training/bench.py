@@ -7,6 +7,7 @@ import torch
 
 from job.training.augment import augment
 from job.training.batches import Normalise, PixelStore, Rows
+from job.training.parallel import ALONE, World
 
 
 def _go_on() -> None:
@@ -23,6 +24,7 @@ class Bench:
         device: of networks and batches.
         precision: `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision.
         names: images of rows, for messages.
+        world: which process this is of those that train the fold.
         check: raises where training is asked to stop; called before every batch.
     """
 
@@ -31,6 +33,7 @@ class Bench:
     device: torch.device
     precision: str = "fp32"
     names: Callable[[Rows], Sequence[object]] = list
+    world: World = ALONE
     check: Callable[[], None] = _go_on
 
     def images(self, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0) -> torch.Tensor:

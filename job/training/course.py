@@ -19,6 +19,7 @@ class Course:
 
     Attributes:
         network: as it is now.
+        forward: the same network; its backward pass averages gradients over all processes of the fold.
         optimiser: with its momenta.
         scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
         average: of the weights over the steps, or None.
@@ -33,6 +34,7 @@ class Course:
     """
 
     network: nn.Module
+    forward: nn.Module
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
@@ -48,7 +50,8 @@ class Course:
     def start(cls, network: nn.Module, bench: Bench, params: Train) -> "Course":
         """Before the first batch."""
         scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
-        return cls(network, optimise.optimiser(network, params), scaler, optimise.averaged(network, params))
+        optimiser, average = optimise.optimiser(network, params), optimise.averaged(network, params)
+        return cls(network, bench.world.wrap(network), optimiser, scaler, average)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -66,10 +69,16 @@ class Course:
             group["lr"] = rate
         return rate
 
-    def learn(self, loss: torch.Tensor, right: torch.Tensor) -> None:
-        """Take the step that a loss asks for; `right` counts the images that were answered rightly."""
+    def learn(self, loss: torch.Tensor, right: torch.Tensor, processes: int = 1) -> None:
+        """Take the step that a loss asks for.
+
+        Args:
+            loss: this process's share of the batch's loss; the loss itself where it is the only one.
+            right: so many images were answered rightly.
+            processes: on this fold. Gradients are averaged over them, and the loss of the batch is the sum of shares.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss * processes).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:

@@ -58,20 +58,20 @@ def fit(
     """
     if finished := restart.load(f"{name}-finished"):
         history = [Epoch(**epoch) for epoch in finished["history"]]
-        progress.resumed(name, len(history), len(history) * _images(steps(sources, 1, seed)))
+        progress.resumed(name, len(history), len(history) * _images(steps(sources, 1, seed, bench.world.size)))
         return Fitted(finished["state"], history[finished["best"] - 1], history)
     sources = [source.to(bench.device) for source in sources]
     every_row = np.concatenate([source.rows for source in sources])
     course = Course.start(network, bench, params)
     if saved := restart.load(name):
         course.restore(saved)
-        plan = steps(sources, course.epoch, seed)
+        plan = steps(sources, course.epoch, seed, bench.world.size)
         done = len(course.history) * _images(plan) + _images(plan[: len(course.losses)])
         progress.resumed(name, len(course.history), done)
     try:
         while course.epoch <= params.epochs and not course.stalled(params.patience):
             rate = course.set_rate(params)
-            plan = steps(sources, course.epoch, seed)
+            plan = steps(sources, course.epoch, seed, bench.world.size)
             _train_one_epoch(course, bench, name, sources, plan, params, seed, progress, restart)
             seen = [rows_of(sources, step) for step in plan]
             epoch = finish_epoch(course, bench, name, rate, seen, every_row, validation, params, seed)
@@ -79,7 +79,9 @@ def fit(
             if restart.due():
                 restart.save(name, course.capture())
     except StoppedError:
-        restart.save(name, course.capture())
+        # Several processes do not stop at the same batch: theirs is the state of the last epoch's end.
+        if bench.world.size == 1:
+            restart.save(name, course.capture())
         raise
     fitted = course.fitted()
     lines = [asdict(epoch) for epoch in fitted.history]
@@ -115,16 +117,14 @@ def finish_epoch(
     Raises:
         UserError: a loss is not a finite number.
     """
-    losses = torch.stack(course.losses).double().cpu()
+    losses = bench.world.sum(torch.stack(course.losses)).double().cpu()
+    right = bench.world.sum(torch.stack(course.right)).sum().cpu()
     if not torch.isfinite(losses).all():
         number = int((~torch.isfinite(losses)).nonzero()[0])
         where = f"in epoch {course.epoch}, step {number + 1} of {len(seen)}"
         raise _diverged(losses[number].item(), where, bench.names(seen[number]))
     weights = torch.tensor([len(rows) for rows in seen], dtype=torch.float64)
-    loss, accuracy = (
-        float((losses * weights).sum() / weights.sum()),
-        float(torch.stack(course.right).sum() / weights.sum()),
-    )
+    loss, accuracy = float((losses * weights).sum() / weights.sum()), float(right / weights.sum())
     network = course.evaluated
     if params.batch_norm == "recomputed":
         recompute_batch_norm(network, bench, generator(seed, "batch norm", course.epoch).permutation(every_row))
@@ -162,14 +162,16 @@ def _train_one_epoch(
 ) -> None:
     """Take the steps of an epoch, or those that are left of it."""
     course.network.train()
-    with seeded(derive(seed, "noise", course.epoch), bench.device):
+    share = ("process", bench.world.rank) if bench.world.size > 1 else ()
+    with seeded(derive(seed, "noise", course.epoch, *share), bench.device):
         if course.noise:
             set_noise_state(course.noise, bench.device)
         try:
             for number, step in enumerate(plan[len(course.losses) :], start=len(course.losses)):
-                _step(course, bench, sources, step, params.magnitude, derive(seed, "augment", course.epoch, number))
+                seeds = derive(seed, "augment", course.epoch, number, *share)
+                _step(course, bench, sources, step, params.magnitude, seeds)
                 progress.images(images(step))
-                if restart.due():
+                if bench.world.size == 1 and restart.due():
                     course.noise = noise_state(bench.device)
                     restart.save(name, course.capture())
         finally:
@@ -177,19 +179,26 @@ def _train_one_epoch(
 
 
 def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
-    """One batch of every source through the network together, so that batch norm sees them together."""
+    """One batch of every source through the network together, so that batch norm sees them together.
+
+    Of every batch this process takes its share.
+    """
+    shares = [batch[bench.world.rank :: bench.world.size] for batch in step]
     batches = [
-        bench.images(source.rows[batch], source.noise, magnitude, derive(seed, number))
-        for number, (source, batch) in enumerate(zip(sources, step, strict=True))
+        bench.images(source.rows[share], source.noise, magnitude, derive(seed, number))
+        for number, (source, share) in enumerate(zip(sources, shares, strict=True))
     ]
     with bench.autocast():
-        logits = course.network(batches[0] if len(batches) == 1 else torch.cat(batches)).float()
+        logits = course.forward(batches[0] if len(batches) == 1 else torch.cat(batches)).float()
     losses, right = [], []
-    parts = logits.split([len(batch) for batch in step])
-    for source, batch, part in zip(sources, step, parts, strict=True):
-        target = source.targets[torch.from_numpy(batch).to(bench.device)]
+    parts = logits.split([len(share) for share in shares])
+    for source, batch, share, part in zip(sources, step, shares, parts, strict=True):
+        target = source.targets[torch.from_numpy(share).to(bench.device)]
         loss = functional.cross_entropy(part, target, weight=source.class_weights, label_smoothing=source.smoothing)
+        if bench.world.size > 1:
+            # The loss of a batch is the sum of what its shares contribute to its mean.
+            loss = loss * (source.mass(share) / source.mass(batch))
         losses.append(source.weight * loss)
         hard = target if target.ndim == 1 else target.argmax(1)
         right.append((part.detach().argmax(1) == hard).sum())
-    course.learn(torch.stack(losses).sum(), torch.stack(right).sum())
+    course.learn(torch.stack(losses).sum(), torch.stack(right).sum(), bench.world.size)

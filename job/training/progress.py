@@ -59,3 +59,16 @@ class FoldLog:
         seconds = time.monotonic() - self._started
         figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
         write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})
+
+
+class Silent:
+    """Progress that another process reports."""
+
+    def images(self, count: int) -> None:
+        """Nothing to say."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Nothing to say."""
+
+    def resumed(self, model: str, epochs: int, images: int) -> None:
+        """Nothing to say."""

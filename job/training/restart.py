@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import distributed
 
 from job.errors import UserError
 from job.files import replacing
@@ -76,14 +77,50 @@ class Restart:
         return self.folder / f"{name}.state", self.folder / f"{name}.older.state"
 
 
+class Follower(Restart):
+    """The states as a process sees them that follows another one, which keeps them for both."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), 0)
+
+    def due(self) -> bool:
+        """Never: the leader saves."""
+        return False
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def load(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - the leader names it
+        """What the leader has loaded."""
+        return _shared(None)
+
+    def forget(self, name: str) -> None:
+        """Nothing to do."""
+
+
+class Leader(Restart):
+    """The states of a fold that several processes train; what is loaded is told to all."""
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The newest undamaged state of this name."""
+        return _shared(super().load(name))
+
+
+def _shared(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    parts = [state]
+    distributed.broadcast_object_list(parts)
+    return parts[0]
+
+
 @contextmanager
-def opened(folder: Path, digest: str, every_seconds: float) -> Iterator[Restart]:
+def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] = Restart) -> Iterator[Restart]:
     """The states of one fold for this process alone; gone when the block ends without an error.
 
     Args:
         folder: of the fold.
         digest: of everything that the result depends on.
         every_seconds: time between two states.
+        kind: `Leader` where several processes train the fold.
 
     Raises:
         UserError: another process trains this fold and does not end.
@@ -92,7 +129,7 @@ def opened(folder: Path, digest: str, every_seconds: float) -> Iterator[Restart]
     with _locked(folder.with_name(f"{folder.name}.lock")):
         for leftover in folder.glob("*/.*.tmp"):
             leftover.unlink()
-        yield Restart(folder / digest, every_seconds)
+        yield kind(folder / digest, every_seconds)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -47,7 +47,7 @@ def setup(params: Train) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """What `train.precision=auto` means on a device: a fixed table, never timed.
 
-    On CPUs bf16 trains no faster than fp32 (measured, see the README). On CUDA half precision is what tensor cores are
+    A CPU without bf16 instructions trains no faster in it. On CUDA half precision is what tensor cores are
     for; bf16 needs no scaling of the loss, and exists from compute capability 8.0 on.
     """
     if precision != "auto":
@@ -109,7 +109,8 @@ class Stop:
 
 def _keep_freed_memory() -> None:
     # glibc returns large blocks to the system at every free and asks for them again at every allocation; each training
-    # step then pays for fresh zeroed pages. Kept in the heap they are reused: twice the images per second on a CPU.
+    # step then pays for fresh zeroed pages. Kept in the heap they are reused: 2.7 s of CPU for a step of B0 (300 px,
+    # batch 15) in place of 3.5.
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
         libc.mallopt(_M_MMAP_MAX, 0)

@@ -48,6 +48,12 @@ class Source:
             class_weights=class_weights(images.classes, classes, params),
         )
 
+    def mass(self, positions: Rows) -> float:
+        """What these images weigh in the mean loss of a batch: their number, or the weights of their classes."""
+        if self.class_weights is None:
+            return float(len(positions))
+        return float(self.class_weights[self.targets[torch.from_numpy(positions).to(self.targets.device)]].sum())
+
     def to(self, device: torch.device) -> "Source":
         """The same with its tensors on the device."""
         weights = None if self.class_weights is None else self.class_weights.to(device)
@@ -58,13 +64,15 @@ Step = tuple[Rows, ...]
 """Of every source, the positions in its `rows` of the images in one step."""
 
 
-def steps(sources: Sequence[Source], epoch: int, seed: int) -> list[Step]:
+def steps(sources: Sequence[Source], epoch: int, seed: int, processes: int = 1) -> list[Step]:
     """The steps of an epoch: one pass over the first source; the others begin anew as often as they must.
 
-    Every order follows from seed and epoch alone, so that an epoch can be taken up in its middle.
+    Every order follows from seed and epoch alone, so that an epoch can be taken up in its middle. No batch is smaller
+    than the number of processes that share it.
     """
     first, *others = sources
-    batches = list(in_batches(generator(seed, "order", epoch).permutation(len(first.rows)), first.batch_size))
+    order = generator(seed, "order", epoch).permutation(len(first.rows))
+    batches = list(in_batches(order, first.batch_size, max(2, processes)))
     columns = [batches]
     for number, source in enumerate(others, start=1):
         needed = len(batches) * source.batch_size

@@ -14,6 +14,7 @@ from job.training.batches import Normalise, Rows
 from job.training.bench import Bench
 from job.training.fold import Fold
 from job.training.history import Fitted, Progress
+from job.training.parallel import synchronise
 from job.training.restart import Restart
 
 
@@ -75,7 +76,7 @@ class Task:
             sha256=model.weights_sha256,
             seed=self.seed("network", *purpose),
         )
-        return network.to(self.bench.device)
+        return (synchronise(network) if self.bench.world.size > 1 else network).to(self.bench.device)
 
     def with_model(self, model: Model) -> "Task":
         """The same fold for another network."""

@@ -37,12 +37,17 @@ def params(**changes):
     return load(ROOT / "params.yaml").train.model_copy(update=small | changes)
 
 
+def pixels():
+    """Noise; every other image is dark in the middle: a class to learn."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    images[::2, 8:24, 8:24] //= 4
+    return images
+
+
 @pytest.fixture(scope="module")
 def bench():
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    pixels[::2, 8:24, 8:24] //= 4  # a class to learn: dark in the middle
     device = runtime.setup(params())
-    return Bench(PixelStore(pixels), Normalise.of(MEAN, STD, device), device)
+    return Bench(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device)
 
 
 def network(backbone="efficientnet-lite0", **changes):

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from job.errors import StoppedError
+from job.errors import StoppedError, UserError
 from job.params import Params
 from job.seeds import derive
 from job.training.course import Course
@@ -57,7 +57,13 @@ def images(fold: Fold, params: Params) -> int:
 
 
 def train(task: Task) -> Trained:
-    """Train teacher and student, and tune the student."""
+    """Train teacher and student, and tune the student.
+
+    Raises:
+        UserError: `train.devices` is more than 1.
+    """
+    if task.bench.world.size > 1:
+        raise UserError("meta_pseudo_labels trains a fold on one device: set train.devices=1, and use GPUs by folds")
     pair = _Pair.start(task)
     if saved := task.restart.load(_STATE):
         pair.restore(saved)

@@ -1,0 +1,22 @@
+"""Trains the network of the tests with as many processes as torchrun started; the first prints its history."""
+
+import json
+from dataclasses import asdict, replace
+
+from job.training import parallel, runtime
+from job.training.batches import Normalise, PixelStore
+from job.training.bench import Bench
+from tests.training.test_fit import MEAN, STD, network, params, pixels, train
+
+
+def double(bench):
+    """The same bench with images in double precision."""
+    return replace(bench, normalise=lambda batch: Normalise.of(MEAN, STD, bench.device)(batch).double())
+
+
+if __name__ == "__main__":
+    world, device = parallel.join(2, runtime.setup(params()))
+    bench = double(Bench(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device, world=world))
+    fitted = train(bench, parallel.synchronise(network("efficientnet-b0").double()), batch_size=7)
+    if world.rank == 0:
+        print(json.dumps([asdict(epoch) for epoch in fitted.history]))
