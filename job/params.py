@@ -34,10 +34,13 @@ Backbone = Literal[
     "torchvision/resnet152", "torchvision/resnext50_32x4d", "torchvision/resnext101_32x8d",
     "torchvision/resnext101_64x4d", "torchvision/wide_resnet50_2", "torchvision/wide_resnet101_2",
 ]  # fmt: skip
-Method = Literal["efficientnet", "noisy_student"]
+Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "linear_probe"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Chance = Annotated[float, Field(ge=0, lt=1)]
+Augment = Literal["none", "dihedral", "cells", "randaugment"]
+Magnitude = Annotated[int, Field(ge=0, le=30)]
 
 
 class Section(pydantic.BaseModel):
@@ -105,9 +108,18 @@ class Train(Section):
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    optimiser: Literal["sgd", "adamw"]
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Literal["step", "cosine"]
+    warmup_epochs: Annotated[int, Field(ge=0)]
     lr_step: Count
     lr_gamma: Annotated[float, Field(gt=0, le=1)]
+    class_weights: Literal["none", "balanced"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    patience: Annotated[int, Field(ge=0)]
+    augment: Augment
+    magnitude: Magnitude
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]
@@ -127,6 +139,12 @@ class Train(Section):
             raise ValueError(f"devices is {self.devices}, more than the images of a batch ({self.batch_size})")
         return self
 
+    def tuning(self, epochs: int) -> Train:
+        """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""
+        rate = self.learning_rate * self.lr_gamma
+        changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
+        return self.model_copy(update=changes)
+
 
 class EfficientNet(Section):
     """The supervised method."""
@@ -139,12 +157,41 @@ class NoisyStudent(Section):
 
     iterations: Annotated[int, Field(ge=1, le=20)]
     labels: Literal["hard", "soft"]
+    temperature: Annotated[float, Field(gt=0, le=10)]
+    train_on: Literal["pseudo", "labelled+pseudo"]
+    batch_ratio: Count
+    loss_weight: Annotated[float, Field(gt=0, le=100)]
+    confidence: Chance
+    balance: bool
+    backbone: Backbone | Literal["same"]
+    dropout: Chance
+    stochastic_depth: Chance
+    augment: Augment
+    finetune_epochs: Annotated[int, Field(ge=0)]
+
+
+class MetaPseudoLabels(Section):
+    """A teacher that learns from how its student does."""
+
+    augment: Augment
+    consistency: Annotated[float, Field(ge=0, le=100)]
+    confidence: Chance
+    ramp_epochs: Count
+    finetune_epochs: Annotated[int, Field(ge=0)]
+
+
+class LinearProbe(Section):
+    """A logistic regression on the features of a network that does not learn."""
+
+    labels: Literal["all", "half"]
+    c: Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Predict(Section):
     """How predictions are made."""
 
     batch_size: Count
+    tta: bool
 
 
 class Explain(Section):
@@ -185,6 +232,8 @@ class Params(Section):
     train: Train
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
+    meta_pseudo_labels: MetaPseudoLabels
+    linear_probe: LinearProbe
     predict: Predict
     explain: Explain
     evaluation: Evaluation
@@ -197,6 +246,14 @@ class Params(Section):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if max(self.folds) > self.split.folds:
             raise ValueError(f"folds names fold {max(self.folds)}, but split.folds is {self.split.folds}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _warm_up_ends(self) -> Params:
+        if self.train.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"
+            )
         return self
 
 

@@ -89,9 +89,13 @@ def test_dvc_tracks_every_module_that_a_stage_runs(stage):
     used = closure(f"job.stages.{stage}") - NO_OUTPUT
     methods = [name for name in MODULES if name.startswith("job.training.methods.") and not name.endswith("__init__")]
     if stage == "train":
+        reached = {method: (used | closure(method)) - NO_OUTPUT for method in methods}
         for method in methods:
-            reached = (used | closure(method)) - NO_OUTPUT
-            assert dependencies(stage, method.rsplit(".", 1)[1]) == reached
+            assert reached[method] <= dependencies(stage, method.rsplit(".", 1)[1])
+        # The list is one for all methods; nothing is on it that none of them runs.
+        assert set().union(*reached.values()) == set().union(
+            *(dependencies(stage, m.rsplit(".", 1)[1]) for m in methods)
+        )
     elif stage == "check":
         assert dependencies(stage) == {"job.stages.check", "job.params"}
     else:

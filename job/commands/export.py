@@ -97,9 +97,9 @@ def _write(ensemble: TorchEnsemble, path: Path) -> None:
     for module in together.modules():
         # A matrix product is torch's way to be quick on a CPU; ONNX runtimes are quickest with the convolution.
         if type(module) is Pointwise:
-            module.__class__ = nn.Conv2d
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
         elif type(module) is PointwiseSiLU:
-            module.__class__ = _ConvolutionSiLU
+            module.__class__ = _ConvolutionSiLU  # type: ignore[assignment]
     size = ensemble.facts.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():

@@ -10,7 +10,12 @@ from job.evaluation.metrics import METRICS
 from job.evaluation.reading import Dataset
 from job.evaluation.split import Split
 
-DISPLAY_NAMES = {"efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}
+DISPLAY_NAMES = {
+    "efficientnet": "EfficientNet",
+    "noisy_student": "Noisy Student",
+    "meta_pseudo_labels": "Meta Pseudo Labels",
+    "linear_probe": "Linear probe",
+}
 
 
 def distribution(

@@ -47,7 +47,13 @@ RULES = {
     "calibrated": "Mean probability, calibrated",
     "out_of_fold": "Validation, out of fold",
 }
-_METHODS = {"across": "All methods", "efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}
+_METHODS = {
+    "across": "All methods",
+    "efficientnet": "EfficientNet",
+    "noisy_student": "Noisy Student",
+    "meta_pseudo_labels": "Meta Pseudo Labels",
+    "linear_probe": "Linear probe",
+}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
 _PERCENT = "\N{NARROW NO-BREAK SPACE}%"

@@ -11,7 +11,7 @@ from job.training import runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
-from job.training.inference import predict_logits, probabilities
+from job.training.inference import predict
 
 
 def run(method: str, fold: int) -> str:
@@ -25,7 +25,6 @@ def run(method: str, fold: int) -> str:
     split = Split.read(Path("data/split.csv"))
     data = split.fold(fold, classes, labels=facts["labels"])
     store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
-    bench = Bench(store, Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device), device, facts["precision"])
     roles = {
         "validation": data.validation.rows,
         "masked": data.masked,
@@ -37,13 +36,16 @@ def run(method: str, fold: int) -> str:
     bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
     for iteration, path in models.items():
-        network = runs.load_network(facts, path, device)
+        model = runs.of_iteration(facts, iteration)
+        normalise = Normalise.of(tuple(model["mean"]), tuple(model["std"]), device)
+        bench = Bench(store, normalise, device, facts["precision"])
+        network = runs.load_network(model, path, device)
         for role, rows in roles.items():
             if len(rows) == 0:
                 continue
-            logits = predict_logits(network, bench, rows, values.predict.batch_size)
+            said = predict(network, bench, rows, values.predict.batch_size, tta=values.predict.tta)
             bar.update(len(rows))
-            table = pd.DataFrame(probabilities(logits), columns=[f"p_{name}" for name in classes])
+            table = pd.DataFrame(said, columns=[f"p_{name}" for name in classes])
             tables.append(table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration))
     bar.close()
     keys = ["image", "role", "fold", "iteration"]

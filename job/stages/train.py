@@ -36,7 +36,7 @@ def run(method: str, fold: int) -> str:
     digest = identity.run_digest(values, method, fold, device, data)
     folder = Path("runs") / method / f"fold-{fold}"
     every = values.train.save_every_seconds
-    images = values.train.epochs * sum(module.sizes(part, values))
+    images = module.images(part, values)
     if world.rank > 0:
         with failures.explained():
             module.train(Task(part, classes, bench, values, Silent(), restart.Follower()))
@@ -52,8 +52,7 @@ def run(method: str, fold: int) -> str:
             )  # fmt: skip
     log.close()
     final = trained.models[-1]
-    best = final.history[final.best_epoch - 1]
     return (
         f"{folder}: {len(trained.models)} model{'s' * (len(trained.models) > 1)} of {values.train.epochs} epochs, "
-        f"validation accuracy {best.validation_accuracy:.1%} at epoch {final.best_epoch}"
+        f"validation accuracy {final.best.validation_accuracy:.1%} at epoch {final.best.epoch}"
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from job.training.augment import augment
 from job.training.batches import Normalise, PixelStore, Rows
 from job.training.parallel import ALONE, World
 
@@ -35,10 +36,11 @@ class Bench:
     world: World = ALONE
     check: Callable[[], None] = _go_on
 
-    def images(self, rows: Rows) -> torch.Tensor:
-        """Normalised images of these rows, (B, 3, S, S) float32 on the device."""
+    def images(self, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0) -> torch.Tensor:
+        """Normalised images of these rows, (B, 3, S, S) float32 on the device; with noise as `augment` makes it."""
         self.check()
-        return self.normalise(self.store.gather(rows, self.device))
+        pixels = self.store.gather(rows, self.device)
+        return self.normalise(augment(pixels, noise, magnitude=magnitude, seed=seed))
 
     def autocast(self) -> torch.autocast:
         """A context in which networks compute at the bench's precision (https://docs.pytorch.org/docs/stable/amp.html)."""

@@ -1,10 +1,10 @@
-"""One network learning from one set of images: epochs of SGD, and the checkpoint that validates best."""
+"""One network learning: epochs of steps over its sources of images, and the checkpoint that validates best."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,49 +12,15 @@ from torch.nn import functional
 from job.errors import StoppedError, UserError
 from job.params import Train
 from job.seeds import derive, generator
-from job.training.batches import Rows, in_batches
+from job.training.batches import Rows
 from job.training.bench import Bench
+from job.training.course import Course
 from job.training.fold import Labelled
+from job.training.history import Epoch, Fitted, Progress
 from job.training.inference import evaluate, predict_logits, recompute_batch_norm
 from job.training.restart import Restart
 from job.training.runtime import noise_state, seeded, set_noise_state
-
-State = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a history. Losses are cross-entropies in nats per image; `epoch` counts from 1."""
-
-    model: str
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far training is."""
-
-    def images(self, count: int) -> None:
-        """So many more images were trained on."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
-
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """A model goes on after so many epochs and images, which an earlier process trained."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network: the weights of its best epoch, and how it got there."""
-
-    state: State
-    best_epoch: int
-    history: list[Epoch]
+from job.training.source import Source, Step, images, rows_of, steps
 
 
 def fit(
@@ -62,15 +28,14 @@ def fit(
     bench: Bench,
     *,
     name: str,
-    rows: Rows,
-    targets: torch.Tensor,
+    sources: Sequence[Source],
     validation: Labelled,
     params: Train,
     seed: int,
     progress: Progress,
     restart: Restart,
 ) -> Fitted:
-    """Train with SGD and keep the weights with the best validation accuracy.
+    """Train and keep the weights with the best validation accuracy.
 
     Among equal accuracies the lower validation loss decides, then the earlier epoch. A model that was stopped goes on
     at the batch where its last state was saved, and ends with the same bytes; one that was finished is not trained
@@ -80,11 +45,10 @@ def fit(
         network: starts as given; on the bench's device.
         bench: pixels and device.
         name: of the model, for the history and its saved state.
-        rows: training images.
-        targets: their classes, (N,) int64, or class probabilities, (N, C) float32.
+        sources: training images. A step takes a batch of each; an epoch is one pass over the first.
         validation: images that choose the checkpoint.
         params: section `train`.
-        seed: of batch order, dropout and stochastic depth; each epoch derives its own.
+        seed: of batch order, noise, dropout and stochastic depth; each epoch derives its own.
         progress: told of every batch and every epoch.
         restart: where states are saved and found.
 
@@ -94,29 +58,23 @@ def fit(
     """
     if finished := restart.load(f"{name}-finished"):
         history = [Epoch(**epoch) for epoch in finished["history"]]
-        progress.resumed(name, len(history), len(history) * len(rows))
-        return Fitted(finished["state"], finished["best_epoch"], history)
-    course = _Course.start(network, bench, params)
+        progress.resumed(name, len(history), len(history) * _images(steps(sources, 1, seed, bench.world.size)))
+        return Fitted(finished["state"], history[finished["best"] - 1], history)
+    sources = [source.to(bench.device) for source in sources]
+    every_row = np.concatenate([source.rows for source in sources])
+    course = Course.start(network, bench, params)
     if saved := restart.load(name):
         course.restore(saved)
-        done = sum(len(batch) for batch in _batches(rows, bench, params, course.epoch, seed)[: len(course.losses)])
-        progress.resumed(name, len(course.history), len(course.history) * len(rows) + done)
-    targets = targets.to(bench.device)
+        plan = steps(sources, course.epoch, seed, bench.world.size)
+        done = len(course.history) * _images(plan) + _images(plan[: len(course.losses)])
+        progress.resumed(name, len(course.history), done)
     try:
-        while course.epoch <= params.epochs:
-            rate = params.learning_rate * params.lr_gamma ** ((course.epoch - 1) // params.lr_step)
-            for group in course.optimiser.param_groups:
-                group["lr"] = rate
-            loss, accuracy = _train_one_epoch(course, bench, name, rows, targets, params, seed, progress, restart)
-            if params.batch_norm == "recomputed":
-                recompute_batch_norm(network, bench, generator(seed, "batch norm", course.epoch).permutation(rows))
-            validation_loss, validation_accuracy = evaluate(network, bench, validation)
-            if not math.isfinite(validation_loss):
-                wrong = ~torch.isfinite(predict_logits(network, bench, validation.rows)).all(1).numpy()
-                where = f"after epoch {course.epoch}, on validation images"
-                raise _diverged(validation_loss, where, bench.names(validation.rows[wrong]))
-            epoch = Epoch(name, course.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
-            course.end_epoch(epoch)
+        while course.epoch <= params.epochs and not course.stalled(params.patience):
+            rate = course.set_rate(params)
+            plan = steps(sources, course.epoch, seed, bench.world.size)
+            _train_one_epoch(course, bench, name, sources, plan, params, seed, progress, restart)
+            seen = [rows_of(sources, step) for step in plan]
+            epoch = finish_epoch(course, bench, name, rate, seen, every_row, validation, params, seed)
             progress.epoch(epoch)
             if restart.due():
                 restart.save(name, course.capture())
@@ -125,85 +83,59 @@ def fit(
         if bench.world.size == 1:
             restart.save(name, course.capture())
         raise
-    fitted = Fitted(course.best_state, course.best, course.history)
-    restart.save(
-        f"{name}-finished",
-        {"state": fitted.state, "best_epoch": fitted.best_epoch, "history": [asdict(e) for e in fitted.history]},
-    )
+    fitted = course.fitted()
+    lines = [asdict(epoch) for epoch in fitted.history]
+    restart.save(f"{name}-finished", {"state": fitted.state, "best": course.best, "history": lines})
     restart.forget(name)
     return fitted
 
 
-@dataclass
-class _Course:
-    """A training under way: all that its next batch depends on.
+def finish_epoch(
+    course: Course,
+    bench: Bench,
+    name: str,
+    rate: float,
+    seen: Sequence[Rows],
+    every_row: Rows,
+    validation: Labelled,
+    params: Train,
+    seed: int,
+) -> Epoch:
+    """Validate what an epoch has made, and begin the next.
 
-    Attributes:
-        network: as it is now.
-        forward: the same network; its backward pass averages gradients over all processes of the fold.
-        optimiser: with its momenta.
-        scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
-        epoch: the one under way, from 1.
-        losses: of the batches of this epoch that are done; left on the device, because reading a number back would make
-            a GPU wait at every step.
-        right: so many of their images were classified rightly.
-        noise: states of the generators of dropout and stochastic depth, in the middle of an epoch.
-        history: of the epochs before.
-        best: number of the best of them, 0 before the first ended.
-        best_state: its weights.
+    Args:
+        course: all steps of its epoch are done.
+        bench: pixels and device.
+        name: of the model.
+        rate: the epoch's learning rate.
+        seen: images of every step whose loss and answers the course has kept.
+        every_row: all training images, for the statistics of batch norm.
+        validation: images that choose the checkpoint.
+        params: section `train`.
+        seed: of the model.
+
+    Raises:
+        UserError: a loss is not a finite number.
     """
-
-    network: nn.Module
-    forward: nn.Module
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    epoch: int = 1
-    losses: list[torch.Tensor] = field(default_factory=list)
-    right: list[torch.Tensor] = field(default_factory=list)
-    noise: list[torch.Tensor] = field(default_factory=list)
-    history: list[Epoch] = field(default_factory=list)
-    best: int = 0
-    best_state: State = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, network: nn.Module, bench: Bench, params: Train) -> "_Course":
-        optimiser = torch.optim.SGD(
-            network.parameters(),
-            lr=params.learning_rate,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
-            fused=True,
-        )
-        scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
-        return cls(network, bench.world.wrap(network), optimiser, scaler)
-
-    def end_epoch(self, epoch: Epoch) -> None:
-        self.history.append(epoch)
-        if not self.best or _score(epoch) > _score(self.history[self.best - 1]):
-            self.best = epoch.epoch
-            self.best_state = snapshot(self.network)
-        self.epoch += 1
-        self.losses, self.right, self.noise = [], [], []
-
-    def capture(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "scaler")}
-        values = {name: getattr(self, name) for name in ("epoch", "losses", "right", "noise", "best", "best_state")}
-        return parts | values | {"history": [asdict(epoch) for epoch in self.history]}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        for name in ("network", "optimiser", "scaler"):
-            getattr(self, name).load_state_dict(saved[name])
-        for name in ("epoch", "losses", "right", "noise", "best", "best_state"):
-            setattr(self, name, saved[name])
-        self.history = [Epoch(**epoch) for epoch in saved["history"]]
-
-
-def snapshot(network: nn.Module) -> State:
-    """A copy of the weights on the CPU, in the plain memory order that safetensors stores."""
-    return {
-        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, value in network.state_dict().items()
-    }
+    losses = bench.world.sum(torch.stack(course.losses)).double().cpu()
+    right = bench.world.sum(torch.stack(course.right)).sum().cpu()
+    if not torch.isfinite(losses).all():
+        number = int((~torch.isfinite(losses)).nonzero()[0])
+        where = f"in epoch {course.epoch}, step {number + 1} of {len(seen)}"
+        raise _diverged(losses[number].item(), where, bench.names(seen[number]))
+    weights = torch.tensor([len(rows) for rows in seen], dtype=torch.float64)
+    loss, accuracy = float((losses * weights).sum() / weights.sum()), float(right / weights.sum())
+    network = course.evaluated
+    if params.batch_norm == "recomputed":
+        recompute_batch_norm(network, bench, generator(seed, "batch norm", course.epoch).permutation(every_row))
+    validation_loss, validation_accuracy = evaluate(network, bench, validation)
+    if not math.isfinite(validation_loss):
+        wrong = ~torch.isfinite(predict_logits(network, bench, validation.rows)).all(1).numpy()
+        where = f"after epoch {course.epoch}, on validation images"
+        raise _diverged(validation_loss, where, bench.names(validation.rows[wrong]))
+    epoch = Epoch(name, course.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
+    course.end_epoch(epoch)
+    return epoch
 
 
 def _diverged(loss: float, where: str, images: Sequence[object]) -> UserError:
@@ -213,71 +145,60 @@ def _diverged(loss: float, where: str, images: Sequence[object]) -> UserError:
     )
 
 
-def _score(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_accuracy, -epoch.validation_loss
-
-
-def _batches(rows: Rows, bench: Bench, params: Train, epoch: int, seed: int) -> list[Rows]:
-    """Positions in `rows` of the images of each batch of an epoch."""
-    order = generator(seed, "order", epoch).permutation(len(rows))
-    return list(in_batches(order, params.batch_size, max(2, bench.world.size)))
+def _images(plan: Sequence[Step]) -> int:
+    return sum(images(step) for step in plan)
 
 
 def _train_one_epoch(
-    course: _Course,
+    course: Course,
     bench: Bench,
     name: str,
-    rows: Rows,
-    targets: torch.Tensor,
+    sources: Sequence[Source],
+    plan: Sequence[Step],
     params: Train,
     seed: int,
     progress: Progress,
     restart: Restart,
-) -> tuple[float, float]:
-    """Mean loss and accuracy over the epoch, each image as it was seen in training."""
-    batches = _batches(rows, bench, params, course.epoch, seed)
+) -> None:
+    """Take the steps of an epoch, or those that are left of it."""
     course.network.train()
     share = ("process", bench.world.rank) if bench.world.size > 1 else ()
     with seeded(derive(seed, "noise", course.epoch, *share), bench.device):
         if course.noise:
             set_noise_state(course.noise, bench.device)
         try:
-            for batch in batches[len(course.losses) :]:
-                _step(course, bench, rows, targets, batch)
-                progress.images(len(batch))
+            for number, step in enumerate(plan[len(course.losses) :], start=len(course.losses)):
+                seeds = derive(seed, "augment", course.epoch, number, *share)
+                _step(course, bench, sources, step, params.magnitude, seeds)
+                progress.images(images(step))
                 if bench.world.size == 1 and restart.due():
                     course.noise = noise_state(bench.device)
                     restart.save(name, course.capture())
         finally:
             course.noise = noise_state(bench.device)
-    losses = bench.world.sum(torch.stack(course.losses)).double().cpu()
-    right = int(bench.world.sum(torch.stack(course.right)).sum())
-    if not torch.isfinite(losses).all():
-        step = int((~torch.isfinite(losses)).nonzero()[0])
-        raise _diverged(
-            losses[step].item(),
-            f"in epoch {course.epoch}, step {step + 1} of {len(batches)}",
-            bench.names(rows[batches[step]]),
-        )
-    weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
-    return float((losses * weights).sum() / weights.sum()), right / len(rows)
 
 
-def _step(course: _Course, bench: Bench, rows: Rows, targets: torch.Tensor, batch: Rows) -> None:
-    """Learn from one batch, of which this process takes its share."""
-    mine = batch[bench.world.rank :: bench.world.size]
-    target = targets[torch.from_numpy(mine).to(bench.device)]
-    images = bench.images(rows[mine])
+def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
+    """One batch of every source through the network together, so that batch norm sees them together.
+
+    Of every batch this process takes its share.
+    """
+    shares = [batch[bench.world.rank :: bench.world.size] for batch in step]
+    batches = [
+        bench.images(source.rows[share], source.noise, magnitude, derive(seed, number))
+        for number, (source, share) in enumerate(zip(sources, shares, strict=True))
+    ]
     with bench.autocast():
-        logits = course.forward(images).float()
-    loss = functional.cross_entropy(logits, target)
-    if bench.world.size > 1:
-        loss = loss * (len(mine) / len(batch))
-    course.optimiser.zero_grad(set_to_none=True)
-    # Gradients are averaged over the processes, and the loss of the batch is the sum of their shares.
-    course.scaler.scale(loss * bench.world.size).backward()  # type: ignore[no-untyped-call]
-    course.scaler.step(course.optimiser)
-    course.scaler.update()
-    course.losses.append(loss.detach())
-    hard = target if target.ndim == 1 else target.argmax(1)
-    course.right.append((logits.detach().argmax(1) == hard).sum())
+        logits = course.forward(batches[0] if len(batches) == 1 else torch.cat(batches)).float()
+    losses, right = [], []
+    parts = logits.split([len(share) for share in shares])
+    for source, batch, share, part in zip(sources, step, shares, parts, strict=True):
+        target = source.targets[torch.from_numpy(share).to(bench.device)]
+        loss = functional.cross_entropy(part, target, weight=source.class_weights, label_smoothing=source.smoothing)
+        if bench.world.size > 1:
+            # The loss of a batch is the sum of what its shares contribute to its mean.
+            loss = loss * (source.mass(share) / source.mass(batch))
+        losses.append(source.weight * loss)
+        hard = target if target.ndim == 1 else target.argmax(1)
+        right.append((part.detach().argmax(1) == hard).sum())
+    course.learn(torch.stack(losses).sum(), torch.stack(right).sum(), bench.world.size)

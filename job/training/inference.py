@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.training.augment import views
 from job.training.batches import Rows, in_batches
 from job.training.bench import Bench
 from job.training.fold import Labelled
@@ -29,6 +30,25 @@ def predict_logits(network: nn.Module, bench: Bench, rows: Rows, batch_size: int
     network.eval()
     with bench.autocast():
         return torch.cat([network(bench.images(batch)).float() for batch in in_batches(rows, batch_size)]).cpu()
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, bench: Bench, rows: Rows, batch_size: int, *, tta: bool
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Class probabilities in evaluation mode, in the order of `rows`: (N, C).
+
+    With `tta` the mean of the probabilities over the eight dihedral views of each image: a cell has no up or down.
+    """
+    if not tta:
+        return probabilities(predict_logits(network, bench, rows, batch_size))
+    network.eval()
+    parts = []
+    with bench.autocast():
+        for batch in in_batches(rows, batch_size):
+            said = [network(view).double().softmax(1) for view in views(bench.images(batch))]
+            parts.append(torch.stack(said).mean(0).float().cpu())
+    return torch.cat(parts).numpy()
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from job.files import write_json, write_text
-from job.training.fit import Epoch
+from job.training.history import Epoch
 
 
 class FoldLog:

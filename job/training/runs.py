@@ -17,8 +17,8 @@ from job.files import read_json, write_json
 from job.models.network import build, normalisation
 from job.params import Params
 from job.training import identity
-from job.training.fit import State
 from job.training.fold import Split
+from job.training.history import State
 from job.training.task import PseudoLabels, Trained
 
 WEIGHTS = "model.safetensors"
@@ -39,21 +39,23 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             (part / WEIGHTS).write_bytes(save(fitted.state))
             if iteration in trained.pseudo_labels:
                 _write_pseudo_labels(part / "pseudo_labels.csv", trained.pseudo_labels[iteration], classes, split)
-    mean, std = normalisation(params.model.backbone)
+    backbones = trained.backbones or (params.model.backbone,) * len(trained.models)
+    mean, std = normalisation(backbones[-1])
     write_json(
         folder / "model.json",
         {
             "method": method,
             "fold": fold,
-            "backbone": params.model.backbone,
+            "backbone": backbones[-1],
+            "backbones": backbones,
             "classes": list(classes),
             "size": size,
             "mean": mean,
             "std": std,
             "labels": labels,
             "models": len(trained.models),
-            "best_epoch": final.best_epoch,
-            "best_epochs": {fitted.history[0].model: fitted.best_epoch for fitted in trained.models},
+            "best_epoch": final.best.epoch,
+            "best_epochs": {fitted.best.model: fitted.best.epoch for fitted in trained.models},
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "device": device,
             "precision": precision,
@@ -69,6 +71,8 @@ def _write_pseudo_labels(path: Path, pseudo: PseudoLabels, classes: tuple[str, .
     table = pd.DataFrame(pseudo.probabilities, columns=[f"p_{name}" for name in classes])
     table.insert(0, "image", split.images(pseudo.rows))
     table["label"] = np.asarray(classes)[pseudo.probabilities.argmax(1)]
+    table["confidence"] = pseudo.confidence
+    table["times"] = pseudo.times
     table.to_csv(path, index=False, lineterminator="\n")
 
 
@@ -84,8 +88,15 @@ def iterations(folder: Path) -> dict[int, Path]:
     return {int(path.name): path / WEIGHTS for path in parts} or {0: folder / WEIGHTS}
 
 
+def of_iteration(facts: dict[str, Any], iteration: int) -> dict[str, Any]:
+    """The facts of one model of a run: a teacher may be another network than its students."""
+    backbone = facts["backbones"][iteration]
+    mean, std = normalisation(backbone)
+    return facts | {"backbone": backbone, "mean": mean, "std": std}
+
+
 def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
-    """The network of a run with these weights, in evaluation mode on the device."""
+    """The network that these facts describe, with these weights, in evaluation mode on the device."""
     network = build(
         facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
         seed=0,

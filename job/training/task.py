@@ -1,40 +1,51 @@
 """The contract between the stage `train` and the methods: what a method is given and what it gives back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from job.models.network import build
+from job.models.network import build, normalisation
 from job.params import Model, Params
 from job.seeds import derive
-from job.training.batches import Rows
+from job.training.batches import Normalise, Rows
 from job.training.bench import Bench
-from job.training.fit import Fitted, Progress
 from job.training.fold import Fold
+from job.training.history import Fitted, Progress
 from job.training.parallel import synchronise
 from job.training.restart import Restart
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """What a teacher said of images without labels: rows of the pixel store and class probabilities (N, C)."""
+    """What a teacher said of images without labels, and which of it a student learned from.
+
+    Attributes:
+        rows: of the pixel store, (N,).
+        probabilities: of the teacher, (N, C).
+        confidence: of its answer, after calibration where it was calibrated, (N,).
+        times: how often an epoch of the student has the image, (N,); 0 for those that were left out.
+    """
 
     rows: Rows
     probabilities: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Trained:
     """What a method made: its models in the order of their making, the last of which is the fold's model.
 
-    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves.
+    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves; `backbones` are those of the
+    models where they are not all `model.backbone`.
     """
 
     models: list[Fitted]
     pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
+    backbones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,12 @@ class Task:
         )
         return (synchronise(network) if self.bench.world.size > 1 else network).to(self.bench.device)
 
+    def with_model(self, model: Model) -> "Task":
+        """The same fold for another network."""
+        normalise = Normalise.of(*normalisation(model.backbone), self.bench.device)
+        params = self.params.model_copy(update={"model": model})
+        return replace(self, params=params, bench=replace(self.bench, normalise=normalise))
+
 
 class Method(Protocol):
     """A module of `job.training.methods`."""
@@ -74,8 +91,8 @@ class Method(Protocol):
     def labels(self, params: Params) -> str:
         """Which training labels the method may see: `all` or `half`."""
 
-    def sizes(self, fold: Fold, params: Params) -> list[int]:
-        """Training images of each model in turn, so that progress knows its end."""
+    def images(self, fold: Fold, params: Params) -> int:
+        """Images that all its models will have trained on at the end, for progress."""
 
     def train(self, task: Task) -> Trained:
         """Train one fold."""

@@ -6,32 +6,35 @@ import pytest
 import torch
 from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import efficientnet
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torchvision.transforms import v2
 
 from job.errors import UserError
 from job.models.network import build
-from job.params import Train
+from job.params import load
 from job.seeds import generator
 from job.training import runtime
+from job.training.augment import augment
 from job.training.batches import Normalise, PixelStore, in_batches
 from job.training.bench import Bench
 from job.training.fit import fit
 from job.training.fold import Labelled
 from job.training.inference import predict_logits, recompute_batch_norm
+from job.training.source import Source, steps
+from tests import ROOT
 from tests.training.silent import NoState, Silent
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 def params(**changes):
-    defaults = {
-        "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.001,
-        "lr_step": 1, "lr_gamma": 0.5, "batch_norm": "running", "threads": 1, "device": "cpu",
-        "save_every_seconds": 60, "devices": 1, "precision": "auto", "deterministic": True, "cudnn_benchmark": False,
-        "tf32": False, "keep_memory": True,
+    small = {
+        "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "weight_decay": 0.001, "lr_step": 1,
+        "lr_gamma": 0.5, "batch_norm": "running", "threads": 1, "device": "cpu",
     }  # fmt: skip
-    return Train(**defaults | changes)
+    return load(ROOT / "params.yaml").train.model_copy(update=small | changes)
 
 
 def pixels():
@@ -57,10 +60,11 @@ CLASSES = ROWS % 2
 VALIDATION = Labelled(np.arange(32, 40), np.arange(32, 40) % 2)
 
 
-def train(bench, net, rows=ROWS, targets=None, progress=None, restart=None, **changes):
-    targets = torch.from_numpy(CLASSES[: len(rows)]) if targets is None else targets
+def train(bench, net, rows=ROWS, sources=None, progress=None, restart=None, **changes):
+    values = params(**changes)
+    labelled = Source.labelled(Labelled(rows, CLASSES[: len(rows)]), 2, values)
     return fit(
-        net, bench, name="base", rows=rows, targets=targets, validation=VALIDATION, params=params(**changes), seed=7,
+        net, bench, name="base", sources=sources or [labelled], validation=VALIDATION, params=values, seed=7,
         progress=progress or Silent(), restart=restart or NoState(),
     )  # fmt: skip
 
@@ -136,12 +140,12 @@ def test_twice_the_same_is_the_same_to_the_bit(bench):
 def test_the_checkpoint_is_the_epoch_that_validates_best(bench):
     fitted = train(bench, network(), epochs=4, lr_gamma=1.0)
     scores = [(epoch.validation_accuracy, -epoch.validation_loss) for epoch in fitted.history]
-    assert fitted.best_epoch == scores.index(max(scores)) + 1
+    assert fitted.best == fitted.history[scores.index(max(scores))]
     again = network()
     again.load_state_dict(fitted.state)
     logits = predict_logits(again, bench, VALIDATION.rows)
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.classes)).item()
-    assert loss == pytest.approx(fitted.history[fitted.best_epoch - 1].validation_loss, rel=1e-5)
+    assert loss == pytest.approx(fitted.best.validation_loss, rel=1e-5)
 
 
 def test_recomputed_statistics_are_the_means_over_the_images(bench):
@@ -180,8 +184,70 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_do(bench):
 def test_soft_targets_are_probabilities(bench):
     soft = torch.nn.functional.one_hot(torch.from_numpy(CLASSES), 2).float()
     hard = train(bench, network())
-    fitted = train(bench, network(), targets=soft)
+    fitted = train(bench, network(), sources=[Source(ROWS, soft, 8)])
     assert [e.train_loss for e in fitted.history] == pytest.approx([e.train_loss for e in hard.history], rel=1e-4)
+
+
+def test_what_is_minimised_is_the_written_sum(bench):
+    """Weights, smoothing and classes' weights of two sources, against torch's loss on a network that stands still."""
+    net = network()
+    soft = torch.full((16, 2), 0.5)
+    first = Source(ROWS[16:], soft, 16, weight=3.0)
+    second = Source(ROWS[:8], torch.from_numpy(CLASSES[:8]), 8, smoothing=0.1, class_weights=torch.tensor([2.0, 0.5]))
+    fitted = train(bench, net, sources=[first, second], epochs=1, learning_rate=1e-12)
+    again = network()
+    again.train()
+    (step,) = steps([first, second], 1, 7)
+    logits = again(torch.cat([bench.images(first.rows[step[0]]), bench.images(second.rows[step[1]])]))
+    weighted = nn.functional.cross_entropy(
+        logits[16:], second.targets[step[1]], weight=torch.tensor([2.0, 0.5]), label_smoothing=0.1
+    )
+    expected = 3 * nn.functional.cross_entropy(logits[:16], soft) + weighted
+    assert fitted.history[0].train_loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+@given(st.lists(st.tuples(st.integers(2, 30), st.integers(2, 12)), min_size=1, max_size=3), st.integers(1, 9))
+def test_an_epoch_is_one_pass_over_the_first_source(sizes, epoch):
+    sources = [Source(np.arange(count), torch.zeros(count), batch) for count, batch in sizes]
+    plan = steps(sources, epoch, 3)
+    assert sorted(np.concatenate([step[0] for step in plan])) == list(range(sizes[0][0]))
+    for number, (count, batch) in list(enumerate(sizes))[1:]:
+        assert all(len(step[number]) == batch for step in plan)
+        drawn = np.concatenate([step[number] for step in plan])
+        # Nobody comes a third time before everybody came twice.
+        assert np.ptp(np.bincount(drawn, minlength=count)) <= 1
+
+
+def test_noise_is_new_in_every_epoch_and_never_in_validation(bench, monkeypatch):
+    seen = []
+
+    def spy(pixels, policy, **options):
+        seen.append((policy, options["seed"]))
+        return augment(pixels, policy, **options)
+
+    monkeypatch.setattr("job.training.bench.augment", spy)
+    train(bench, network(), augment="cells", batch_norm="recomputed")
+    noisy = [seed for policy, seed in seen if policy == "cells"]
+    assert len(noisy) == len(set(noisy)) == 8
+    assert [policy for policy, _ in seen] == 2 * (4 * ["cells"] + 2 * ["none"])
+
+
+def test_the_average_of_the_weights_is_what_is_kept(bench):
+    plain = train(bench, network(), epochs=1)
+    averaged = train(bench, network(), epochs=1, ema_decay=0.5)
+    assert [e.train_loss for e in averaged.history] == [e.train_loss for e in plain.history]
+    net = network()
+    net.load_state_dict(averaged.state)
+    logits = predict_logits(net, bench, VALIDATION.rows)
+    loss = nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.classes)).item()
+    assert loss == pytest.approx(averaged.best.validation_loss, rel=1e-5)
+    assert not torch.equal(averaged.state["_fc.weight"], plain.state["_fc.weight"])
+
+
+def test_patience_ends_a_model_that_gets_no_better(bench):
+    fitted = train(bench, network(), epochs=30, patience=2, learning_rate=1e-12, batch_norm="recomputed")
+    assert len(fitted.history) == fitted.best.epoch + 2
+    assert len(train(bench, network(), epochs=4, patience=0, learning_rate=1e-12).history) == 4
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from job import params
 from job.errors import UserError
+from job.models.network import normalisation
+from job.params import METHODS, load
 from job.training import fit, inference, runs, runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
-from job.training.methods import noisy_student
+from job.training.methods import linear_probe, noisy_student
 from job.training.task import Task
 from tests import ROOT
 from tests.training.silent import NoState, Silent
@@ -88,19 +92,23 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
         Split.read(tmp_path / "bad.csv")
 
 
-@pytest.fixture
-def task(tmp_path):
-    values = params.load(ROOT / "params.yaml")
-    values = values.model_copy(update={
-        "train": values.train.model_copy(update={"epochs": 1}),
-        "noisy_student": values.noisy_student.model_copy(update={"iterations": 2}),
-        "model": values.model.model_copy(update={"weights": "none"}),
-    })  # fmt: skip
+def small_task(tmp_path, **changes):
+    """One fold of a few small images; `changes` are values of sections of the parameters."""
+    values = load(ROOT / "params.yaml")
+    small = {"train": {"epochs": 1}, "noisy_student": {"iterations": 2}, "model": {"weights": "none"}}
+    sections = {name: small.get(name, {}) | changes.get(name, {}) for name in small.keys() | changes.keys()}
+    update = {name: getattr(values, name).model_copy(update=section) for name, section in sections.items()}
+    values = values.model_copy(update=update)
     split = split_file(tmp_path / "split.csv")
     device = runtime.setup(values.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = Bench(PixelStore(pixels), Normalise.of((0.5,) * 3, (0.5,) * 3, device), device)
+    bench = Bench(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
     return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
+
+
+@pytest.fixture
+def task(tmp_path):
+    return small_task(tmp_path)
 
 
 def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
@@ -109,7 +117,8 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
     seen = []
 
     def spy(network, bench, **options):
-        seen.append((options["name"], options["rows"], options["targets"]))
+        (source,) = options["sources"]
+        seen.append((options["name"], source.rows, source.targets))
         return fit.fit(network, bench, **options)
 
     monkeypatch.setattr(noisy_student, "fit", spy)
@@ -119,24 +128,12 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
     assert seen[0][2].tolist() == task.fold.train.classes.tolist()
     for iteration in (1, 2):
         _, rows, targets = seen[iteration]
-        assert rows.tolist() == task.fold.masked.tolist()
+        assert rows.tolist() == task.fold.unlabelled.tolist()
         teacher = task.fresh_network("any")
         teacher.load_state_dict(trained.models[iteration - 1].state)
         alone = torch.cat([inference.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
         assert targets.tolist() == alone.argmax(1).tolist()
         assert np.allclose(trained.pseudo_labels[iteration].probabilities, inference.probabilities(alone), atol=1e-5)
-
-
-def test_soft_labels_are_the_teachers_probabilities(task, monkeypatch):
-    _, task = task
-    soft = task.params.noisy_student.model_copy(update={"labels": "soft", "iterations": 1})
-    task = dataclasses.replace(task, params=task.params.model_copy(update={"noisy_student": soft}))
-    seen = []
-    monkeypatch.setattr(
-        noisy_student, "fit", lambda *args, **options: (seen.append(options["targets"]), fit.fit(*args, **options))[1]
-    )
-    trained = noisy_student.train(task)
-    assert np.array_equal(seen[1].numpy(), trained.pseudo_labels[1].probabilities)
 
 
 def test_every_student_starts_fresh(task):
@@ -167,12 +164,12 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         )
     assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
     pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")
-    assert pseudo["image"].tolist() == split.images(task.fold.masked)
+    assert pseudo["image"].tolist() == split.images(task.fold.unlabelled)
     assert np.array_equal(pseudo[["p_HEM", "p_ALL"]].to_numpy(np.float32), trained.pseudo_labels[1].probabilities)
     assert len(pd.read_csv(folder / "history.csv")) == 3
 
 
-@pytest.mark.parametrize("name", params.METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_the_contract(name, task):
     module = importlib.import_module(f"job.training.methods.{name}")
     assert module.labels(task[1].params) in ("all", "half")
@@ -180,5 +177,56 @@ def test_every_method_keeps_the_contract(name, task):
     fold = split.fold(1, CLASSES, labels=module.labels(task.params))
     progress = Silent()
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
-    assert len(trained.models) == len(module.sizes(fold, task.params))
+    assert progress.count == module.images(fold, task.params)
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
+
+
+def test_the_probe_is_a_logistic_regression_on_the_features(task):
+    """The network that comes out says what scikit-learn says of the features that went in."""
+    split, task = task
+    fold = split.fold(1, CLASSES, labels="all")
+    trained = linear_probe.train(dataclasses.replace(task, fold=fold))
+    network = task.fresh_network("probe")
+    known = linear_probe.features(network, task.bench, fold.train.rows)
+    assert known.shape == (len(fold.train.rows), 1280)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
+    reference.fit(known, fold.train.classes)
+    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
+    network.load_state_dict(trained.models[0].state)
+    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
+    assert all(torch.equal(value, trained.models[0].state[name]) for name, value in body.items())
+
+
+def test_three_classes_go_through_every_method(tmp_path):
+    """Heads, pseudo-labels and probes follow the names in the data."""
+    split, task = small_task(tmp_path, noisy_student={"confidence": 0.34, "balance": True, "iterations": 1})
+    names = ("A", "B", "C")
+    table = split.table
+    known = table["label"] != ""
+    table["label"] = np.where(known, np.take(names, table["row"] % 3), "")
+    for method in METHODS:
+        module = importlib.import_module(f"job.training.methods.{method}")
+        fold = split.fold(1, names, labels=module.labels(task.params))
+        trained = module.train(dataclasses.replace(task, fold=fold, classes=names, progress=Silent()))
+        network = task.fresh_network("any")
+        assert network._fc.out_features == 2
+        network = dataclasses.replace(task, classes=names).fresh_network("any")
+        network.load_state_dict(trained.models[-1].state)
+        said = inference.predict(network, task.bench, fold.validation.rows, 64, tta=True)
+        assert said.shape == (len(fold.validation.rows), 3)
+        assert np.allclose(said.sum(1), 1, atol=1e-6)
+
+
+def test_views_at_test_time_are_averaged_probabilities(task):
+    _, task = task
+    network, rows = task.fresh_network("any"), task.fold.unlabelled[:5]
+    averaged = inference.predict(network, task.bench, rows, 2, tta=True)
+    pixels = task.bench.store.pixels[rows]
+    each = []
+    for quarter in range(4):
+        for view in (np.rot90(pixels, quarter, (1, 2)), np.rot90(pixels, quarter, (1, 2))[:, :, ::-1]):
+            store = PixelStore(np.ascontiguousarray(view))
+            bench = dataclasses.replace(task.bench, store=store)
+            each.append(inference.predict(network, bench, np.arange(5), 5, tta=False))
+    assert np.allclose(averaged, np.mean(each, axis=0), atol=1e-5)

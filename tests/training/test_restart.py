@@ -11,11 +11,13 @@ import torch
 from job.errors import StoppedError, UserError
 from job.params import load
 from job.training import identity, restart
+from job.training.fold import Labelled
 from job.training.restart import Restart
+from job.training.source import Source
 from tests import ROOT
 from tests.test_architecture import dependencies
 from tests.training.silent import Silent
-from tests.training.test_fit import bench, network, train  # noqa: F401 - a fixture
+from tests.training.test_fit import CLASSES, ROWS, bench, network, params, train  # noqa: F401 - a fixture
 
 OPTIONS = {"dropout": 0.5, "stochastic_depth": 0.2}
 
@@ -34,7 +36,7 @@ class StopAfter:
 
 def same(first, second):
     assert first.history == second.history
-    assert first.best_epoch == second.best_epoch
+    assert first.best == second.best
     assert first.state.keys() == second.state.keys()
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
@@ -53,6 +55,21 @@ def test_a_training_stopped_anywhere_ends_as_if_it_were_not(bench, tmp_path, bat
     same(again, expected)
     epochs = batches // 6
     assert progress.resumptions == [("base", epochs, 32 * epochs + 8 * min(batches % 6, 4))]
+
+
+@pytest.mark.parametrize("batches", [3, 7, 12])
+def test_two_sources_with_noise_and_averaged_weights_go_on_too(bench, tmp_path, batches):  # noqa: F811
+    values = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
+    sources = [
+        Source(ROWS[8:], torch.full((24, 2), 0.5), 8, noise="cells"),
+        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, values),
+    ]
+    options = {"sources": sources, "epochs": 2, "ema_decay": 0.9, "optimiser": "adamw", "schedule": "cosine"}
+    expected = train(bench, network(**OPTIONS), **options)
+    stopping = dataclasses.replace(bench, check=StopAfter(batches))
+    with pytest.raises(StoppedError):
+        train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
+    same(train(bench, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options), expected)
 
 
 def test_a_killed_training_goes_on_from_its_last_state(bench, tmp_path):  # noqa: F811

@@ -1,10 +1,9 @@
 """The report's first method: one pretrained EfficientNet per fold, all layers trained on labelled images."""
 
-import torch
-
 from job.params import Params
 from job.training.fit import fit
 from job.training.fold import Fold
+from job.training.source import Source
 from job.training.task import Task, Trained
 
 
@@ -13,9 +12,9 @@ def labels(params: Params) -> str:
     return params.efficientnet.labels
 
 
-def sizes(fold: Fold, params: Params) -> list[int]:  # noqa: ARG001 - every method answers the same question
-    """One model, on every image with a label."""
-    return [len(fold.train.rows)]
+def images(fold: Fold, params: Params) -> int:
+    """Every image with a label, in every epoch."""
+    return params.train.epochs * len(fold.train.rows)
 
 
 def train(task: Task) -> Trained:
@@ -24,8 +23,7 @@ def train(task: Task) -> Trained:
         task.fresh_network("base"),
         task.bench,
         name="base",
-        rows=task.fold.train.rows,
-        targets=torch.from_numpy(task.fold.train.classes),
+        sources=[Source.labelled(task.fold.train, len(task.classes), task.params.train)],
         validation=task.fold.validation,
         params=task.params.train,
         seed=task.seed("fit", "base"),

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR, StepLR
+
+from job.params import load
+from job.training import optimise
+from tests import ROOT
+
+
+def params(**changes):
+    return load(ROOT / "params.yaml").train.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference"),
+    [
+        ({"lr_step": 3, "lr_gamma": 0.5}, lambda o: StepLR(o, 3, 0.5)),
+        ({"schedule": "cosine"}, lambda o: CosineAnnealingLR(o, 12)),
+        (
+            {"schedule": "cosine", "warmup_epochs": 3},
+            lambda o: SequentialLR(o, [LinearLR(o, 1 / 4, 1, 3), CosineAnnealingLR(o, 9)], [3]),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")
+def test_learning_rates_are_those_of_torch(changes, reference):
+    theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = reference(theirs)
+    expected = []
+    for _ in range(12):
+        expected.append(theirs.param_groups[0]["lr"])
+        theirs.step()
+        scheduler.step()
+    ours = [0.1 * optimise.factor(epoch, params(epochs=12, **changes)) for epoch in range(12)]
+    assert ours == pytest.approx(expected)
+
+
+def test_the_optimiser_is_the_one_asked_for_and_leaves_frozen_weights_alone():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[0].requires_grad_(requires_grad=False)
+    sgd = optimise.optimiser(network, params(momentum=0.5, weight_decay=0.1))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.5, 0.1)
+    assert {id(p) for p in sgd.param_groups[0]["params"]} == {id(p) for p in network[1].parameters()}
+    assert isinstance(optimise.optimiser(network, params(optimiser="adamw")), torch.optim.AdamW)
+
+
+def test_class_weights_are_scikit_learns():
+    classes = np.array([0] * 7 + [1] * 2 + [2] * 4)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=classes)
+    assert optimise.class_weights(classes, 3, params(class_weights="balanced")).tolist() == pytest.approx(expected)
+    assert optimise.class_weights(classes, 3, params()) is None
+
+
+def test_averaged_weights_follow_the_written_rule():
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    average = optimise.averaged(network, params(ema_decay=0.9))
+    assert optimise.averaged(network, params()) is None
+    expected = None
+    for value in (1.0, 3.0, -2.0):
+        nn.init.constant_(network[0].weight, value)
+        average.update_parameters(network)
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+    assert average.module[0].weight.item() == pytest.approx(expected)
