@@ -18,21 +18,27 @@ from job.data.images import Pixels
 from job.errors import UserError
 from job.files import read_json
 from job.training import runs, runtime
+from job.training.augment import views
 from job.training.batches import Normalise
 
 
 class Member(nn.Module):
-    """One network with its normalisation: (B, S, S, 3) uint8 to probabilities (B, classes) float32."""
+    """One network with its normalisation: (B, S, S, 3) uint8 to probabilities (B, classes) float32.
 
-    def __init__(self, network: nn.Module, normalise: Normalise) -> None:
+    With `tta` the mean over the eight views of an image, as the stage `predict` takes it.
+    """
+
+    def __init__(self, network: nn.Module, normalise: Normalise, *, tta: bool) -> None:
         super().__init__()
         self.network = network
         self.normalise = normalise
+        self.tta = tta
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Softmax in double precision, as in the stage `predict`."""
-        probabilities: torch.Tensor = self.network(self.normalise(pixels.permute(0, 3, 1, 2))).double().softmax(1)
-        return probabilities.float()
+        images = self.normalise(pixels.permute(0, 3, 1, 2))
+        seen = list(views(images)) if self.tta else [images]
+        return torch.stack([self.network(view).double().softmax(1) for view in seen]).mean(0).float()
 
 
 class TorchEnsemble:
@@ -62,8 +68,8 @@ class TorchEnsemble:
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
         facts = runs.read_facts(folds[0])
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
-        settings = params.load(folder / "params.yaml").train
-        self.device = runtime.setup(settings.model_copy(update={"device": device, "threads": facts["threads"]}))
+        settings = params.load(folder / "params.yaml")
+        self.device = runtime.setup(settings.train.model_copy(update={"device": device, "threads": facts["threads"]}))
         members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
         data = facts["parameters"]["data"]
         self.facts = Facts(
@@ -75,7 +81,7 @@ class TorchEnsemble:
             center=data["center"],
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
-        self.members = [Member(network, normalise).eval() for network in members]
+        self.members = [Member(network, normalise, tta=settings.predict.tta).eval() for network in members]
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(max(1, cores))
 

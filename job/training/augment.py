@@ -53,9 +53,8 @@ def augment(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> 
 
 def views(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
     """The eight dihedral views of every image: (B, C, S, S) each; the first is the image itself."""
-    for number in range(VIEWS):
-        flags = torch.full((len(pixels),), number, device=pixels.device)
-        yield _view(pixels, flags)
+    for turned in (pixels, pixels.transpose(-1, -2)):
+        yield from (turned, turned.flip(-1), turned.flip(-2), turned.flip(-1, -2))
 
 
 def _view(pixels: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
