@@ -28,10 +28,12 @@ METRICS: dict[str, Metric] = {
         "Balanced accuracy", "percent", "Mean of the classes' recalls; with two classes 50 % is chance."
     ),
     "mcc": Metric("MCC", "ratio", "Matthews correlation coefficient, from −1 to 1; 0 is chance."),
+    "cohen_kappa": Metric("Cohen's kappa", "ratio", "Agreement with the truth beyond chance; 0 is chance, 1 perfect."),
     "auroc": Metric("AUROC", "ratio", "Chance that a positive image scores higher than a negative one; 0.5 is chance."),
     "auprc": Metric("AUPRC", "ratio", "Average precision over all thresholds; chance is the share of positives."),
     "brier": Metric("Brier score", "ratio", "Mean squared error of the probabilities; lower is better."),
     "log_loss": Metric("Log loss", "ratio", "Mean negative log probability of the truth, in nats; lower is better."),
+    "ece": Metric("Calibration error", "ratio", "Mean distance (ECE) of confidence and accuracy; lower is better."),
 }  # fmt: skip
 
 _METHODS = {"efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}

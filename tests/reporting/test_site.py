@@ -219,7 +219,9 @@ def test_pages_without_data_are_left_out_of_site_and_navigation(tmp_path):
         assert all((root / "site" / link).is_file() for link in local)
     found = read_inputs(root)
     models = [model for model in found.evaluation["models"] if model["kind"] == "baseline"]
-    bare = dataclasses.replace(found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": []})
+    bare = dataclasses.replace(
+        found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": [], "calibration": []}
+    )
     folder = tmp_path / "bare"
     folder.mkdir()
     assert site.render(bare, folder) == ["index.html", "data.html", "method.html", "provenance.html"]

@@ -141,7 +141,7 @@ def _intervals(inputs: ReportInputs) -> Table | None:
         row: list[Any] = [name, model["subjects"]]
         for metric in INTERVALS:
             ends = (model.get("intervals") or {}).get(metric, {})
-            row += [model["metrics"][metric], ends.get("low"), ends.get("high")]
+            row += [model["metrics"].get(metric), ends.get("low"), ends.get("high")]
         rows.append(row)
     known = any(value is not None for row in rows for value in row[3::3])
     return Table("intervals", "95 % intervals over subjects.", columns, rows) if known else None
