@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from job.errors import UserError
 
@@ -52,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     folds = verbs.add_parser("folds", help="train and predict all folds side by side, through DVC")
     folds.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="folds at a time (all cores)")
     folds.set_defaults(module="job.commands.folds")
+
+    score = verbs.add_parser("score", help="all evidence about anybody's predictions, from a CSV file")
+    score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")
+    score.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, predictions, differences")
+    score.add_argument("--site", action="store_true", dest="site_too", help="pages to look at, in the folder's site/")
+    score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
+    score.set_defaults(module="job.commands.score")
 
     site = verbs.add_parser("site", help="write commit, versions and times beside the finished report")
     site.set_defaults(module="job.commands.site")

@@ -1,4 +1,18 @@
-"""The evidence about a set of models, in the form in which results/evaluation.json holds it."""
+"""The evidence about a set of models, in the form in which results/evaluation.json holds it.
+
+Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, self-training, published figures):
+
+- `models`: `model, method, kind, rule, fold, iteration, role, images, subjects, ties, confusion`; `metrics` by name,
+  None where `undefined` gives the reason; `intervals` by name (`low, high` are printed; `percentile, bca` of the
+  bootstrap), or the reason in `no_interval`. Kinds: fold, iteration (no intervals), ensemble, out_of_fold, baseline.
+- `evidence`: how intervals were made, and `warnings` that belong beside every figure.
+- `image_level`: one model's intervals over subjects beside the mistaken ones over images.
+- `patients`: per ensemble `subjects` (worst first), the spread of their `accuracy`, the blast-percentage `rule` and
+  `auroc`, both of persons.
+- `calibration`: per method `temperature`; for `validation` and `test` `before` and `after` it `metrics, reliability`.
+- `operating_points`: per method `points` (`threshold, validation, test, intervals, at_prevalences`), `decision_curve`.
+- `abstention`: per method risk-coverage by `confidence` and by `agreement`, and the demand `chosen` on validation.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +32,27 @@ NO_PATIENTS = (
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A method with what was fitted on its validation images.
+
+    Attributes:
+        name: of the method.
+        temperature: fitted on `validation`.
+        validation: each image judged by a model that did not train on it.
+        mean: on test images, as it is.
+        calibrated: on test images, at the temperature.
+        majority: on test images; None where there are no voters.
+    """
+
+    name: str
+    temperature: float
+    validation: Block
+    mean: Block
+    calibrated: Block
+    majority: Block | None = None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What follows from predictions and truth.
 
@@ -33,16 +68,13 @@ class Evidence:
 
 
 def assess(
-    blocks: list[Block], temperatures: dict[str, float], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
+    blocks: list[Block], fitted: list[Fitted], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
 ) -> Evidence:
     """All evidence about the models of `blocks`.
 
-    Calibration, operating points and abstention are of each method in `temperatures`, which holds what was fitted on
-    its validation images; its blocks `METHOD/out_of_fold`, `/majority`, `/mean` and `/calibrated` must be there.
-
     Args:
         blocks: predictions; those of one role hold the same images.
-        temperatures: by method.
+        fitted: what calibration, operating points and abstention are told of.
         truth: what `scored.read_truth` returned.
         dataset: the classes.
         settings: section `evaluation` of the parameters.
@@ -69,7 +101,7 @@ def assess(
             for block in blocks
             if dataset.patients_known and (block.kind in {"ensemble", "out_of_fold"} or block.model == "baseline/area")
         ],
-    } | _decisions(blocks, temperatures, truth, dataset, settings))  # fmt: skip
+    } | _decisions(fitted, truth, dataset, settings))  # fmt: skip
 
 
 def _image_level(
@@ -87,22 +119,20 @@ def _image_level(
 
 
 def _decisions(
-    blocks: list[Block], temperatures: dict[str, float], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
+    fitted: list[Fitted], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
 ) -> dict[str, list[dict[str, Any]]]:
-    named = {block.model: block for block in blocks if block.kind in {"ensemble", "out_of_fold"}}
     sections: dict[str, list[dict[str, Any]]] = {"calibration": [], "operating_points": [], "abstention": []}
-    for method, temperature in temperatures.items():
-        validation, majority, mean, calibrated = (
-            named[f"{method}/{rule}"] for rule in ("out_of_fold", "majority", "mean", "calibrated")
-        )
+    for own in fitted:
         sections["calibration"].append(
-            decisions.calibrate(method, validation, mean, calibrated, temperature, truth, dataset)
+            decisions.calibrate(own.name, own.validation, own.mean, own.calibrated, own.temperature, truth, dataset)
         )
         sections["abstention"].append(
-            decisions.abstain(method, validation, majority, calibrated, temperature, truth, settings)
+            decisions.abstain(own.name, own.validation, own.majority, own.calibrated, own.temperature, truth, settings)
         )
         if len(dataset.reported) == 1:
             sections["operating_points"].append(
-                decisions.operating_points(method, validation, calibrated, temperature, truth, dataset, settings)
+                decisions.operating_points(
+                    own.name, own.validation, own.calibrated, own.temperature, truth, dataset, settings
+                )
             )
     return sections

@@ -13,8 +13,8 @@ ECE_BINS = 15
 RELIABILITY_BINS = 10
 # A temperature outside of these says that the probabilities rank without error, or not at all.
 COLDEST, HOTTEST = 0.05, 20.0
-# float32 cannot tell a smaller distance from one; a stored probability of exactly 0 is taken to be this.
-_SMALLEST = 1e-7
+# A stored probability of exactly 0 is taken to be this: its logit must be a number.
+_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)

@@ -104,15 +104,15 @@ def _calls(score: FloatArray, threshold: float, positive: int) -> IntArray:
 
 
 def abstain(
-    method: str, validation: Block, majority: Block, calibrated: Block, temperature: float, truth: pd.DataFrame,
+    method: str, validation: Block, majority: Block | None, calibrated: Block, temperature: float, truth: pd.DataFrame,
     settings: Evaluation,
 ) -> dict[str, Any]:  # fmt: skip
     """One entry of `abstention`: refusing the least sure cells, and those on which the voters disagree.
 
     How far voters agree is known of test images only, as each validation image has one voter: those levels are shown,
-    and none of them is chosen.
+    and none of them is chosen; `majority` is None where there are no voters.
     """
-    own, tested, voted = scored(validation, truth), scored(calibrated, truth), scored(majority, truth)
+    own, tested = scored(validation, truth), scored(calibrated, truth)
     sure = calibration.tempered(own.probabilities, temperature).max(axis=1)
     own_right, right = own.predicted == own.truth, tested.predicted == tested.truth
     least = abstention.choose(sure, own_right, settings.error)
@@ -122,7 +122,7 @@ def abstain(
         "model": calibrated.model,
         "wanted_error": settings.error,
         "confidence": abstention.risk_coverage(test_sure, right),
-        "agreement": abstention.risk_coverage(voted.probabilities.max(axis=1), voted.predicted == voted.truth),
+        "agreement": None if majority is None else _agreement(scored(majority, truth)),
         "chosen": None
         if least is None
         else {
@@ -130,3 +130,7 @@ def abstain(
             "test": abstention.kept_above(test_sure, right, least),
         },
     }
+
+
+def _agreement(voted: Scored) -> dict[str, Any]:
+    return abstention.risk_coverage(voted.probabilities.max(axis=1), voted.predicted == voted.truth)

@@ -23,7 +23,7 @@ _SMALL_PART = 0.1
 _OTHER_SCALES = {"mcc": "correlation", "cohen_kappa": "correlation", "log_loss": "positive"}
 SCALES = [_OTHER_SCALES.get(name, "unit") for name in METRICS]
 DIFFERENCES = ["difference"] * len(METRICS)
-_NOTHING = 1e-20  # a variance that is rounding error
+_NOTHING = 1e-6  # a difference that may be rounding error: ranks are summed in 32 bits
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def replicate(
     """Every metric of `METRICS` of each model, on all images, under one and the same bootstrap, and by jackknife."""
     count = len(subjects.names)
     left_out = replicates.leave_one_out(subjects)
-    weights = np.concatenate([np.ones((1, count)), left_out, replicates.draw(subjects, resamples, generator)])
+    weights = np.concatenate(
+        [np.ones((1, count), dtype=np.uint8), left_out, replicates.draw(subjects, resamples, generator)]
+    )
     images = np.bincount(subjects.code, minlength=count)
     return [
         Replicates(own[0], own[1 + count :], own[1 : 1 + count], subjects.stratum, images)
@@ -113,11 +115,13 @@ def jackknife_t(found: Replicates, scales: list[str]) -> FloatArray:
         found: estimate and leave-one-out figures.
         scales: for each figure `unit` (a rate), `correlation` (-1 to 1), `positive` or `difference`.
     """
-    parts, degrees, people = [], [], []
+    parts, degrees, few = [], [], np.zeros(len(scales), dtype=bool)
     for s in np.unique(found.stratum):
         own, images = found.left_out[found.stratum == s], found.images[found.stratum == s]
         parts.append((len(own) - 1) / len(own) * ((own - own.mean(axis=0)) ** 2).sum(axis=0))
-        people.append(len(own))
+        # Asked of what a class could change, not of the variance it shows: two subjects who happen to be alike show
+        # none, and to print only then would select the samples whose variance is underestimated.
+        few |= (np.abs(own - found.estimate) > _NOTHING).any(axis=0) & (len(own) < FEWEST)
         degrees.append(images.sum() ** 2 / (images**2).sum() - 1)
     variance = np.array(parts)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -128,10 +132,7 @@ def jackknife_t(found: Replicates, scales: list[str]) -> FloatArray:
         ends = np.empty((2, len(scales)))
         for i, scale in enumerate(scales):
             ends[:, i] = _carried(found.estimate[i], np.array([-half[i], half[i]]), scale)
-    # Asked of every class that makes a difference: to print only where a small class seems not to matter would select
-    # the samples whose variance is underestimated.
-    few = ((variance > _NOTHING) & (np.array(people)[:, None] < FEWEST)).any(axis=0)
-    ends[:, ~(total > _NOTHING) | few] = np.nan
+    ends[:, ~(total > _NOTHING**2) | few] = np.nan
     return ends
 
 
@@ -148,8 +149,9 @@ def _carried(estimate: float, half: FloatArray, scale: str) -> FloatArray:
 
 def exact(successes: int, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's interval (1934) of a share of independent trials, such as cells of one person."""
-    found = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="exact")
-    return float(found.low), float(found.high)
+    low = stats.beta.ppf(_TAILS[0], successes, trials - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(_TAILS[1], successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
 
 
 def _quantiles(resampled: FloatArray, tails: FloatArray) -> FloatArray:

@@ -55,9 +55,9 @@ def score(
 
     AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`; for a majority vote these are
     the shares of the votes, so its AUROC is that of a score with few steps. A score that is the same for every image
-    ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined, being
-    infinite, where a class with probability 0 was the true one. The Brier score has the range [0, 1] for two classes
-    and [0, 2] for more.
+    ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined,
+    being infinite, where a class with probability 0 was the true one. The Brier score has the range [0, 1] for two
+    classes and [0, 2] for more.
 
     Args:
         truth: positions of the true classes, shape (images,).

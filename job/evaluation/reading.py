@@ -87,7 +87,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         UserError: the file is missing, is not UTF-8, lacks a column, or a line has another number of values.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as handle:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
             lines = list(csv.reader(handle))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {REMEDY}") from None

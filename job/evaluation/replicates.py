@@ -21,6 +21,11 @@ from job.evaluation.reading import Dataset, FloatArray, IntArray
 _TOGETHER = 100
 # Up to this many subjects, products of small matrices are faster than running sums over the images.
 _FEW = 128
+# Weights that are made wide at once: where every image is a subject of its own, all of them would fill the memory.
+_ELEMENTS = 4_000_000
+
+# How often each subject counts; a byte is enough, as among n subjects nobody is drawn 256 times.
+Weights = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -67,25 +72,25 @@ class Subjects:
         return np.bincount(self.stratum, minlength=classes)
 
 
-def draw(subjects: Subjects, resamples: int, generator: np.random.Generator) -> FloatArray:
+def draw(subjects: Subjects, resamples: int, generator: np.random.Generator) -> Weights:
     """Weights of a bootstrap over subjects, stratified by class, shape (resamples, subjects).
 
     Each class keeps its number of subjects; whole subjects are drawn with replacement, with all their images (cluster
     bootstrap; Field and Welsh 2007, J R Stat Soc B 69:369).
     """
-    weights = np.empty((resamples, len(subjects.names)))
+    weights = np.empty((resamples, len(subjects.names)), dtype=np.uint8)
     for stratum in np.unique(subjects.stratum):
         members = np.flatnonzero(subjects.stratum == stratum)
         weights[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
     return weights
 
 
-def leave_one_out(subjects: Subjects) -> FloatArray:
+def leave_one_out(subjects: Subjects) -> Weights:
     """Weights of a jackknife over subjects, shape (subjects, subjects)."""
-    return 1.0 - np.eye(len(subjects.names))
+    return 1 - np.eye(len(subjects.names), dtype=np.uint8)
 
 
-def figures(weights: FloatArray, model: Scored, subjects: Subjects, dataset: Dataset) -> FloatArray:
+def figures(weights: Weights, model: Scored, subjects: Subjects, dataset: Dataset) -> FloatArray:
     """Every metric of `METRICS` under each weighting, shape (weightings, metrics); NaN where it has no value.
 
     Args:
@@ -94,6 +99,12 @@ def figures(weights: FloatArray, model: Scored, subjects: Subjects, dataset: Dat
         subjects: whose the images are.
         dataset: the classes.
     """
+    rows = max(_TOGETHER, _ELEMENTS // len(subjects.names))
+    parts = np.split(weights, range(rows, len(weights), rows))
+    return np.concatenate([_figures(part.astype(np.float64), model, subjects, dataset) for part in parts])
+
+
+def _figures(weights: FloatArray, model: Scored, subjects: Subjects, dataset: Dataset) -> FloatArray:
     count = len(dataset.classes)
     confusion = np.zeros((len(subjects.names), count * count))
     np.add.at(confusion, (subjects.code, model.truth * count + model.predicted), 1)
@@ -106,7 +117,7 @@ def figures(weights: FloatArray, model: Scored, subjects: Subjects, dataset: Dat
     return np.stack([found.get(name, missing) for name in METRICS], axis=1)
 
 
-def figures_of_all(weights: FloatArray, models: list[Scored], subjects: Subjects, dataset: Dataset) -> FloatArray:
+def figures_of_all(weights: Weights, models: list[Scored], subjects: Subjects, dataset: Dataset) -> FloatArray:
     """`figures` of several models of the same images, shape (models, weightings, metrics), over the cores."""
     with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return np.stack(list(pool.map(lambda model: figures(weights, model, subjects, dataset), models)))

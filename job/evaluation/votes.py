@@ -82,8 +82,9 @@ def rank_mean(probabilities: FloatArray) -> Verdict:
     """Mean over the voters of each image's rank among the images, by the probability of each class.
 
     A voter whose probabilities are all too high or too low counts like any other. The scores, mean ranks scaled to
-    between 0 and 1 and divided by their sum, are no probabilities. The class wins whose mean rank lies furthest above
-    the rank that an image of equal probabilities would have. A rank depends on which images are judged together.
+    between 0 and 1 and divided by their sum, are no probabilities. An image is called the second of two classes when
+    its mean rank lies above the one that an image of equal probabilities would have. Ranks compare images, not classes:
+    of more than two the highest mean probability wins. A rank depends on which images are judged together.
 
     Args:
         probabilities: shape (voters, images, classes).
@@ -92,12 +93,14 @@ def rank_mean(probabilities: FloatArray) -> Verdict:
     if not images:
         return _verdict(probabilities, probabilities.sum(axis=0), probabilities.sum(axis=0))
     rank = stats.rankdata(probabilities, axis=1)
-    undecided = 1 / classes
-    below, equal = (probabilities < undecided).sum(axis=1), (probabilities == undecided).sum(axis=1)
+    score = (rank.sum(axis=0) / voters - 0.5) / images
+    score = score / score.sum(axis=1, keepdims=True)
+    if classes > 2:
+        return _verdict(probabilities, score, _mean(probabilities))
+    below, equal = (probabilities < 0.5).sum(axis=1), (probabilities == 0.5).sum(axis=1)
     # Ranks are multiples of one half, so that their sums are exact in any order.
     ahead = (rank - (below + equal / 2 + 0.5)[:, None]).sum(axis=0)
-    score = (rank.sum(axis=0) / voters - 0.5) / images
-    return _verdict(probabilities, score / score.sum(axis=1, keepdims=True), ahead)
+    return _verdict(probabilities, score, ahead)
 
 
 def skill(probabilities: FloatArray, truth: IntArray) -> float:

@@ -19,21 +19,26 @@ from job.reporting.pages import (
     decisions,
     ensemble,
     errors,
+    evidence,
     experiments,
     folds,
     method,
     moment,
     overview,
     provenance,
+    scores,
     self_training,
 )
 from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
-_PAGES: tuple[Callable[[ReportInputs], Page | None], ...] = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, decisions.page,
+Pages = tuple[Callable[[ReportInputs], Page | None], ...]
+_PAGES: Pages = (
+    overview.page, data.page, folds.page, self_training.page, ensemble.page, evidence.page, errors.page, decisions.page,
     method.page, provenance.page,
 )  # fmt: skip
+# Of predictions that come from elsewhere, without a split or a run of this pipeline.
+SCORED: Pages = (scores.page, evidence.page)
 
 
 class Entry(NamedTuple):
@@ -73,17 +78,18 @@ _FRAME = "frame.json"
 _OPEN = {"experiments": "Experiments", "moment": "Code and machine"}
 
 
-def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> list[str]:
+def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
     """Write the whole site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
 
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
     """
-    pages = [page for make in _PAGES if (page := make(inputs)) is not None]
+    pages = [page for make in makers if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
-    frame = _frame(inputs, pages)
+    pending = _OPEN if makers is _PAGES else {}
+    frame = _frame(inputs, pages, with_experiments=bool(pending))
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
     for page in pages:
@@ -94,7 +100,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES) -> l
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-    for slug, title in _OPEN.items():
+    for slug, title in pending.items():
         _write(folder / f"{slug}.html", _html(Page(slug=slug, title=title, facts=None), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
@@ -107,7 +113,7 @@ def render_moment(
     return {f"{page.slug}.html": _html(page, frame, jinja) for page in (moment.page(found), experiments.page(tried))}
 
 
-def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
+def _frame(inputs: ReportInputs, pages: list[Page], *, with_experiments: bool) -> Frame:
     return Frame(
         title=inputs.params.report.title,
         dataset=inputs.evaluation["name"],
@@ -116,7 +122,7 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
         navigation=[
             *(Entry(f"{page.slug}.html", page.title) for page in pages),
-            Entry("experiments.html", _OPEN["experiments"]),
+            *([Entry("experiments.html", _OPEN["experiments"])] if with_experiments else []),
         ],
     )
 

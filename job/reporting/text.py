@@ -28,15 +28,26 @@ METRICS: dict[str, Metric] = {
         "Balanced accuracy", "percent", "Mean of the classes' recalls; with two classes 50 % is chance."
     ),
     "mcc": Metric("MCC", "ratio", "Matthews correlation coefficient, from −1 to 1; 0 is chance."),
-    "cohen_kappa": Metric("Cohen's kappa", "ratio", "Agreement with the truth beyond chance; 0 is chance, 1 perfect."),
+    "cohen_kappa": Metric("Cohen’s κ", "ratio", "Agreement of calls and truth beyond chance, from −1 to 1."),
     "auroc": Metric("AUROC", "ratio", "Chance that a positive image scores higher than a negative one; 0.5 is chance."),
     "auprc": Metric("AUPRC", "ratio", "Average precision over all thresholds; chance is the share of positives."),
     "brier": Metric("Brier score", "ratio", "Mean squared error of the probabilities; lower is better."),
     "log_loss": Metric("Log loss", "ratio", "Mean negative log probability of the truth, in nats; lower is better."),
-    "ece": Metric("Calibration error", "ratio", "Mean distance (ECE) of confidence and accuracy; lower is better."),
+    "ece": Metric(
+        "ECE", "ratio", "Expected calibration error: mean gap between a call's probability and the share right."
+    ),
 }  # fmt: skip
 
-_METHODS = {"efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}
+RULES = {
+    "majority": "Majority vote",
+    "mean": "Mean probability",
+    "median": "Median probability",
+    "rank_mean": "Mean rank",
+    "weighted": "Mean probability, weighted by validation",
+    "calibrated": "Mean probability, calibrated",
+    "out_of_fold": "Validation, out of fold",
+}
+_METHODS = {"across": "All methods", "efficientnet": "EfficientNet", "noisy_student": "Noisy Student"}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
 _PERCENT = "\N{NARROW NO-BREAK SPACE}%"
@@ -56,6 +67,12 @@ def baseline_name(model: str) -> str:
     """A baseline's name in prose, such as `baseline/always_ALL`."""
     rule = model.removeprefix("baseline/")
     return "Cell size alone (box area)" if rule == "area" else f"Always {name(rule.removeprefix('always_'))}"
+
+
+def model_name(model: str) -> str:
+    """A model's name in prose, such as `efficientnet/majority` or `baseline/area`."""
+    group, _, rest = model.partition("/")
+    return baseline_name(model) if group == "baseline" else f"{method_name(group)}: {RULES.get(rest, rest)}"
 
 
 def iteration_name(iteration: int) -> str:

@@ -50,8 +50,8 @@ def run() -> str:
         for entry in self_training.trace(Path("runs", method, f"fold-{fold}"), fold, split, truth, dataset)
     ]
 
-    temperatures: dict[str, float] = {method: ensemble.temperature for method, ensemble in ensembles.items()}
-    found = assembly.assess(blocks, temperatures, truth, dataset, settings.evaluation)
+    fitted = [_fitted(method, ensemble, blocks) for method, ensemble in ensembles.items()]
+    found = assembly.assess(blocks, fitted, truth, dataset, settings.evaluation)
     models = found.models
     table2 = tables.folds_on_test(models, methods)
     predictions = scored.predictions_table(blocks, truth, dataset)
@@ -92,6 +92,15 @@ def _read_ensemble(method: str) -> _Ensemble:
         return _Ensemble(found["temperature"], [member["weight"] for member in found["members"]])
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
+
+
+def _fitted(method: str, ensemble: _Ensemble, blocks: list[scored.Block]) -> assembly.Fitted:
+    named = {block.model: block for block in blocks if block.kind in {"ensemble", "out_of_fold"}}
+    return assembly.Fitted(
+        method,
+        ensemble.temperature,
+        *(named[f"{method}/{rule}"] for rule in ("out_of_fold", "mean", "calibrated", "majority")),
+    )
 
 
 def _across(blocks: list[scored.Block], ensembles: dict[str, _Ensemble]) -> list[scored.Block]:

@@ -11,7 +11,7 @@ from tests.fixtures.run_tree import run_evidence, write_run_tree
 def evaluated(tmp_path_factory) -> Path:
     """A tree with both methods, three folds and two students each, evaluated; read it, never write to it."""
     root = tmp_path_factory.mktemp("evaluated")
-    write_run_tree(root, folds=(1, 2, 3), iterations=2)
+    write_run_tree(root, folds=(1, 2, 3), iterations=2, patients=40)
     run_evidence(root)
     return root
 

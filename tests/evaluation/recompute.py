@@ -28,6 +28,8 @@ def assert_recomputes(evaluation: Path, predictions: Path) -> int:
         confusion = sk.confusion_matrix(rows["label"], rows["predicted"], labels=report["classes"])
         assert model["confusion"] == confusion.tolist(), where
         figures = recompute(rows, report["classes"], report["positive"])
+        if model["rule"] == "rank_mean":
+            assert {"brier", "log_loss", "ece"} <= set(model["undefined"]), where
         assert set(model["metrics"]) == set(figures), where
         assert set(model["undefined"]) == {name for name, value in model["metrics"].items() if value is None}, where
         for name, value in model["metrics"].items():
@@ -51,6 +53,13 @@ def recompute(rows: pd.DataFrame, classes: list[str], positive: str):
 
         return over_classes
 
+    def ece():
+        """Guo et al. 2017, bin by bin."""
+        sure = rows[[f"p_{name}" for name in classes]].max(axis=1).to_numpy()
+        right = (truth == predicted).to_numpy()
+        bins = [(sure > k / 15) & (sure <= (k + 1) / 15) for k in range(15)]
+        return sum(b.sum() * abs(sure[b].mean() - right[b].mean()) for b in bins if b.any()) / len(rows)
+
     def ranking(metric):
         return lambda: np.mean([metric(truth == name, rows[f"p_{name}"]) for name in names])
 
@@ -65,10 +74,12 @@ def recompute(rows: pd.DataFrame, classes: list[str], positive: str):
         "macro_f1": lambda: sk.f1_score(truth, predicted, average="macro"),
         "balanced_accuracy": lambda: sk.balanced_accuracy_score(truth, predicted),
         "mcc": lambda: sk.matthews_corrcoef(truth, predicted),
+        "cohen_kappa": lambda: sk.cohen_kappa_score(truth, predicted),
         "auroc": ranking(sk.roc_auc_score),
         "auprc": ranking(sk.average_precision_score),
         "brier": lambda: sk.brier_score_loss(truth, p, labels=sorted(classes)),
         "log_loss": lambda: sk.log_loss(truth, p, labels=sorted(classes)),
+        "ece": ece,
     }
 
 

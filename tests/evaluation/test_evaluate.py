@@ -13,7 +13,8 @@ from tests.evaluation.recompute import assert_recomputes
 from tests.evaluation.test_pooling import change, read, write
 from tests.fixtures.run_tree import edit_params, run_evidence, write_run_tree
 
-RESULTS = ("predictions.csv", "evaluation.json", "summary.json", "history.csv")
+RULES = ("majority", "mean", "median", "rank_mean", "weighted", "calibrated")
+RESULTS = ("predictions.csv", "differences.csv", "evaluation.json", "summary.json", "history.csv")
 
 
 @pytest.fixture
@@ -52,8 +53,9 @@ def test_every_model_of_the_contract_is_scored(report):
     expected = set()
     for method in ("efficientnet", "noisy_student"):
         expected |= {(f"{method}/fold-{k}", "fold", "test") for k in range(1, 4)}
-        expected |= {(f"{method}/{rule}", "ensemble", "test") for rule in ("majority", "mean")}
+        expected |= {(f"{method}/{rule}", "ensemble", "test") for rule in RULES}
         expected |= {(f"{method}/out_of_fold", "out_of_fold", "validation")}
+    expected |= {(f"across/{rule}", "ensemble", "test") for rule in RULES}
     for k in range(1, 4):
         for i in range(3):
             expected |= {(f"noisy_student/fold-{k}/iteration-{i}", "iteration", role) for role in ("test", "masked")}

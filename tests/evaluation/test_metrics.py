@@ -11,8 +11,8 @@ from tests.evaluation.recompute import recompute
 
 TWO = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
 SWAPPED = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="HEM")
-THREE = Dataset("three", synthetic=True, classes=("a", "b", "c"), positive="c")
-HIGHER_IS_BETTER = [name for name in METRICS if name not in {"brier", "log_loss"}]
+THREE = Dataset("three", synthetic=True, classes=("a", "b", "c"), positive=None)
+HIGHER_IS_BETTER = [name for name in METRICS if name not in {"brier", "log_loss", "ece"}]
 
 
 def arrays(positive: list[float], truth: list[int]):
@@ -34,7 +34,8 @@ def test_every_figure_is_in_bounds_or_null_with_a_reason(cells):
     assert np.sum(scores.confusion) == len(cells)
     for name, value in scores.metrics.items():
         if value is not None:
-            assert (-1 if name == "mcc" else 0) <= value <= (np.inf if name == "log_loss" else 1 + 1e-12), name
+            lowest, highest = -1 if name in {"mcc", "cohen_kappa"} else 0, np.inf if name == "log_loss" else 1 + 1e-12
+            assert lowest <= value <= highest, name
 
 
 @settings(deadline=None, max_examples=20)
@@ -67,9 +68,11 @@ def test_perfect_and_inverted_predictions(truth):
     assert not perfect.undefined
     assert all(perfect.metrics[name] == pytest.approx(1) for name in HIGHER_IS_BETTER)
     assert perfect.metrics["brier"] == pytest.approx(0.01)
+    assert perfect.metrics["ece"] == pytest.approx(0.1)
     assert perfect.metrics["log_loss"] == pytest.approx(-np.log(0.9))
     inverted = score(*arrays([0.1 if y else 0.9 for y in truth], truth), TWO)
     assert inverted.metrics["mcc"] == pytest.approx(-1)
+    assert inverted.metrics["ece"] == pytest.approx(0.9)
     assert inverted.metrics["auroc"] == 0
     assert all(inverted.metrics[name] == 0 for name in ("accuracy", "sensitivity", "specificity", "ppv", "f1"))
 
@@ -109,7 +112,8 @@ def test_known_counts_give_the_textbook_rates():
         ([0.9, 0.8], [1, 0], {"npv", "mcc"}),
         ([0.5, 0.5], [1, 0], {"ppv", "mcc", "auroc", "auprc"}),
         ([1.0, 0.0, 0.0], [1, 0, 1], {"log_loss"}),
-        ([0.1, 0.2], [0, 0], {"sensitivity", "ppv", "f1", "macro_f1", "balanced_accuracy", "mcc", "auroc", "auprc"}),
+        ([0.1, 0.2], [0, 0], {"sensitivity", "ppv", "f1", "macro_f1", "balanced_accuracy", "mcc", "cohen_kappa",
+                              "auroc", "auprc"}),
     ],
     ids=[
         "no images",
@@ -120,11 +124,25 @@ def test_known_counts_give_the_textbook_rates():
         "impossible truth",
         "no positive",
     ],
-)
+)  # fmt: skip
 def test_what_has_no_value_is_null_with_a_reason_and_never_a_warning(positive, truth, undefined):
     scores = score(*arrays(positive, truth) if truth else (np.empty(0, int), np.empty(0, int), np.empty((0, 2))), TWO)
     assert set(scores.undefined) == undefined
     assert all(scores.metrics[name] is None for name in undefined)
+
+
+def test_ranks_are_not_scored_as_probabilities():
+    values = arrays([0.9, 0.6, 0.2, 0.4], [1, 1, 0, 1])
+    scores = score(*values, TWO, is_probability=False)
+    assert set(scores.undefined) == {"brier", "log_loss", "ece"}
+    assert scores.undefined["brier"] == "the model's scores are ranks, not probabilities"
+    assert scores.metrics["auroc"] == score(*values, TWO).metrics["auroc"]
+
+
+def test_the_calibration_error_of_a_case_by_hand():
+    # Confidence 0.9 (two images, one right) and 0.7 (one image, right): (2 x 0.4 + 0.3) / 3.
+    scores = score(*arrays([0.9, 0.1, 0.7], [1, 1, 1]), TWO)
+    assert scores.metrics["ece"] == pytest.approx(1.1 / 3)
 
 
 def test_reasons_name_the_class():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics as sk
 
 from job.errors import UserError
 from job.evaluation import pooling
@@ -61,10 +62,22 @@ def test_members_and_ties_are_recorded(tree):
     digests = [
         json.loads(Path(f"runs/noisy_student/fold-{k}/model.json").read_text())["weights_sha256"] for k in range(1, 4)
     ]
+    labels = read(SPLIT).set_index("image")["label"]
+    skills = []
+    for k in range(1, 4):
+        rows = read(Path(f"predictions/noisy_student/fold-{k}.csv"))
+        rows = rows[(rows["role"] == "validation") & (rows["iteration"] == "2")]
+        called = np.where(rows["p_ALL"].astype(float) > 0.5, "ALL", "HEM")
+        # With two classes, mean recall beyond chance is Youden's index.
+        skills.append(2 * sk.balanced_accuracy_score(labels[rows["image"]], called) - 1)
     assert record == {
         "method": "noisy_student", "classes": ["HEM", "ALL"],
-        "members": [{"fold": k, "weights_sha256": digest} for k, digest in enumerate(digests, start=1)],
-        "rule": "majority", "tie_break": "mean probability", "ties": {"test": 0, "unlabelled": 0},
+        "members": [
+            {"fold": k, "weight": pytest.approx(skill), "weights_sha256": digest}
+            for k, (digest, skill) in enumerate(zip(digests, skills, strict=True), start=1)
+        ],
+        "rule": "majority", "tie_break": "mean probability", "temperature": record["temperature"],
+        "ties": {rule: {"test": 0, "unlabelled": 0} for rule in pooling.RULES},
     }  # fmt: skip
 
 
@@ -73,7 +86,7 @@ def test_an_even_number_of_folds_counts_its_ties(tree):
     sentence = ensemble.run("efficientnet")
     table = read(Path("ensembles/efficientnet/predictions.csv"))
     tied = table[(table["rule"] == "majority") & (table["tie"] == "True")]
-    ties = json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())["ties"]
+    ties = json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())["ties"]["majority"]
     assert ties == {role: int((tied["role"] == role).sum()) for role in ("test", "unlabelled")}
     assert sum(ties.values()) > 0
     assert (tied["votes_HEM"] == "1").all()

@@ -68,7 +68,7 @@ def test_no_link_is_dead_before_and_after_site(tree):
         pages = list((tree / "site").glob("*.html"))
         assert {link for page in pages for link in links(page) if not (tree / "site" / link).is_file()} == set()
         site.run()
-    assert len(pages) == 11
+    assert len(pages) == 12
 
 
 def test_site_works_with_the_site_alone(tree, monkeypatch):

@@ -55,7 +55,7 @@ def test_table_3_shows_the_figures_of_the_evaluation_beside_the_published(finish
         percentages = [m[k] for k in ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")]
         assert shown[1:8] == [*(f"{100 * value:.1f}" for value in percentages), f"{m['auroc']:.3f}"]
         if entry["kind"] == "ensemble":
-            assert shown[8:] == published[entry["method"]]
+            assert shown[16:] == published[entry["method"]]
 
 
 def test_baselines_stand_in_the_same_table(finished):
@@ -201,7 +201,7 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
 
 def test_every_page_says_synthetic_only_when_the_data_is(tree):
     pages = sorted((tree / "site").glob("*.html"))
-    assert len(pages) == 11
+    assert len(pages) == 12
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
     edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
@@ -265,7 +265,7 @@ def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path)
 
 def test_same_inputs_give_the_same_bytes(tree):
     before = contents(tree / "site")
-    assert report.run() == "9 pages written: open site/index.html"
+    assert report.run() == "10 pages written: open site/index.html"
     assert contents(tree / "site") == before
 
 

@@ -11,10 +11,6 @@ from job.reporting.page import Page
 from job.reporting.pages.overview import models_table
 from job.reporting.tables import Column, Table, metric_columns
 
-RULES = {
-    "majority": "Majority vote", "mean": "Mean probability", "median": "Median probability", "rank_mean": "Mean rank",
-    "weighted": "Weighted by validation", "calibrated": "Mean probability, calibrated",
-}  # fmt: skip
 COMPARED = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc", "brier")
 
 
@@ -101,16 +97,18 @@ def _votes_figure(counts: dict[str, list[tuple[str, int, int]]]) -> Figure:
 
 
 def _rules(inputs: ReportInputs) -> Table:
-    columns = [Column("method", "Voters", "name"), Column("rule", "Rule"), *metric_columns(COMPARED)]
-    rows: list[list[Any]] = []
-    marks = []
-    for model in inputs.models(kind="ensemble"):
-        method = model["model"].rsplit("/", 1)[0]
-        name = "Folds of all methods" if method == "across" else text.method_name(method)
-        rule = RULES.get(model["rule"], model["rule"])
-        marks.append("repeat" if rows and rows[-1][0] == name else "first")
-        rows.append([name, rule, *(model["metrics"].get(metric) for metric in COMPARED)])
-    return Table("vote-rules", "The rules of the vote side by side.", columns, rows, marks)
+    columns = [Column("method", "Method", "name"), Column("rule", "Rule"), *metric_columns(COMPARED)]
+    rows: list[list[Any]] = [
+        [
+            text.method_name(model["model"].partition("/")[0]),
+            text.RULES[model["rule"]],
+            *(model["metrics"].get(metric) for metric in COMPARED),
+            model["ties"],
+        ]
+        for model in inputs.models(kind="ensemble")
+    ]
+    columns.append(Column("ties", "Ties", "count"))
+    return Table("vote-rules", "Every rule by which the folds can decide, on the test images.", columns, rows)
 
 
 def _corrections(inputs: ReportInputs) -> Table:

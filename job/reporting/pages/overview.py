@@ -10,6 +10,8 @@ from job.reporting.inputs import Model, ReportInputs
 from job.reporting.page import Page
 from job.reporting.tables import Column, Table, metric_columns
 
+WITH_INTERVAL = ("sensitivity", "specificity", "balanced_accuracy", "auroc")
+INTERVAL = "95 % interval, over subjects"
 OWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
 
 
@@ -24,7 +26,7 @@ def page(inputs: ReportInputs) -> Page:
             "run": _what_was_run(inputs),
             "published_note": published.note(inputs),
         },
-        tables={"models": models_table(inputs), **({"intervals": table} if (table := _intervals(inputs)) else {})},
+        tables={"models": models_table(inputs)},
         figures={"comparison": _comparison(inputs)},
     )
 
@@ -96,55 +98,40 @@ def models_table(inputs: ReportInputs) -> Table:
     """Table 3: the models of both methods and their votes, then the baselines, beside the published figures."""
     first = inputs.models(kind="baseline") + inputs.models(kind="fold")
     images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
+    own = f"This run: {text.name(inputs.evaluation['name'])}{images}"
     columns = [
         Column("model", "Model", "name"),
-        *metric_columns(OWN, f"This run: {text.name(inputs.evaluation['name'])}{images}"),
+        *metric_columns(OWN, own),
+        *(
+            Column(f"{metric}_{end}", f"{text.METRICS[metric].label} {sign}", text.METRICS[metric].kind, INTERVAL)
+            for metric in WITH_INTERVAL
+            for end, sign in (("low", "from"), ("high", "to"))
+        ),
         *metric_columns(published.METRICS, published.heading(inputs), prefix="published_"),
     ]
     blank = [None] * len(published.METRICS)
+    votes = {method: inputs.majority(method) for method in inputs.methods}
     rows: list[list[Any]] = []
     marks = []
     for entry in inputs.evaluation["table3"]:
         theirs = published.table3(inputs, entry["method"], entry["kind"])
         rows.append([
             entry["name"], *(entry["metrics"].get(metric) for metric in OWN),
+            *_ends(votes[entry["method"]] if entry["kind"] == "ensemble" else None),
             *(theirs.get(metric) for metric in published.METRICS),
         ])  # fmt: skip
         marks.append("strong" if entry["kind"] == "ensemble" else "")
     for model in inputs.models(kind="baseline"):
         name = text.baseline_name(model["model"])
-        rows.append([name, *(model["metrics"].get(metric) for metric in OWN), *blank])
+        rows.append([name, *(model["metrics"].get(metric) for metric in OWN), *_ends(model), *blank])
         marks.append("baseline")
     return Table("table-3-models", "Table 3. The models on the test set, with baselines.", columns, rows, marks)
 
 
-INTERVALS = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
-
-
-def _intervals(inputs: ReportInputs) -> Table | None:
-    """95 % intervals over subjects of the votes and the size baseline; None where there are none."""
-    columns = [Column("model", "Model", "name"), Column("subjects", "Subjects", "count")]
-    for metric in INTERVALS:
-        label, kind, _ = text.METRICS[metric]
-        group = f"{label}, %" if kind == "percent" else label
-        columns += [Column(metric, "Value", kind, group), Column(f"{metric}_low", "from", kind, group),
-                    Column(f"{metric}_high", "to", kind, group)]  # fmt: skip
-    shown = [
-        (f"{text.method_name(method)}, majority vote", vote)
-        for method in inputs.methods
-        if (vote := inputs.majority(method))
-    ]
-    if area := inputs.area():
-        shown.append((text.baseline_name(area["model"]), area))
-    rows = []
-    for name, model in shown:
-        row: list[Any] = [name, model["subjects"]]
-        for metric in INTERVALS:
-            ends = (model.get("intervals") or {}).get(metric, {})
-            row += [model["metrics"].get(metric), ends.get("low"), ends.get("high")]
-        rows.append(row)
-    known = any(value is not None for row in rows for value in row[3::3])
-    return Table("intervals", "95 % intervals over subjects.", columns, rows) if known else None
+def _ends(model: Model | None) -> list[float | None]:
+    """Both ends of a model's intervals; None where it has none, as the mean of several models."""
+    found = (model or {}).get("intervals") or {}
+    return [found.get(metric, {}).get(end) for metric in WITH_INTERVAL for end in ("low", "high")]
 
 
 def _comparison(inputs: ReportInputs) -> Figure:

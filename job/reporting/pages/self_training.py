@@ -35,10 +35,11 @@ def explanation(inputs: ReportInputs) -> list[str]:
     entries = inputs.evaluation["self_training"]
     right = _means({(row["fold"], row["iteration"]): row["right"] for row in entries})
     sentences = [f"Right pseudo-labels, by round: {text.listed([text.percent(share) for share in right])}."]
-    if (positive := inputs.evaluation["positive"]) is not None:
+    if inputs.evaluation["positive"] is not None:
         called = _means({(row["fold"], row["iteration"]): row["share_positive"] for row in entries})
+        name = text.name(inputs.evaluation["positive"])
         shares = text.listed([text.percent(share) for share in called])
-        sentences.append(f"Labels {text.name(positive)}, by round: {shares}{_truth(inputs)}.")
+        sentences.append(f"Labels {name}, by round: {shares}{_truth(inputs)}.")
     balanced = _means(values := _balanced(inputs))
     if len(balanced) > 1:
         first, last, _ = _change(values)
@@ -129,17 +130,22 @@ def _pseudo_labels(inputs: ReportInputs) -> Figure:
 
 
 def _pseudo_label_table(inputs: ReportInputs) -> Table:
+    positive = inputs.evaluation["positive"]
     columns = [
         Column("fold", "Fold"), Column("student", "Labels for"), Column("images", "Images", "count"),
         Column("right", "Right, %", "percent"),
+        *([] if positive is None else [Column("share_positive", f"Called {text.name(positive)}, %", "percent")]),
         Column("agreement", "Same as the round before, %", "percent"),
     ]  # fmt: skip
-    keys = ["images", "right", "agreement"]
-    if (positive := inputs.evaluation["positive"]) is not None:
-        columns.insert(4, Column("share_positive", f"Called {text.name(positive)}, %", "percent"))
-        keys.insert(2, "share_positive")
     rows = [
-        [row["fold"], text.iteration_name(row["iteration"]), *(row[key] for key in keys)]
+        [
+            row["fold"],
+            text.iteration_name(row["iteration"]),
+            row["images"],
+            row["right"],
+            *([] if positive is None else [row["share_positive"]]),
+            row["agreement"],
+        ]
         for row in inputs.evaluation["self_training"]
     ]
     return Table("pseudo-labels", "Pseudo-labels of every fold and round.", columns, rows)

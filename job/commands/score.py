@@ -1,0 +1,43 @@
+"""Command `score`: all evidence about anybody's predictions, from one CSV file."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from job import files, params
+from job.evaluation import anybody, assembly, scored
+from job.reporting import site
+from job.reporting.inputs import ReportInputs
+
+
+def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
+    """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
+
+    Raises:
+        UserError: the file is missing or wrong; `anybody.read` says what is checked. Nothing is written then.
+    """
+    settings = params.load()
+    given = anybody.read(file, synthetic=synthetic)
+    found = assembly.assess(given.blocks, given.fitted, given.truth, given.dataset, settings.evaluation)
+    evaluation = {
+        "schema": 1,
+        "name": given.dataset.name,
+        "synthetic": given.dataset.synthetic,
+        "classes": list(given.dataset.classes),
+        "positive": given.dataset.positive,
+        "methods": [],
+        "folds": [],
+        "models": found.models,
+        **found.sections,
+    }
+    predictions = scored.predictions_table(given.blocks, given.truth, given.dataset)
+    files.write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    files.write_text(out / "differences.csv", found.differences.to_csv(index=False, lineterminator="\n"))
+    files.write_json(out / "evaluation.json", evaluation)
+    sentence = f"{len(found.models)} sets of predictions scored: {out / 'evaluation.json'}"
+    if site_too:
+        inputs = ReportInputs(settings, evaluation, predictions, pd.DataFrame(), {}, {})
+        with files.replacing_folder(out / "site") as folder:
+            pages = site.render(inputs, folder, makers=site.SCORED)
+        sentence += f"\nThe pages are ready: {out / 'site' / pages[0]}"
+    return sentence

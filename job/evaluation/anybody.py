@@ -1,0 +1,176 @@
+"""Predictions from anywhere: one CSV file, read as strictly as the pipeline's own, as blocks to be scored.
+
+Columns: `image`, `label` and `p_<CLASS>` for each class; with two classes one of them is enough. `patient` and
+`subject` say whose the image is, `model` which model speaks (several may), `role` is `test` (taken where there is no
+such column) or `validation`; rows of other roles are left out. `predicted` overrides the most probable class. Others
+are ignored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from job.errors import UserError
+from job.evaluation import calibration
+from job.evaluation.assembly import Fitted
+from job.evaluation.reading import (
+    FIRST_LINE,
+    REMEDY,
+    Dataset,
+    FloatArray,
+    class_indices,
+    floats,
+    probabilities,
+    read_table,
+)
+from job.evaluation.scored import Block
+
+ROLES = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a file holds, in the form that `assembly.assess` takes."""
+
+    dataset: Dataset
+    blocks: list[Block]
+    fitted: list[Fitted]
+    truth: pd.DataFrame
+
+
+def read(path: Path, *, synthetic: bool) -> Given:
+    """Read and check a file of predictions.
+
+    A temperature is fitted, and thresholds are chosen, for every model that judged validation and test images.
+
+    Raises:
+        UserError: a column is missing or a value wrong, an image is repeated or missing, models judged different
+            images, or an image or a subject is in both roles; the message names row and column.
+    """
+    try:
+        return _read(path, synthetic=synthetic)
+    except UserError as error:
+        # The readers are those of the pipeline's own files, which DVC can make again.
+        raise UserError(str(error).replace(REMEDY, "mend the file")) from None
+
+
+def _read(path: Path, *, synthetic: bool) -> Given:
+    table = read_table(path, ["image", "label"])
+    for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
+        if column not in table:
+            table[column] = default
+    table = table[table["role"].isin(ROLES)]
+    if not (table["role"] == "test").any():
+        raise UserError(f"{path}: column 'role': no row is of role 'test': mend the file")
+    # Without a patient an image is a person of its own.
+    known = table["subject"] if "subject" in table else table["patient"]
+    patients_known = bool((known != "").all())
+    table["subject"] = known.where(known != "", table["image"])
+    dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
+    table[dataset.probability_columns] = _probabilities(path, table, dataset)
+    table["truth"] = class_indices(path, table, "label", dataset)
+    table["called"] = (
+        class_indices(path, table, "predicted", dataset)
+        if "predicted" in table
+        else table[dataset.probability_columns].to_numpy().argmax(axis=1)
+    )
+    _check(path, table)
+    blocks = [
+        _block(str(model), role, rows, dataset)
+        for role in ROLES
+        for model, rows in table[table["role"] == role].groupby("model", sort=False)
+    ]
+    fitted = _fitted(blocks, table)
+    truth = table.drop_duplicates("image").set_index("image")[["patient", "subject", "label", "truth"]]
+    return Given(dataset, [*blocks, *(own.calibrated for own in fitted)], fitted, truth)
+
+
+def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known: bool) -> Dataset:
+    classes = [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
+    if not classes:
+        raise UserError(f"{path}: no column 'p_<CLASS>' holds probabilities: {REMEDY}")
+    if len(classes) == 1:
+        others = table[table["label"] != classes[0]]
+        third = others[others["label"] != others["label"].iloc[0]] if len(others) else others
+        if len(third):
+            label = third["label"].iloc[0]
+            raise _error(path, third, "label", f"{label!r} is a third class and has no column 'p_{label}'")
+        classes = [others["label"].iloc[0] if len(others) else f"not {classes[0]}", classes[0]]
+    positive = None
+    if len(classes) == 2:
+        positive = "ALL" if set(classes) == {"HEM", "ALL"} else classes[-1]
+    return Dataset(path.stem, synthetic, tuple(classes), positive, patients_known)
+
+
+def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:
+    other, column = dataset.probability_columns[0], dataset.probability_columns[-1]
+    if other not in table:
+        given = floats(path, table, column)
+        wrong = ~((given >= 0) & (given <= 1))
+        if wrong.any():
+            raise _error(path, table[wrong], column, f"{given[wrong][0]} is not a probability between 0 and 1")
+        table = table.assign(**{other: (1 - given).astype(str)})
+    return probabilities(path, table, dataset)
+
+
+def _check(path: Path, table: pd.DataFrame) -> None:
+    repeated = table[table.duplicated(["model", "role", "image"])]
+    if len(repeated):
+        image, model = repeated[["image", "model"]].iloc[0]
+        raise _error(path, repeated, "image", f"{image!r} occurs twice for model {model!r}")
+    first = table.drop_duplicates("image").set_index("image")
+    for column in ("label", "patient", "subject", "role"):
+        differs = table[table[column].to_numpy() != first.loc[table["image"], column].to_numpy()]
+        if len(differs):
+            raise _error(path, differs, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
+    for role in ROLES:
+        groups = list(table[table["role"] == role].groupby("model", sort=False)["image"])
+        for model, images in groups[1:]:
+            name, reference = groups[0]
+            for more, fewer, one, other in ((images, reference, model, name), (reference, images, name, model)):
+                extra = table.loc[more.index[~more.isin(fewer)]]
+                if len(extra):
+                    problem = f"{extra['image'].iloc[0]!r} is scored by {one!r} and not by {other!r}"
+                    raise _error(path, extra, "image", f"{problem}; models are compared on the same images")
+    tested = table["role"] == "test"
+    shared = table[tested & table["subject"].isin(table.loc[~tested, "subject"])]
+    if len(shared):
+        raise _error(path, shared, "subject", f"{shared['subject'].iloc[0]!r} has validation and test images")
+
+
+def _error(path: Path, rows: pd.DataFrame, column: str, problem: str) -> UserError:
+    """What is wrong in the first of `rows`."""
+    return UserError(f"{path}: line {int(rows.index[0]) + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
+
+
+def _block(model: str, role: str, rows: pd.DataFrame, dataset: Dataset) -> Block:
+    rows = rows.sort_values("image")
+    return Block(
+        model=model,
+        kind="ensemble" if role == "test" else "out_of_fold",
+        role=role,
+        images=rows["image"].tolist(),
+        probabilities=rows[dataset.probability_columns].to_numpy(),
+        predicted=rows["called"].to_numpy(),
+    )
+
+
+def _fitted(blocks: list[Block], table: pd.DataFrame) -> list[Fitted]:
+    labels = table.drop_duplicates("image").set_index("image")["truth"]
+    tested = {block.model: block for block in blocks if block.role == "test"}
+    found = []
+    for validation in blocks:
+        if validation.role != "validation" or validation.model not in tested:
+            continue
+        mean = tested[validation.model]
+        truth = labels.loc[validation.images].to_numpy()
+        temperature = calibration.fit_temperature(validation.probabilities, truth)
+        tempered = calibration.tempered(mean.probabilities, temperature)
+        calibrated = Block(
+            model=f"{mean.model}/calibrated", kind="ensemble", role="test", images=mean.images,
+            probabilities=tempered, predicted=np.asarray(tempered.argmax(axis=1)),
+        )  # fmt: skip
+        found.append(Fitted(validation.model, temperature, validation, mean, calibrated))
+    return found

@@ -1,0 +1,166 @@
+"""`python -m job score`: anybody's predictions."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from job.commands import score
+from job.errors import UserError
+from tests.fixtures.run_tree import REPOSITORY
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    (tmp_path / "report_templates").symlink_to(REPOSITORY / "report_templates")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def predictions(patients=12, per=8, seed=0, first=0):
+    """The minimal columns: cells of patients who differ."""
+    draw = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(first, first + patients), per)
+    label = np.where(patient % 2, "ALL", "HEM")
+    logit = np.where(label == "ALL", 1.2, -1.0) + draw.normal(0, 0.8, patients)[patient - first]
+    p = 1 / (1 + np.exp(-logit - draw.normal(0, 0.8, len(patient))))
+    image = [f"{who}_{i}.bmp" for i, who in enumerate(patient)]
+    return pd.DataFrame({"image": image, "patient": [f"P{who}" for who in patient], "label": label, "p_ALL": p})
+
+
+def run(table, here, **options):
+    path = here / "their predictions.csv"
+    table.to_csv(path, index=False)
+    sentence = score.run(path, here / "out", **({"site_too": False, "synthetic": False} | options))
+    return json.loads((here / "out" / "evaluation.json").read_text()), sentence
+
+
+def test_the_minimal_columns_are_scored_with_intervals_and_persons(here):
+    table = predictions()
+    report, _ = run(table, here)
+    (model,) = report["models"]
+    assert report["classes"] == ["HEM", "ALL"]
+    assert report["positive"] == "ALL"
+    right = (table["p_ALL"] > 0.5) == (table["label"] == "ALL")
+    assert model["metrics"]["accuracy"] == pytest.approx(right.mean())
+    assert model["intervals"]["accuracy"]["low"] < right.mean() < model["intervals"]["accuracy"]["high"]
+    assert len(report["patients"][0]["subjects"]) == 12
+    assert report["calibration"] == report["operating_points"] == []
+    assert report["evidence"]["warnings"] == []
+
+
+def test_validation_images_bring_calibration_thresholds_and_abstention(here):
+    table = pd.concat([
+        predictions(seed=1).assign(role="test"),
+        predictions(seed=2, patients=30, first=100).assign(role="validation"),
+        predictions(seed=3, first=200).assign(role="unlabelled", label=""),
+    ])  # fmt: skip
+    report, _ = run(table, here)
+    assert {(m["model"], m["role"]) for m in report["models"]} == {
+        ("their predictions", "validation"), ("their predictions", "test"), ("their predictions/calibrated", "test"),
+    }  # fmt: skip
+    assert len(report["calibration"]) == len(report["operating_points"]) == len(report["abstention"]) == 1
+
+
+def test_the_pipelines_own_predictions_are_scored_alike(here, evaluated):
+    own = pd.read_csv(evaluated / "results/predictions.csv", dtype=str, keep_default_na=False)
+    report, _ = run(own, here)
+    theirs = {(m["model"], m["role"]): m for m in report["models"]}
+    for model in json.loads((evaluated / "results/evaluation.json").read_text())["models"]:
+        if model["role"] == "masked" or model["rule"] == "rank_mean":
+            continue
+        again = theirs[model["model"], model["role"]]
+        assert again["confusion"] == model["confusion"]
+        assert again["metrics"]["auroc"] == pytest.approx(model["metrics"]["auroc"])
+        if model["kind"] != "iteration" and "auroc" in model["intervals"]:
+            for end in ("low", "high"):
+                assert again["intervals"]["auroc"][end] == pytest.approx(model["intervals"]["auroc"][end], abs=2e-6)
+
+
+def test_other_classes_and_no_patients(here):
+    draw = np.random.default_rng(4)
+    p = draw.dirichlet(np.ones(3), 90)
+    table = pd.DataFrame(p, columns=["p_<b>", "p_خلية", "p_c, d"])
+    table = table.assign(image=[f"{i}" for i in range(90)], label=np.tile(["<b>", "خلية", "c, d"], 30))
+    report, sentence = run(table, here, site_too=True)
+    assert report["positive"] is None
+    assert "intervals are too narrow" in report["evidence"]["warnings"][0]
+    assert "scores.html" in sentence
+
+
+def test_the_pages_say_synthetic_when_told_and_link_only_to_each_other(here):
+    table = pd.concat([predictions(seed=1).assign(role="test"),
+                       predictions(seed=2, first=100).assign(role="validation")])  # fmt: skip
+    run(table, here, site_too=True, synthetic=True)
+    pages = sorted((here / "out" / "site").glob("*.html"))
+    assert [page.name for page in pages] == ["evidence.html", "scores.html"]
+    for page in pages:
+        text = page.read_text()
+        assert "Synthetic data." in text
+        links = [link.split("#")[0] for link in re.findall(r'href="([^"]*)"', text)]
+        assert all((page.parent / link).is_file() for link in links if link)
+    run(table, here, site_too=True)
+    assert "Synthetic data." not in (here / "out/site/scores.html").read_text()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(here):
+    path = here / "excel.csv"
+    predictions().to_csv(path, index=False, encoding="utf-8-sig")
+    assert "1 sets of predictions scored" in score.run(path, here / "out", site_too=False, synthetic=False)
+
+
+def change(column, value, line=7):
+    def changed(table):
+        table[column] = table[column].astype(object)
+        table.loc[line - 2, column] = value
+        return table
+
+    return changed
+
+
+def two_models(damage=None):
+    def made(table):
+        other = table.assign(model="b")
+        return pd.concat([table.assign(model="a"), other if damage is None else damage(other)])
+
+    return made
+
+
+def wide(table):
+    return table.assign(p_HEM=1 - table["p_ALL"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (change("p_ALL", 1.5), r"line 7, column 'p_ALL': 1\.5 is not a probability between 0 and 1"),
+        (change("p_ALL", "high"), "line 7, column 'p_ALL': 'high' is not a number"),
+        (change("p_ALL", "nan"), "line 7, column 'p_ALL': nan is not a probability"),
+        (lambda t: change("p_HEM", 0.99)(wide(t)), r"line 7: the probabilities sum to [\d.]+, not 1"),
+        (lambda t: change("label", "BLAST")(wide(t)), "line 7, column 'label': 'BLAST' is not one of ALL, HEM"),
+        (change("label", "BLAST", 40), "line 40, column 'label': 'BLAST' is a third class and has no column 'p_BLAST'"),
+        (change("image", "0_0.bmp"), "line 7, column 'image': '0_0.bmp' occurs twice for model 'their predictions'"),
+        (two_models(lambda t: t.iloc[1:]), "line 2, column 'image': '0_0.bmp' is scored by 'a' and not by 'b'"),
+        (two_models(change("image", "x")), "line 103, column 'image': 'x' is scored by 'b' and not by 'a'"),
+        (two_models(change("label", "ALL")), "line 103, column 'label': '0_5.bmp' has another label further up"),
+        (two_models(change("patient", "P5")), "line 103, column 'patient': '0_5.bmp' has another patient further up"),
+        (lambda t: change("role", "validation")(t.assign(role="test")),
+         "line 2, column 'subject': 'P0' has validation and test images"),
+        (lambda t: t.assign(role="train"), "column 'role': no row is of role 'test'"),
+        (lambda t: t.drop(columns="p_ALL"), "no column 'p_<CLASS>' holds probabilities"),
+        (lambda t: t.drop(columns="label"), "column 'label' is missing"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_refused_with_row_and_column_and_nothing_is_written(here, damage, says):
+    with pytest.raises(UserError, match=f"their predictions.csv: {says}.*mend the file"):
+        run(damage(predictions()), here)
+    assert not (here / "out").exists()
+
+
+def test_a_missing_file_is_a_sentence(here):
+    with pytest.raises(UserError, match=r"absent\.csv does not exist"):
+        score.run(here / "absent.csv", here / "out", site_too=False, synthetic=False)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job.evaluation import abstention, calibration, thresholds
+
+SCORE = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.85, 0.5, 0.3, 0.2, 0.1])
+POSITIVE = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], dtype=bool)
+
+
+def chosen(**changes):
+    points = thresholds.choose(SCORE, POSITIVE, **({"sensitivity": 0.95, "miss_cost": 5} | changes))
+    return {name: threshold for name, threshold, _ in points}
+
+
+def test_the_operating_points_of_a_case_by_hand():
+    # In falling order: + + - + + - + - - -, so all five positives are found at 0.4 with two false alarms.
+    found = chosen()
+    assert found == {"half": 0.5, "sensitivity": 0.4, "youden": 0.6, "cost": 0.4}
+    assert chosen(sensitivity=0.6)["sensitivity"] == 0.8
+    assert chosen(miss_cost=0.1)["cost"] == 0.9
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 9999), wanted=st.floats(0.05, 1))
+def test_a_required_sensitivity_is_reached_and_by_no_higher_threshold(seed, wanted):
+    draw = np.random.default_rng(seed)
+    positive = np.append([True, False], draw.random(20) < 0.4)
+    score = draw.random(22).round(1)
+    points = {name: t for name, t, _ in thresholds.choose(score, positive, wanted, 5)}
+    reached = thresholds.counts(score, positive, points["sensitivity"])
+    assert reached["sensitivity"] >= wanted
+    higher = thresholds.counts(score, positive, np.nextafter(points["sensitivity"], 2))
+    assert higher["sensitivity"] < wanted
+    fpr, tpr, _ = sk.roc_curve(positive, score)
+    own = thresholds.counts(score, positive, points["youden"])
+    assert own["sensitivity"] + own["specificity"] - 1 == pytest.approx((tpr - fpr).max())
+
+
+def test_one_class_on_validation_gives_a_reason_and_no_threshold():
+    points = thresholds.choose(SCORE, np.ones(10, dtype=bool), 0.9, 5)
+    assert [reason for _, _, reason in points] == [None, *["the validation images are all of one class"] * 3]
+
+
+def test_predictive_values_at_the_sets_own_prevalence_are_the_observed_ones():
+    found = thresholds.counts(SCORE, POSITIVE, 0.6)
+    assert (found["TP"], found["FN"], found["FP"], found["TN"]) == (4, 1, 1, 4)
+    (row,) = thresholds.at_prevalences(found["sensitivity"], found["specificity"], [0.5])
+    assert row == {"prevalence": 0.5, "ppv": pytest.approx(4 / 5), "npv": pytest.approx(4 / 5)}
+    # One positive in ten: 0.08 true alarms beside 0.18 false ones.
+    (rare,) = thresholds.at_prevalences(0.8, 0.8, [0.1])
+    assert rare["ppv"] == pytest.approx(0.08 / 0.26)
+    assert thresholds.at_prevalences(None, 0.8, [0.1])[0]["ppv"] is None
+
+
+def test_net_benefit_by_hand():
+    rows = {row["threshold"]: row for row in thresholds.decision_curve(SCORE, POSITIVE)}
+    assert rows[0.5]["model"] == pytest.approx((4 - 2) / 10)  # 0.5 itself is called
+    assert rows[0.2]["model"] == pytest.approx((5 - 4 / 4) / 10)
+    assert rows[0.2]["all"] == pytest.approx(0.5 - 0.5 / 4)
+    assert rows[0.5]["all"] == 0
+
+
+def test_risk_falls_where_the_sure_calls_are_right():
+    confidence = np.array([0.9, 0.9, 0.8, 0.7, 0.6])
+    right = np.array([True, True, False, True, False])
+    found = abstention.risk_coverage(confidence, right)
+    assert [(p["confidence"], p["kept"], p["errors"]) for p in found["curve"]] == [
+        (0.9, 2, 0), (0.8, 3, 1), (0.7, 4, 1), (0.6, 5, 2),
+    ]  # fmt: skip
+    assert found["area"] == pytest.approx((2 * 0 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
+
+
+def test_as_many_as_possible_are_kept_for_a_wanted_error():
+    confidence = np.array([0.9, 0.85, 0.8, 0.7, 0.6])
+    right = np.array([True, False, True, True, False])
+    assert abstention.choose(confidence, right, 0.25) == 0.7
+    assert abstention.choose(confidence, right, 0.4) == 0.6
+    assert abstention.choose(confidence, ~right, 0.1) is None
+    kept = abstention.kept_above(confidence, right, 0.7)
+    assert (kept["kept"], kept["errors"], kept["refused"]) == (4, 1, 1)
+    assert kept["share_refused"] == pytest.approx(0.2)
+
+
+def test_a_demand_that_nothing_meets_keeps_nothing():
+    kept = abstention.kept_above(np.array([0.6]), np.array([True]), 0.99)
+    assert (kept["kept"], kept["error"], kept["share_refused"]) == (0, None, 1)
+
+
+def test_the_temperature_that_was_applied_is_found_again():
+    draw = np.random.default_rng(1)
+    logit = draw.normal(0, 2, 20_000)
+    truth = (draw.random(20_000) < 1 / (1 + np.exp(-logit))).astype(int)
+    p = 1 / (1 + np.exp(-logit))
+    overconfident = calibration.tempered(np.stack([1 - p, p], axis=1), 0.4)
+    assert calibration.fit_temperature(overconfident, truth) == pytest.approx(2.5, rel=0.05)
+    mended = calibration.tempered(overconfident, 2.5)
+    np.testing.assert_allclose(mended[:, 1], p, atol=1e-3)
+    errors = [calibration.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, mended)]
+    assert errors[0] > 0.08
+    assert errors[1] < 0.015
+
+
+def test_a_temperature_keeps_the_order_of_the_classes():
+    p = np.random.default_rng(2).dirichlet(np.ones(3), 50)
+    for temperature in (0.2, 1, 7):
+        tempered = calibration.tempered(p, temperature)
+        np.testing.assert_array_equal(tempered.argsort(axis=1), p.argsort(axis=1))
+        np.testing.assert_allclose(tempered.sum(axis=1), 1)
+    np.testing.assert_allclose(calibration.tempered(p, 1), p)
+
+
+def test_perfect_predictions_are_as_cold_as_allowed_and_impossible_truths_finite():
+    p = np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert calibration.fit_temperature(p, np.array([0, 1])) == pytest.approx(calibration.HOTTEST, rel=0.01)
+    near = np.array([[0.4, 0.6], [0.6, 0.4]])
+    assert calibration.fit_temperature(near, np.array([1, 0])) == pytest.approx(calibration.COLDEST, rel=0.01)
+
+
+def test_the_reliability_curve_counts_every_image_once_and_keeps_empty_bins():
+    curve = calibration.reliability(np.array([0.0, 0.1, 0.15, 1.0]), np.array([False, True, False, True]), 10)
+    assert [row["images"] for row in curve] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert curve[0] == {
+        "low": 0, "high": 0.1, "images": 2, "mean_probability": pytest.approx(0.05), "happened": 1, "share": 0.5,
+    }  # fmt: skip
+    assert curve[5]["share"] is None
