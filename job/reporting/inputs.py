@@ -108,7 +108,20 @@ def read(
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
     evaluation = read_json(results / "evaluation.json")
     # A patient may be called "NA" or "007": names stay text, and only numeric columns have missing values.
-    names = ("model", "method", "kind", "rule", "role", "image", "patient", "subject", "label", "predicted")
+    names = (
+        "model",
+        "method",
+        "kind",
+        "rule",
+        "role",
+        "fold",
+        "iteration",
+        "image",
+        "patient",
+        "subject",
+        "label",
+        "predicted",
+    )
     predictions = pd.read_csv(results / "predictions.csv", dtype=dict.fromkeys(names, str), keep_default_na=False)
     found = ReportInputs(
         params=params,

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from job import files, params
 from job.evaluation import gallery
-from job.models.activation import grad_cam
 from job.training import runs, runtime
+from job.training.activation import grad_cam
 from job.training.batches import Normalise, PixelStore, Rows, in_batches
 from job.training.fold import Split
 

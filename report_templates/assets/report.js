@@ -100,6 +100,5 @@
         slider.value = button.dataset.threshold;
         show(Number(button.dataset.threshold)); // the exact one: the slider goes in steps
       });
-    explorer.querySelector(".controls").hidden = false;
   }
 })();

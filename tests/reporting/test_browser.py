@@ -20,8 +20,8 @@ new PerformanceObserver((list) => {
 }).observe({ type: "layout-shift", buffered: true });
 """
 PAGES = [
-    "index", "data", "folds", "self-training", "ensemble", "errors", "decisions", "method", "provenance", "experiments",
-    "moment",
+    "index", "data", "folds", "self-training", "ensemble", "errors", "patients", "decisions", "method", "provenance",
+    "experiments", "moment",
 ]  # fmt: skip
 
 

@@ -120,17 +120,6 @@ def test_operating_points_are_those_of_the_evaluation(finished):
         assert float(required["validation_sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
 
 
-def test_the_first_page_shows_the_intervals(finished):
-    for row in read_csv(finished, "intervals")[:2]:
-        method = {"EfficientNet": "efficientnet", "Noisy Student": "noisy_student"}[row["model"].split(",")[0]]
-        model = next(m for m in evaluation(finished)["models"] if m["model"] == f"{method}/majority")
-        for metric in ("balanced_accuracy", "sensitivity", "specificity", "auroc"):
-            ends = model["intervals"].get(metric, {"low": None, "high": None})
-            assert [row[f"{metric}_low"], row[f"{metric}_high"]] == [
-                "" if end is None else str(end) for end in (ends["low"], ends["high"])
-            ]
-
-
 def test_who_corrects_whom_adds_up(finished):
     images = next(m for m in evaluation(finished)["models"] if m["model"] == "efficientnet/majority")["images"]
     for row in read_csv(finished, "corrections"):

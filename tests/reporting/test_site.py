@@ -202,7 +202,7 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
 
 def test_every_page_says_synthetic_only_when_the_data_is(tree):
     pages = sorted((tree / "site").glob("*.html"))
-    assert len(pages) == 8
+    assert len(pages) == 12
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
     edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
@@ -220,7 +220,9 @@ def test_pages_without_data_are_left_out_of_site_and_navigation(tmp_path):
         assert all((root / "site" / link).is_file() for link in local)
     found = read_inputs(root)
     models = [model for model in found.evaluation["models"] if model["kind"] == "baseline"]
-    bare = dataclasses.replace(found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": []})
+    bare = dataclasses.replace(
+        found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": [], "calibration": []}
+    )
     folder = tmp_path / "bare"
     folder.mkdir()
     assert site.render(bare, folder) == ["index.html", "data.html", "method.html", "provenance.html"]
@@ -245,7 +247,7 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
         page = read_page(path)
         assert not [tag for tag, _ in page.tags if tag in {"iframe", "object", "embed"}]
         pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-        assert pictures == (["images/cells-1.png", "images/cells-2.png"] if path.name == "data.html" else [])
+        assert all(re.fullmatch(r"(cells/\d+(-map)?\.webp|images/cells-\d+\.png)", source) for source in pictures)
         assert all((tree / "site" / picture).is_file() for picture in pictures)
         assert "Patients unknown." in page.visible
         assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
@@ -269,7 +271,7 @@ def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path)
 
 def test_same_inputs_give_the_same_bytes(tree):
     before = contents(tree / "site")
-    assert report.run() == "8 pages written: open site/index.html"
+    assert report.run() == "10 pages written: open site/index.html"
     assert contents(tree / "site") == before
 
 
@@ -285,11 +287,11 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
     figures = 0
     for path in (finished / "site").glob("*.html"):
         text = path.read_text(encoding="utf-8")
-        for spec in re.findall(r'<script type="application/json" id="[^"]+">(.*?)</script>', text, re.DOTALL):
+        for spec in re.findall(r'<script type="application/json" id="spec-[^"]+">(.*?)</script>', text, re.DOTALL):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 12
+    assert figures == 18
 
 
 def test_three_classes_render(tmp_path):

@@ -210,7 +210,7 @@ def _calibration_table(inputs: ReportInputs) -> Table:
     columns = [Column("method", "Method", "name"), Column("temperature", "Temperature", "ratio")]
     for role, title in (("validation", "Validation, where it is fitted"), ("test", "Test set")):
         for name in names:
-            label = "Calibration error" if name == "ece" else text.METRICS[name].label
+            label = text.METRICS[name].label
             columns += [
                 Column(f"{role}_{when}_{name}", f"{label} {when}", "ratio", title) for when in ("before", "after")
             ]
