@@ -47,6 +47,9 @@ def show(page, site, name):
     for plot in page.locator(".plot").all():
         plot.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')")
+    # Leaving a page while its pictures load would count as failed requests.
+    page.evaluate("document.querySelectorAll('img').forEach((picture) => { picture.loading = 'eager'; })")
+    page.wait_for_function("() => [...document.images].every((p) => p.complete && p.naturalWidth)")
 
 
 SLOW = [(1440, "dark"), (768, "light"), (768, "dark"), (360, "light"), (360, "dark")]
