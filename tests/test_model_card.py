@@ -27,4 +27,4 @@ def test_the_registry_names_every_ensemble():
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
     named = {entry["path"] for entry in pipeline["artifacts"].values()}
     [output] = pipeline["stages"]["ensemble"]["outs"]
-    assert named == {output.replace("${item.method}", method) for method in params.load(ROOT / "params.yaml").methods}
+    assert named == {output.replace("${item.method}", method) for method in params.METHODS}

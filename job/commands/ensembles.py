@@ -20,6 +20,7 @@ from job.files import read_json
 from job.training import runs, runtime
 from job.training.augment import views
 from job.training.batches import Normalise
+from job.training.bench import autocast
 
 
 class Member(nn.Module):
@@ -28,17 +29,20 @@ class Member(nn.Module):
     With `tta` the mean over the eight views of an image, as the stage `predict` takes it.
     """
 
-    def __init__(self, network: nn.Module, normalise: Normalise, *, tta: bool) -> None:
+    def __init__(self, network: nn.Module, normalise: Normalise, *, precision: str, tta: bool) -> None:
         super().__init__()
         self.network = network
         self.normalise = normalise
+        self.precision = precision
         self.tta = tta
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
         seen = list(views(images)) if self.tta else [images]
-        return torch.stack([self.network(view).double().softmax(1) for view in seen]).mean(0).float()
+        with autocast(pixels.device, self.precision):
+            logits = [self.network(view) for view in seen]
+        return torch.stack([one.double().softmax(1) for one in logits]).mean(0).float()
 
 
 class TorchEnsemble:
@@ -81,7 +85,10 @@ class TorchEnsemble:
             center=data["center"],
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
-        self.members = [Member(network, normalise, tta=settings.predict.tta).eval() for network in members]
+        self.members = [
+            Member(network, normalise, precision=facts["precision"], tta=settings.predict.tta).eval()
+            for network in members
+        ]
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(max(1, cores))
 

@@ -130,7 +130,7 @@ def read(
         history=pd.read_csv(results / "history.csv"),
         split=read_json(split),
         prepared=read_json(prepared / "summary.json"),
-        cells=_cells(params, prepared / "cells", len(evaluation["classes"])),
+        cells=_cells(params, prepared.absolute() / "cells", len(evaluation["classes"])),
         gallery=_gallery(params, results / "explanations", prepared / "images.npy"),
     )
     return pseudonymous(found) if params.report.pseudonyms else found

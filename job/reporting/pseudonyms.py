@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from job.reporting.inputs import ReportInputs
@@ -19,7 +19,10 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
     """
     frame, copies = inputs.predictions, inputs.prepared["copies"]
     linked = copies["linked_patients"]
-    patients = _numbers("Patient", chain(frame["patient"], frame["subject"], *linked))
+    judged = [row for entry in inputs.evaluation["patients"] for row in entry["subjects"]]
+    named = [name for row in judged for name in (row["subject"], *row["patients"])]
+    named += [row[key] for row in inputs.split["patients"] for key in ("patient", "subject")]
+    patients = _numbers("Patient", chain(frame["patient"], frame["subject"], named, *linked))
     images = _numbers("Cell", frame["image"])
     gallery = inputs.gallery
     return replace(
@@ -29,12 +32,32 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
             subject=frame["subject"].map(patients),
             image=frame["image"].map(images),
         ),
+        evaluation={
+            **inputs.evaluation,
+            "patients": [
+                {**entry, "subjects": [_renamed(row, patients) for row in entry["subjects"]]}
+                for entry in inputs.evaluation["patients"]
+            ],
+        },
+        split={**inputs.split, "patients": [_renamed(row, patients) for row in inputs.split["patients"]]},
         prepared={
             **inputs.prepared,
             "copies": {**copies, "linked_patients": [[patients[name] for name in names] for names in linked]},
+            "refusals": [
+                {**row, "file": f"File {number}"} for number, row in enumerate(inputs.prepared["refusals"], start=1)
+            ],
+            # One warning names patients (job.data.labels); the others count.
+            "warnings": [w for w in inputs.prepared["warnings"] if not w.startswith("Patients ")],
         },
         gallery=gallery and replace(gallery, cells=gallery.cells.assign(image=gallery.cells["image"].map(images))),
     )
+
+
+def _renamed(row: dict[str, Any], patients: dict[str, str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {key: patients[row[key]] for key in ("patient", "subject") if key in row}
+    if "patients" in row:
+        changes["patients"] = [patients[name] for name in row["patients"]]
+    return {**row, **changes}
 
 
 def _numbers(word: str, names: Iterable[str]) -> dict[str, str]:

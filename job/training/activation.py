@@ -8,7 +8,7 @@ def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tens
     """Grad-CAM (Selvaraju et al. 2017) of the features before global pooling, for one class per image.
 
     Args:
-        network: an EfficientNet in evaluation mode.
+        network: of any family, in evaluation mode.
         pixels: normalised images, (B, 3, S, S).
         classes: the class number explained for each image, (B,).
 
@@ -16,10 +16,12 @@ def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tens
         Maps scaled so that the highest value of each is 1, (B, h, w) with h and w those of the features; a map is all
         zero where nothing speaks for the class.
     """
-    pooling = network.get_submodule("_avg_pooling")
-    # The input of the pooling is taken: the activation before it works in place and would change a kept output.
-    maps: torch.Tensor = LayerGradCam(network, pooling).attribute(
-        pixels, target=classes, attribute_to_layer_input=True, relu_attributions=True
+    # The input of the pooling is taken: the activation before it works in place and would change a kept output. Only
+    # torchvision's MobileNetV2 pools without a layer of its own.
+    parts = dict(network.named_children())
+    pooling = parts.get("_avg_pooling") or parts.get("avgpool")
+    maps: torch.Tensor = LayerGradCam(network, pooling or parts["features"]).attribute(
+        pixels, target=classes, attribute_to_layer_input=pooling is not None, relu_attributions=True
     )
     maps = maps.detach().squeeze(1)
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)

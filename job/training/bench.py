@@ -1,6 +1,7 @@
 """What every computation on a fold needs."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,13 @@ class Bench:
         pixels = self.store.gather(rows, self.device)
         return self.normalise(augment(pixels, noise, magnitude=magnitude, seed=seed))
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[None]:
         """A context in which networks compute at the bench's precision (https://docs.pytorch.org/docs/stable/amp.html)."""
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
+        return autocast(self.device, self.precision)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """A context in which networks on the device compute at `fp32`, `bf16` or `fp16`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.float16 if precision == "fp16" else torch.bfloat16)

@@ -26,10 +26,13 @@ SIZE = 32
 def trained(tmp_path_factory):
     """Three random networks as an ensemble, ten prepared images, and their files."""
     root = tmp_path_factory.mktemp("trained")
+    (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     backbone = "efficientnet-lite0"
     members = []
     for fold in (1, 3, 4):
-        network = build(backbone, classes=2, size=SIZE, dropout=0.0, stochastic_depth=0.0, pretrained=True, seed=fold)
+        network = build(
+            backbone, classes=2, size=SIZE, dropout=0.0, stochastic_depth=0.0, pretrained="imagenet", seed=fold
+        )
         weights = save({name: value.contiguous() for name, value in network.state_dict().items()})
         run = root / f"runs/efficientnet/fold-{fold}"
         run.mkdir(parents=True)

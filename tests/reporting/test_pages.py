@@ -97,10 +97,12 @@ def test_images_that_may_not_be_published_are_nowhere(tree):
 
 
 def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
-    names = set(predictions(tree)["image"])
+    frame = predictions(tree)
+    names = {*frame["image"], *(f">{name}<" for name in {*frame["patient"], *frame["subject"]})}
     edit_params(tree, report={"pseudonyms": True})
     report.run()
     patients = {row["patient"] for row in read_csv(tree, "patients-efficientnet")}
+    patients |= {row["subject"] for row in read_csv(tree, "patients")}
     assert all(re.fullmatch(r"Patient \d+", name) for name in patients)
     for path in (tree / "site").rglob("*"):
         if path.suffix in {".html", ".csv", ".json"}:

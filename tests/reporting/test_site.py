@@ -56,7 +56,7 @@ def test_table_3_shows_the_figures_of_the_evaluation_beside_the_published(finish
         percentages = [m[k] for k in ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")]
         assert shown[1:8] == [*(f"{100 * value:.1f}" for value in percentages), f"{m['auroc']:.3f}"]
         if entry["kind"] == "ensemble":
-            assert shown[16:] == published[entry["method"]]
+            assert shown[8:] == published[entry["method"]]
 
 
 def test_baselines_stand_in_the_same_table(finished):
@@ -221,7 +221,15 @@ def test_pages_without_data_are_left_out_of_site_and_navigation(tmp_path):
     found = read_inputs(root)
     models = [model for model in found.evaluation["models"] if model["kind"] == "baseline"]
     bare = dataclasses.replace(
-        found, evaluation={**found.evaluation, "models": models, "table2": {}, "table3": [], "calibration": []}
+        found,
+        evaluation={
+            **found.evaluation,
+            "models": models,
+            "table2": {},
+            "table3": [],
+            "calibration": [],
+            "patients": [],
+        },
     )
     folder = tmp_path / "bare"
     folder.mkdir()
@@ -291,7 +299,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 18
+    assert figures == 20
 
 
 def test_three_classes_render(tmp_path):

@@ -228,6 +228,8 @@ def _risk(inputs: ReportInputs) -> Figure:
     for position, entry in enumerate(inputs.evaluation["abstention"]):
         name = text.method_name(entry["method"])
         for by, words in (("confidence", "by confidence"), ("agreement", "by agreement")):
+            if entry[by] is None:
+                continue
             curve = entry[by]["curve"]
             xs = figures.percents(1 - point["coverage"] for point in curve)
             trace = figures.line(
