@@ -43,7 +43,7 @@ def patients_figure(inputs: ReportInputs) -> Figure:
         title=f"The tenth of the patients with most images has {text.percent(most / total)} of them",
         caption=f"Labelled images of each patient, by class and part: {text.count(counts[0])} to "
         f"{text.count(counts[-1])}. The patients' names are in the table.",
-        spec=figures.spec(traces, _patient_axis(), figures.axis("Images (number)"), bargap=0.15),
+        spec=figures.spec(traces, _patient_axis(), figures.axis("Images (number)"), bargap=0.15, barmode="stack"),
         table=patients_table(inputs),
     )
 
@@ -64,7 +64,7 @@ def folds_figure(inputs: ReportInputs) -> Figure:
         title=f"{text.counted(several, 'training patient')} of {text.count(len(rows))} "
         f"{'stands' if several == 1 else 'stand'} in several folds",
         caption="Training images of each patient, by the fold in which they validate. A bar of several colours is a "
-        "patient who trains and validates in the same fold.",
+        "patient on both sides of each of these folds: some images validate while others train.",
         spec=figures.spec(traces, _patient_axis(), figures.axis("Images (number)"), bargap=0.15, barmode="stack"),
         table=Table("folds-by-patient", "Training images of each patient by fold.", columns, [
             [row["patient"], row["label"], *row["folds"]] for row in rows

@@ -1,8 +1,8 @@
 """A figure's specification as a still SVG: what readers without JavaScript and paper get.
 
-Draws the part of Plotly's vocabulary that `job.reporting.figures` and the pages use: lines, markers, bars side by side,
-error bars, filled outlines, category and linear axes, shapes that are lines, annotations. Colours are CSS custom
-properties, so a drawing follows the reader's theme as the live figure does.
+Draws the part of Plotly's vocabulary that `job.reporting.figures` and the pages use: lines, markers, bars side by side
+or stacked, error bars, filled outlines, category and linear axes, shapes that are lines, annotations. Colours are CSS
+custom properties, so a drawing follows the reader's theme as the live figure does.
 """
 
 from __future__ import annotations
@@ -43,16 +43,22 @@ def svg(spec: dict[str, Any], height: str) -> Markup:
     data, layout, tall = spec["data"], spec["layout"], HEIGHTS[height]
     keys = [trace for trace in data if trace.get("showlegend", True) and trace.get("name")]
     legend, top = _legend(keys) if len(keys) > 1 else ("", 12.0)
-    labels = _tick_labels(layout["yaxis"], data, "y")
-    left = min(200.0, 46 + _CHARACTER * max((len(text) for _, text in labels), default=4))
-    x = _scale(layout["xaxis"], data, "x", left, WIDTH - _RIGHT)
-    y = _scale(layout["yaxis"], data, "y", tall - _BOTTOM, top)
-    parts = [legend, *_axes(layout, data, x, y)]
-    parts += [_shape(shape, x, y) for shape in layout.get("shapes", ())]
     bars = [trace for trace in data if trace["type"] == "bar"]
+    stacked = layout.get("barmode") == "stack"
+    # The axis reaches to the top of the stacks.
+    sized = [*data, _sums(bars)] if stacked else data
+    labels = _tick_labels(layout["yaxis"], sized, "y")
+    left = min(200.0, 46 + _CHARACTER * max((len(text) for _, text in labels), default=4))
+    x = _scale(layout["xaxis"], sized, "x", left, WIDTH - _RIGHT)
+    y = _scale(layout["yaxis"], sized, "y", tall - _BOTTOM, top)
+    parts = [legend, *_axes(layout, sized, x, y)]
+    parts += [_shape(shape, x, y) for shape in layout.get("shapes", ())]
+    share, bases = 1 - layout.get("bargap", 0.2), dict[str, float]()
     for trace in data:
-        if trace["type"] == "bar":
-            parts.append(_bars(trace, bars.index(trace), len(bars), 1 - layout.get("bargap", 0.2), x, y))
+        if trace["type"] == "bar" and stacked:
+            parts.append(_bars(trace, 0, 1, share, x, y, bases))
+        elif trace["type"] == "bar":
+            parts.append(_bars(trace, bars.index(trace), len(bars), share, x, y))
         else:
             parts.append(_scatter(trace, x, y))
     parts += [_annotation(note, x, y) for note in layout.get("annotations", ())]
@@ -126,7 +132,18 @@ def _numbers(data: Sequence[dict[str, Any]], letter: str) -> Iterable[float]:
             yield 0.0
 
 
+def _sums(bars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A trace of the stacks' heights."""
+    heights: dict[str, float] = {}
+    for trace in bars:
+        for name, value in zip(trace["x"], trace["y"], strict=True):
+            heights[name] = heights.get(name, 0.0) + (value or 0)
+    return {"type": "bar", "x": list(heights), "y": list(heights.values())}
+
+
 def _tick_labels(axis: dict[str, Any], data: Sequence[dict[str, Any]], letter: str) -> list[tuple[Any, str]]:
+    if not axis.get("showticklabels", True):
+        return []
     names = _names(data, letter)
     if names:
         return [(name, name) for name in names]
@@ -254,19 +271,29 @@ def _ring(corners: int, inner: float = 1.0) -> list[tuple[float, float]]:
     return [(r * math.sin(turn), -r * math.cos(turn)) for r, turn in zip(radii, turns, strict=True)]
 
 
-def _bars(trace: dict[str, Any], index: int, of: int, share: float, x: Scale, y: Scale) -> str:
+def _bars(
+    trace: dict[str, Any], index: int, of: int, share: float, x: Scale, y: Scale,
+    bases: dict[str, float] | None = None,
+) -> str:  # fmt: skip
+    """The bars of one trace; with `bases` each stands on what is stacked there already, and adds to it."""
     across = trace.get("orientation") == "h"
     names, values = (trace["y"], trace["x"]) if across else (trace["x"], trace["y"])
     by_name, by_value = (y, x) if across else (x, y)
     slot = abs(by_name.end - by_name.start) / len(by_name.names)
     width = slot * share / of
+    gap = min(1.0, width / 10)
     parts = []
     for position, (name, value) in enumerate(zip(names, values, strict=True)):
         if value is None:
             continue
-        side = by_name(name) - slot * share / 2 + index * width + 1
-        low, high = sorted((by_value(0), by_value(value)))
-        box = (low, side, high - low, width - 2) if across else (side, low, width - 2, high - low)
+        base = 0.0 if bases is None else bases.get(name, 0.0)
+        if bases is not None:
+            bases[name] = base + value
+            if value == 0:
+                continue
+        side = by_name(name) - slot * share / 2 + index * width + gap
+        low, high = sorted((by_value(base), by_value(base + value)))
+        box = (low, side, high - low, width - 2 * gap) if across else (side, low, width - 2 * gap, high - low)
         left, top, wide, tall = (f"{edge:.1f}" for edge in box)
         parts.append(f'<rect x="{left}" y="{top}" width="{wide}" height="{tall}" {_bar_paint(trace)}/>')
         if "text" in trace:

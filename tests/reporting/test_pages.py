@@ -16,7 +16,7 @@ from PIL import Image
 
 from job.commands import experiments, site
 from job.evaluation import gallery
-from job.reporting import cells, drawing
+from job.reporting import cells, drawing, figures
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -213,6 +213,23 @@ def test_a_still_drawing_puts_every_point_where_its_value_is():
     assert x0 < x1 == drawing.WIDTH - 16
     assert y0 == drawing.HEIGHTS["small"] - 52 > y1 == 12
     assert "&lt;x&gt;" in made
+
+
+def test_stacked_bars_stand_on_each_other_and_unnamed_ticks_stay_unnamed():
+    traces = [
+        figures.bars(name, ["<p1>", "p2"], values, n) for n, (name, values) in enumerate([("a", [2, 1]), ("b", [3, 0])])
+    ]
+    axis = figures.axis("Patients", showticklabels=False)
+    made = str(drawing.svg(figures.spec(traces, axis, figures.axis("Images"), barmode="stack"), "small"))
+    assert "p1" not in made
+    bars = [
+        tuple(map(float, box))
+        for box in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', made)
+    ]
+    (x1, y1, h1), (_, _, h2), (x3, y3, h3) = [bar for bar in bars if bar[1] > 40]
+    assert x1 == x3
+    assert y3 + h3 == pytest.approx(y1, abs=0.2)
+    assert (h1 / h2, h3 / h2) == (pytest.approx(2, rel=0.01), pytest.approx(3, rel=0.01))
 
 
 def test_every_figure_has_a_still_drawing(finished):
