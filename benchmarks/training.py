@@ -163,8 +163,10 @@ def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
         saves.append(time.perf_counter() - started)
     # A state is saved every so many seconds; an epoch of the published length (6,500 images) takes longer than that.
     every = max(params.load().train.save_every_seconds, statistics.median(saves))
-    with FlopCounterMode(display=False) as counter:
-        work()
+    # Forward alone is counted, and the backward pass taken as twice that: the counter takes the gradients of depthwise
+    # convolutions for those of dense ones.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        course.network(work.bench.images(ROWS))
     square = torch.randn(2048, 2048)
     products = []
     for _ in range(PAIRS):
@@ -175,7 +177,7 @@ def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
     return {
         "data_wait_share": statistics.median(waits) / statistics.median(steps),
         "restart_cost_share": statistics.median(saves) / every,
-        "arithmetic_share": counter.get_total_flops() / statistics.median(steps) / rate,
+        "arithmetic_share": 3 * counter.get_total_flops() / statistics.median(steps) / rate,
     }
 
 
