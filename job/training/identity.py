@@ -47,8 +47,8 @@ def code(method: str) -> list[Path]:
     root = _root()
     rooms = [*(root / "job/models").glob("*.py"), *(root / "job/training").glob("*.py")]
     named = ("job/stages/train.py", f"job/training/methods/{method}.py", "job/files.py", "job/seeds.py")
-    unseen = root / "job/training/progress.py"
-    found = {path for path in rooms if path != unseen} | {root / name for name in named}
+    unseen = {root / "job/training" / name for name in ("progress.py", "activation.py")}
+    found = {*rooms} - unseen | {root / name for name in named}
     return sorted(path.relative_to(root) for path in found if path.name != "__init__.py")
 
 

@@ -20,7 +20,7 @@ def repo(tmp_path_factory):
     """A repository in which `dvc repro` has run once."""
     folder = repository.create(tmp_path_factory.mktemp("plain"))
     output = repository.run(folder, "dvc", "repro").stdout
-    assert len(repository.stages_run(output)) == 4 + 4 + 4 + 2 + 2
+    assert len(repository.stages_run(output)) == 4 + 4 + 4 + 2 + 3
     return folder
 
 
