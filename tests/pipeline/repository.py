@@ -73,10 +73,10 @@ def stages_run(output: str) -> list[str]:
 
 
 def digests(folder: Path, *parts: str) -> dict[str, str]:
-    """SHA-256 of every file below these folders, but for the page that depends on the moment."""
+    """SHA-256 of every file below these folders, but for the pages that depend on the moment."""
     files = [path for part in parts for path in sorted((folder / part).rglob("*")) if path.is_file()]
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in ("moment.html", ".gitignore")
+        if path.name not in ("moment.html", "experiments.html", ".gitignore")
     }
