@@ -38,7 +38,8 @@ def test_every_command_runs(tmp_path):
     folder = repository.create(tmp_path / "repository")
     # The environment of these tests in place of one that would be installed.
     (folder / ".venv").mkdir()
-    (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
     (folder / ".venv/installed").touch()
     for document in DOCUMENTS:
         for mark, text in blocks(document):

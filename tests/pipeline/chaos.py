@@ -49,6 +49,8 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         if victim != "dvc" and trainer is not None:
             os.kill(trainer, signal.SIGKILL)
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
         ended = _train(repo, name)
         output = ended.communicate()[0]
         assert ended.returncode == 0, output

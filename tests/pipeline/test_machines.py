@@ -61,7 +61,9 @@ def gathered(clone, tmp_path_factory):
 
 def test_gathering_trains_nothing_and_gives_the_bytes_of_a_single_run(gathered, clone):
     folder, said, _ = gathered
-    assert repository.stages_run(said) == ["ensemble@efficientnet", "ensemble@noisy_student", "evaluate", "report"]
+    assert repository.stages_run(said) == [
+        "ensemble@efficientnet", "ensemble@noisy_student", "evaluate", "explain", "report",
+    ]  # fmt: skip
     single = clone("single")
     repository.run(single, "dvc", "exp", "run", "-S", "train.learning_rate=0.002")
     assert repository.digests(folder, *OUTPUTS) == repository.digests(single, *OUTPUTS)
