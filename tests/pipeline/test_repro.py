@@ -204,7 +204,7 @@ def test_a_wrong_override_fails_before_anything_runs(repo, override, expected):
 
 def test_an_experiment_changes_one_parameter_and_is_listed(repo):
     repository.run(repo, "git", "add", "--all")
-    repository.run(repo, "git", "commit", "--quiet", "--message", "results")
+    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
     output = repository.run(repo, "dvc", "exp", "run", "-n", "renamed", "-S", "report.title=Other").stdout
     assert repository.stages_run(output) == ["check", "report"]
     assert "Other" in (repo / "site/index.html").read_text()
