@@ -66,13 +66,19 @@ def test_a_clone_without_outputs_knows_whether_the_lock_is_current(repo, tmp_pat
     ]
 
 
-def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path):
+def clone_with_remote(repo, tmp_path):
+    """A clone beside a remote that has everything."""
     repository.run(repo, "git", "add", "--all")
     repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
     repository.run(repo, "dvc", "push", "--remote", add_remote(repo, tmp_path / "remote"))
     clone = tmp_path / "clone"
     repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
     add_remote(clone, tmp_path / "remote")
+    return clone
+
+
+def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path):
+    clone = clone_with_remote(repo, tmp_path)
     repository.run(clone, "dvc", "pull")
     output = repository.run(clone, "dvc", "repro").stdout
     assert repository.stages_run(output) == []
@@ -86,12 +92,7 @@ def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path)
 
 
 def test_a_clone_pulls_only_what_a_change_needs(repo, tmp_path):
-    repository.run(repo, "git", "add", "--all")
-    repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
-    repository.run(repo, "dvc", "push", "--remote", add_remote(repo, tmp_path / "remote"))
-    clone = tmp_path / "clone"
-    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
-    add_remote(clone, tmp_path / "remote")
+    clone = clone_with_remote(repo, tmp_path)
     repository.change(clone, {"report": {"title": "Another"}})
     output = repository.run(clone, "dvc", "repro", "--pull", "--allow-missing").stdout
     assert repository.stages_run(output) == ["check", "report"]

@@ -113,11 +113,10 @@ def test_randaugment_gets_stronger_with_its_magnitude():
     assert change[1] > 2 * change[0]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+# Not RandAugment: torchvision reads its draws as numbers, and a fake tensor has none.
+@pytest.mark.parametrize("policy", ["dihedral", "cells"])
 def test_shapes_are_right_on_a_device_that_computes_nothing(policy):
     """Fake tensors run the code for another device without having one."""
-    if policy == "randaugment":
-        pytest.skip("torchvision's RandAugment reads its draws as numbers")
     with FakeTensorMode(allow_non_fake_inputs=True):
         pixels = torch.zeros(4, 3, 16, 16, dtype=torch.uint8, device="cuda")
         out = noisy(pixels, policy)
