@@ -27,9 +27,11 @@ from job.seeds import generator
 from job.training import runtime
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
-from job.training.fit import _Course, _step
+from job.training.course import Course
+from job.training.fit import _step
 from job.training.inference import predict_logits
 from job.training.restart import Restart
+from job.training.source import Source
 from tests.pipeline import repository
 
 BATCH, PAIRS = 15, 5
@@ -73,11 +75,12 @@ class Training:
 
     def __init__(self, paths: list[Path], size: int, crop: int) -> None:
         self.bench = _bench(paths, size, crop)
-        self.course = _Course.start(_network().train(), self.bench, params.load().train)
+        self.course = Course.start(_network().train(), self.bench, params.load().train)
+        self.source = Source(ROWS, torch.from_numpy(ROWS % 2), BATCH)
 
     def __call__(self) -> None:
         """Train."""
-        _step(self.course, self.bench, ROWS, torch.from_numpy(ROWS % 2), ROWS)
+        _step(self.course, self.bench, [self.source], (ROWS,), 0, 0)
 
 
 class Prediction:

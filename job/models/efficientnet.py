@@ -5,6 +5,7 @@ from efficientnet_pytorch.utils import efficientnet, efficientnet_params, round_
 from torch import nn
 
 from job.models.layers import NormSiLU, Pointwise, PointwiseSiLU
+from job.models.mbconv import Block
 
 HEAD = "_fc"
 
@@ -37,6 +38,8 @@ def build(backbone: str, *, classes: int, size: int, dropout: float, stochastic_
         for module in (network, *network._blocks):
             module._swish = nn.ReLU6(inplace=True)
     _replace_convolutions(network)
+    for block in network._blocks:
+        Block.take_over(block)
     return network
 
 
