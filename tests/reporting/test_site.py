@@ -335,7 +335,8 @@ def test_pseudo_labels_of_images_that_never_had_a_label_are_not_called_right_or_
     split.to_csv(tree / "data" / "split.csv", index=False)
     pool = split.loc[split["pool"] == 1, "image"]
     for path in (tree / "runs").glob("noisy_student/fold-*/iterations/*/pseudo_labels.csv"):
-        pd.DataFrame({"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2)}).to_csv(path, index=False)
+        labels = {"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2), "confidence": 0.75, "times": 1}
+        pd.DataFrame(labels).to_csv(path, index=False)
     run_evidence(tree)
     report.run()
     assert {entry["right"] for entry in evaluation(tree)["self_training"]} == {None}
