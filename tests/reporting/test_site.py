@@ -16,7 +16,8 @@ import pytest
 
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages import folds, self_training
+from job.reporting import trace as tracing
+from job.reporting.pages import folds
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -159,7 +160,8 @@ def test_self_training_says_of_confirmation_bias_what_the_numbers_say(finished, 
     models = [{**m, "metrics": {**m["metrics"], "balanced_accuracy": balanced[m["iteration"]]}} for m in traced]
     trace = [{**e, "right": right[e["iteration"] - 1]} for e in found.evaluation["self_training"] if e["iteration"] < 3]
     evaluation = {**found.evaluation, "models": models, "self_training": trace}
-    sentences = " ".join(self_training.explanation(dataclasses.replace(found, evaluation=evaluation)))
+    (traced_method,) = tracing.traces(dataclasses.replace(found, evaluation=evaluation))
+    sentences = " ".join(tracing.explanation(traced_method))
     assert f"{100 * right[0]:.1f}\N{NARROW NO-BREAK SPACE}% and {100 * right[1]:.1f}" in sentences
     masked = [m["confusion"] for m in traced if m["role"] == "masked" and m["iteration"] == 0]
     share = sum(sum(c[1]) for c in masked) / sum(sum(map(sum, c)) for c in masked)
@@ -299,7 +301,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 20
+    assert figures == 24
 
 
 def test_three_classes_render(tmp_path):
