@@ -204,7 +204,7 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
 
 def test_every_page_says_synthetic_only_when_the_data_is(tree):
     pages = sorted((tree / "site").glob("*.html"))
-    assert len(pages) == 12
+    assert len(pages) == 10
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
     edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
