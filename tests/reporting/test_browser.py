@@ -58,11 +58,11 @@ SLOW = [(1440, "dark"), (768, "light"), (768, "dark"), (360, "light"), (360, "da
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1440, "light"), *(pytest.param(*view, marks=pytest.mark.slow) for view in SLOW)]
 )
-def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, scheme):
-    site.run()
-    page, wrong = window(browser, tree / "site", width, scheme)
+def test_every_page_draws_quietly_and_fits_the_width(browser, complete, width, scheme):
+    page, wrong = window(browser, complete, width, scheme)
+    assert {path.stem for path in complete.glob("*.html")} == set(PAGES)
     for name in PAGES:
-        show(page, tree / "site", name)
+        show(page, complete, name)
         assert wrong == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert (
@@ -70,6 +70,31 @@ def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, schem
             == page.locator(".plot .main-svg .ytick").locator("xpath=ancestor::figure").count()
         )
         assert page.evaluate("window.moved") < 0.1
+    page.context.close()
+
+
+def test_experiments_and_machine_are_a_click_away_once_they_are_there(browser, complete, finished):
+    page, wrong = window(browser, complete, 1440, "light")
+    for start in ("index", "provenance"):
+        page.goto((complete / f"{start}.html").as_uri())
+        page.get_by_role("link", name="Experiments", exact=True).click()
+        page.wait_for_url("**/experiments.html")
+        assert page.locator("[aria-current=page]").inner_text() == "Experiments"
+    page.goto((complete / "method.html").as_uri())
+    page.get_by_role("link", name="Code and machine").first.click()
+    page.wait_for_url("**/moment.html")
+    page.go_back()
+    assert page.url.endswith("/method.html")
+    # A page that is left at once does not wait for its icon.
+    assert [one for one in wrong if not one.endswith("icon.svg")] == []
+    page.context.close()
+    # As pulled into a clone: the same link stays on the section that says how the page comes about.
+    page, _ = window(browser, finished / "site", 1440, "light")
+    page.goto((finished / "site" / "index.html").as_uri())
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/added.js")):
+        page.get_by_role("link", name="Experiments", exact=True).click()
+    assert page.url.endswith("provenance.html#experiments")
+    assert "job site" in page.locator("section[aria-labelledby=experiments]").inner_text()
     page.context.close()
 
 

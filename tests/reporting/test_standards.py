@@ -10,8 +10,6 @@ import tarfile
 
 import pytest
 
-from job.commands import site
-
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 AXE, NU = "axe-core@4.14.1", "vnu-jar@26.9.27"
 
@@ -36,15 +34,10 @@ def package(tmp_path_factory):
     return fetch
 
 
-@pytest.fixture(scope="module")
-def pages(finished, tmp_path_factory):
-    """A site with every page filled."""
-    root = tmp_path_factory.mktemp("standards")
-    shutil.copytree(finished, root, symlinks=True, dirs_exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        site.run()
-    return sorted((root / "site").glob("*.html"))
+@pytest.fixture
+def pages(complete):
+    """Every page of a complete site."""
+    return sorted(complete.glob("*.html"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
