@@ -17,6 +17,7 @@ from PIL import Image
 from job.commands import experiments, site
 from job.evaluation import gallery
 from job.reporting import cells, drawing, figures
+from job.reporting.checklist import ITEMS
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -189,6 +190,42 @@ def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
         links = [a["href"] for tag, a in read_page(root / "site" / "method.html").tags if tag == "a"]
         assert "decisions.html" in links
         assert [link for link in links if ".html" in link and not (root / "site" / link.split("#")[0]).is_file()] == []
+
+
+def numbers(listed: str) -> list[str]:
+    """`14–16` and `3a–c` written out."""
+    found = []
+    for part in listed.replace("–", "-").split(", "):
+        if part == "-":
+            continue
+        first, _, last = part.partition("-")
+        if last.isalpha():
+            found += [first[:-1] + chr(letter) for letter in range(ord(first[-1]), ord(last) + 1)]
+        else:
+            found += [str(n) for n in range(int(first), int(last) + 1)] if last else [first]
+    return found
+
+
+def test_every_item_of_both_guidelines_is_in_the_checklist():
+    """CLAIM 2024 has 44 items, TRIPOD+AI 27, some of them with parts."""
+    claim = [number for item in ITEMS for number in numbers(item.claim)]
+    assert claim == sorted(claim, key=int)
+    assert set(claim) == {str(n) for n in range(1, 45)}
+    assert len(claim) == 44
+    parts = {
+        3: "abc",
+        5: "ab",
+        6: "abc",
+        8: "abc",
+        9: "abc",
+        12: "abcdefg",
+        18: "abcdef",
+        20: "abc",
+        23: "ab",
+        27: "abc",
+    }
+    tripod = {f"{n}{letter}" for n in range(1, 28) for letter in parts.get(n, [""])}
+    assert {number for item in ITEMS for number in numbers(item.tripod)} == tripod
 
 
 def test_no_page_is_heavy(finished):
