@@ -1,8 +1,8 @@
 """Reporting guidelines, item by item, with where this report answers them.
 
 Items in our own words, numbered as in CLAIM (2024 update, Tejani et al., doi:10.1148/ryai.240300; 44 items) and
-TRIPOD+AI (Collins et al., doi:10.1136/bmj-2023-078378; 27 items). What a program cannot know of a study, such as ethics and
-funding, is said to be open.
+TRIPOD+AI (Collins et al., doi:10.1136/bmj-2023-078378; 27 items). What a program cannot know of a study, such as
+ethics and funding, is said to be open.
 """
 
 from __future__ import annotations

@@ -120,6 +120,27 @@ def test_on_paper_figures_are_still_light_and_complete(browser, finished):
     page.context.close()
 
 
+def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_tables(browser, complete):
+    """A4 less its margins is 180 mm wide: 680 CSS pixels."""
+    page, _ = window(browser, complete, 680, "light")
+    page.emulate_media(media="print")
+    style = "(e, name) => getComputedStyle(e)[name]"
+    for name in PAGES:
+        page.goto((complete / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 680, name
+        for still in page.locator(".still svg").all():
+            assert still.bounding_box()["x"] + still.bounding_box()["width"] <= 680
+        assert not any(part.is_visible() for part in page.locator("nav, .skip, .download, button, input, .plot").all()
+                       if part.evaluate("e => !e.closest('thead')"))  # fmt: skip
+        for figure in page.locator("figure").all():
+            assert figure.evaluate(style, "breakInside") == "avoid"
+        for head in page.locator("thead:visible").all():
+            assert head.evaluate(style, "display") == "table-header-group"
+        # What is synthetic says so on every sheet.
+        assert page.locator("body").evaluate(style, "page") == "synthetic"
+    page.context.close()
+
+
 def test_without_javascript_figures_are_drawn_and_their_numbers_there(browser, finished):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -131,7 +152,8 @@ def test_without_javascript_figures_are_drawn_and_their_numbers_there(browser, f
             assert not figure.locator(".plot").is_visible()
         page.get_by_text("Numbers of this figure").first.click()
         assert page.locator("details table").first.is_visible()
-    assert not page.locator(".explorer input").first.is_visible()
+    assert not page.locator(".explorer input, .explorer button").first.is_visible()
+    assert "from a probability of 0.500 on" in page.locator(".explorer").first.inner_text()
     context.close()
 
 

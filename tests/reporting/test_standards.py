@@ -20,7 +20,10 @@ from .conftest import CHROMIUM
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 AXE, NU = "axe-core@4.14.1", "vnu-jar@26.9.27"
 LIGHTHOUSE = "lighthouse@12.8.2"  # 13 needs Node.js 22.19
-FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-renderer-backgrounding --disable-backgrounding-occluded-windows"
+)
 
 
 @pytest.fixture(scope="session")
@@ -120,9 +123,12 @@ def test_lighthouse_finds_nothing_to_mend(lighthouse, served, tmp_path, capsys, 
     report = tmp_path / "lighthouse.json"
     command = [*lighthouse, f"{served}/{name}.html", "--quiet", "--output=json", f"--output-path={report}",
                "--only-categories=performance,accessibility,best-practices", "--no-enable-error-reporting",
-               f"--chrome-flags={FLAGS}"]  # fmt: skip
+               "--disable-full-page-screenshot", "--max-wait-for-load=120000", f"--chrome-flags={FLAGS}"]  # fmt: skip
     environment = {**os.environ, "CHROME_PATH": CHROMIUM}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    for _ in range(3):  # on a loaded machine the browser may miss a deadline of Lighthouse's own
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text(encoding="utf-8"))
     assert "runtimeError" not in found
