@@ -1,5 +1,7 @@
 """The report as a person sees it, in Chromium, opened from the disk."""
 
+import contextlib
+
 import pytest
 
 from job.commands import site
@@ -7,7 +9,7 @@ from job.reporting.pages.experiments import Experiment
 from job.reporting.site import Frame, render_moment
 from job.stages import report
 
-from .rendered import rename_classes
+from .rendered import make_tree, rename_classes, rename_people, render
 from .test_site import HOSTILE, evaluation
 
 pytestmark = pytest.mark.browser
@@ -201,13 +203,50 @@ def test_experiments_are_sorted_by_key_and_missing_values_stay_last(browser, tre
     page.context.close()
 
 
-def test_hostile_names_execute_nothing_in_pages_and_figures(browser, tree):
-    rename_classes(tree, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["arabic"]})
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A run whose classes, patients, subjects and files all bear hostile names, from its predictions on."""
+    kinds = [name for name in HOSTILE.values() if name]
+    names = {}
+
+    def renamed(name, number):
+        return f"{kinds[number % len(kinds)]} {number}"
+
+    root = make_tree(
+        tmp_path_factory.mktemp("hostile") / "tree", lambda root: names.update(rename_people(root, renamed))
+    )
+    rename_classes(root, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["script"]})
+    render(root)
+    with contextlib.chdir(root):
+        site.run()
+    return root, names
+
+
+def test_hostile_names_execute_nothing_in_pages_and_figures(browser, hostile):
+    root, names = hostile
+    page, wrong = window(browser, root / "site", 1440, "light")
+    for name in PAGES:
+        show(page, root / "site", name)
+        assert wrong == []
+        assert "executed" not in page.title()
+        assert page.evaluate("document.documentElement.scrollWidth") == 1440
+        assert page.locator("main img:not([src^='cells/']):not([src^='images/'])").count() == 0
+    # They are there, as text: a patient of each kind among the subjects.
+    show(page, root / "site", "patients")
+    shown = page.locator("main").inner_text()
+    tested = {row["subject"] for row in evaluation(root)["patients"][0]["subjects"]}
+    assert tested <= set(names.values())
+    assert all(" ".join(subject.split()) in " ".join(shown.split()) for subject in tested)
+    page.context.close()
+
+
+@pytest.mark.parametrize("names", [{"HEM": HOSTILE["arabic"], "ALL": HOSTILE["emoji"]}, {"HEM": "", "ALL": "{{ 1 }}"}])
+def test_names_of_other_writing_or_none_fit_every_page(browser, tree, names):
+    rename_classes(tree, names)
     report.run()
     page, wrong = window(browser, tree / "site", 1440, "light")
     for name in ("index", "data", "ensemble", "errors", "decisions", "method"):
         show(page, tree / "site", name)
         assert wrong == []
-        assert "executed" not in page.title()
         assert page.evaluate("document.documentElement.scrollWidth") == 1440
     page.context.close()

@@ -236,6 +236,15 @@ def test_no_page_is_heavy(finished):
     assert sum(path.stat().st_size for path in (finished / "site").rglob("*") if path.is_file()) < 6_000_000
 
 
+@pytest.mark.slow
+def test_the_whole_test_set_of_the_report_fits_into_six_megabytes(tmp_path):
+    """2,414 test images, five folds of two methods, the gallery."""
+    root = make_tree(tmp_path / "tree", images=9656, patients=60, unlabelled=0)
+    assert evaluation(root)["models"][0]["images"] == pytest.approx(2414, rel=0.1)
+    assert list((root / "site" / "cells").iterdir())
+    assert sum(path.stat().st_size for path in (root / "site").rglob("*") if path.is_file()) < 6_000_000
+
+
 def test_a_still_drawing_puts_every_point_where_its_value_is():
     spec = {
         "data": [{"type": "scatter", "mode": "lines", "name": "a", "x": [0, 5, 10], "y": [0, None, 100],
