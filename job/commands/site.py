@@ -26,7 +26,9 @@ PACKAGES = (
 
 
 def run() -> str:
-    """Write site/moment.html and site/experiments.html; the closing sentence.
+    """Write site/moment.html, site/experiments.html and site/added.js; the closing sentence.
+
+    No other file of the site is touched: it is an output of DVC, and stays as the stage `report` left it.
 
     Raises:
         UserError: there is no finished site.

@@ -1,10 +1,12 @@
 """The evidence about a set of models, in the form in which results/evaluation.json holds it.
 
-Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, self-training, published figures):
+Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, published figures):
 
 - `models`: `model, method, kind, rule, fold, iteration, role, images, subjects, ties, confusion`; `metrics` by name,
   None where `undefined` gives the reason; `intervals` by name (`low, high` are printed; `percentile, bca` of the
   bootstrap), or the reason in `no_interval`. Kinds: fold, iteration (no intervals), ensemble, out_of_fold, baseline.
+- `self_training`: per method, fold and iteration what `self_training.trace` returns of its pseudo-labels; the teachers
+  and students themselves are `models` of kind iteration, on test, validation and masked images.
 - `evidence`: how intervals were made, and `warnings` that belong beside every figure.
 - `image_level`: one model's intervals over subjects beside the mistaken ones over images.
 - `patients`: per ensemble `subjects` (worst first), the spread of their `accuracy`, the blast-percentage `rule` and

@@ -26,6 +26,7 @@ from job.evaluation.replicates import Scored
 from job.evaluation.split import Split
 
 ACROSS = "across"
+ITERATED = ("test", "validation", "masked")  # roles in which every teacher and student is scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def read_truth(path: Path, split: Split, dataset: Dataset) -> pd.DataFrame:
 
 
 def fold_blocks(method: str, fold: int, table: pd.DataFrame, dataset: Dataset) -> list[Block]:
-    """The fold's model on the test images and, for self-training, every iteration on test and masked images.
+    """The fold's model on the test images and, for self-training, every iteration in the roles `ITERATED`.
 
     Args:
         method: the method's name.
@@ -94,7 +95,7 @@ def fold_blocks(method: str, fold: int, table: pd.DataFrame, dataset: Dataset) -
     last = int(table["iteration"].max())
     wanted = [("fold", last, "test")]
     if last > 0:
-        wanted += [("iteration", iteration, role) for iteration in range(last + 1) for role in ("test", "masked")]
+        wanted += [("iteration", iteration, role) for iteration in range(last + 1) for role in ITERATED]
     blocks = []
     for kind, iteration, role in wanted:
         rows = table[(table["role"] == role) & (table["iteration"] == iteration)]

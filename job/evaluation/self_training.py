@@ -5,15 +5,40 @@ describe how wrong pseudo-labels confirm themselves).
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from job.errors import UserError
 from job.evaluation.pooling import in_order
-from job.evaluation.reading import REMEDY, Dataset, class_indices, read_table
+from job.evaluation.reading import (
+    FIRST_LINE,
+    REMEDY,
+    Dataset,
+    FloatArray,
+    IntArray,
+    class_indices,
+    floats,
+    integers,
+    read_table,
+)
 from job.evaluation.split import Split
+
+BoolArray = npt.NDArray[np.bool_]
+
+BINS = 10
+"""Of equal width, from 1/C (nobody is less sure of the likeliest of C classes) to 1."""
+_ROUNDING = 1e-5  # confidences are float32
+
+
+class _Labels(NamedTuple):
+    """One pseudo_labels.csv in the order of the split; `times` is how often an epoch of the student has an image."""
+
+    classes: IntArray
+    confidence: FloatArray
+    times: IntArray
 
 
 def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Dataset) -> list[dict[str, Any]]:
@@ -24,13 +49,16 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
         fold: K.
         split: the split; the pseudo-labelled images must be those it names for the fold's students.
         truth: what `scored.read_truth` returned.
-        dataset: the classes.
+        dataset: the classes, C of them.
 
     Returns:
-        One entry per iteration, none for a run that did not iterate: share of pseudo-labels equal to the truth (None
-        where no image has one), share of the positive class (None with more than two classes), and share equal to the
-        iteration before (None for the
-        first).
+        One entry per iteration, none for a run that did not iterate. Of all pseudo-labels: `images`; share that is
+        `right` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`, the
+        share equal to the iteration before (None for the first). Of those that the student learned from: `kept`, the
+        share of images that an epoch has at least once; `right_kept`, weighted by how often it has them. `balance`
+        counts by class: `labels` and `kept` (weighted), `truth` where it is known. `confidence` is its `mean` and a
+        histogram: `edges` of the bins (the lower one belongs to a bin, to the last both) and images that are `right`,
+        `wrong`, and of `unknown` truth.
 
     Raises:
         UserError: there are no pseudo-labels, or they are wrong or belong to another split.
@@ -42,21 +70,70 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
         raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")
     images = split.images("taught", fold)
     right = truth["truth"].reindex(images).to_numpy()
-    known = ~np.isnan(right)
-    positive = dataset.reported[0] if len(dataset.reported) == 1 else None
-    entries = []
-    before = None
+    entries: list[dict[str, Any]] = []
+    before: _Labels | None = None
     for number in numbers:
-        path = run / "iterations" / str(number) / "pseudo_labels.csv"
-        table = in_order(path, read_table(path, ["image", "label"]), images, f"pseudo-labelled image of fold {fold}")
-        labels = class_indices(path, table, "label", dataset)
+        made = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
         entries.append({
             "fold": fold,
             "iteration": number,
-            "images": len(images),
-            "right": float(np.mean(labels[known] == right[known])) if known.any() else None,
-            "share_positive": None if positive is None else float(np.mean(labels == positive)),
-            "agreement": None if before is None else float(np.mean(labels == before)),
+            **_compared(made, right, dataset),
+            "agreement": None if before is None else float(np.mean(made.classes == before.classes)),
         })  # fmt: skip
-        before = labels
+        before = made
     return entries
+
+
+def _read(path: Path, images: list[str], fold: int, dataset: Dataset) -> _Labels:
+    table = read_table(path, ["image", "label", "confidence", "times"])
+    least = 1 / len(dataset.classes)
+    sure, times = floats(path, table, "confidence"), integers(path, table, "times")
+    fits = (sure >= least - _ROUNDING) & (sure <= 1 + _ROUNDING)
+    _check(path, table, "confidence", fits, f"a confidence between 1/{len(dataset.classes)} and 1")
+    _check(path, table, "times", times >= 0, "a number of times")
+    table["label"] = class_indices(path, table, "label", dataset)
+    table["confidence"], table["times"] = sure, times
+    ordered = in_order(path, table, images, f"pseudo-labelled image of fold {fold}")
+    return _Labels(*(ordered[column].to_numpy() for column in ("label", "confidence", "times")))
+
+
+def _check(path: Path, table: pd.DataFrame, column: str, fits: BoolArray, what: str) -> None:
+    wrong = np.flatnonzero(~fits)
+    if wrong.size:
+        where = f"line {wrong[0] + FIRST_LINE}, column {column!r}"
+        raise UserError(f"{path}: {where}: {table[column].iloc[wrong[0]]} is not {what}: {REMEDY}")
+
+
+def _compared(made: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
+    """One iteration beside the truth, which is NaN where it is not known."""
+    known = ~np.isnan(truth)
+    right = made.classes == truth
+    learned = made.times * known
+    positive = dataset.reported[0] if len(dataset.reported) == 1 else None
+    edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
+    sure = made.confidence.clip(edges[0], edges[-1])
+    return {
+        "images": len(truth),
+        "right": float(np.mean(right[known])) if known.any() else None,
+        "share_positive": None if positive is None else float(np.mean(made.classes == positive)),
+        "kept": float(np.mean(made.times > 0)),
+        "right_kept": float(np.sum(learned * right) / np.sum(learned)) if learned.any() else None,
+        "balance": {
+            "labels": _counts(made.classes, dataset),
+            "kept": _counts(np.repeat(made.classes, made.times), dataset),
+            "truth": _counts(truth[known].astype(np.int64), dataset) if known.any() else None,
+        },
+        "confidence": {
+            "mean": float(np.mean(made.confidence)),
+            "edges": [round(float(edge), 6) for edge in edges],
+            **{
+                name: np.histogram(sure[which], edges)[0].tolist()
+                for name, which in (("right", known & right), ("wrong", known & ~right), ("unknown", ~known))
+            },
+        },
+    }
+
+
+def _counts(classes: IntArray, dataset: Dataset) -> list[int]:
+    counts: list[int] = np.bincount(classes, minlength=len(dataset.classes)).tolist()
+    return counts

@@ -16,12 +16,11 @@ class Page:
 
     `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
     template sees `tables`, `figures` and `facts` under these names; `files` are written beside it, by path.
-    `facts` is None where the page says only how it comes to be filled.
     """
 
     slug: str
     title: str
-    facts: Mapping[str, Any] | None = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,8 +75,11 @@ class Frame:
 
 
 _FRAME = "frame.json"
-# Pages that only `python -m job site` can fill. DVC leaves them out of the cached report (.dvcignore).
-_OPEN = {"experiments": "Experiments", "moment": "Code and machine"}
+# Pages that only `python -m job site` can make, by the section of the page Provenance that stands for each until then.
+# DVC leaves them out of the cached report (.dvcignore), whose links must lead somewhere all the same; and the cached
+# pages must stay as they are, because DVC neither pulls nor checks out over an output that somebody has changed.
+_ADDED = {"provenance.html#experiments": "experiments.html", "provenance.html#machine": "moment.html"}
+_SIGN = ("added.js", "// The pages of the moment are here: report.js leads to them.\n")
 
 
 def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
@@ -85,12 +88,11 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
     """
-    open_pages = _OPEN if makers is _PAGES else {}
     pages = [page for make in makers if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
-    frame = _frame(inputs, pages, open_pages)
+    frame = _frame(inputs, pages)
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
     for page in pages:
@@ -101,20 +103,20 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-    for slug, title in open_pages.items():
-        _write(folder / f"{slug}.html", _html(Page(slug=slug, title=title, facts=None), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
 
 def render_moment(
     frame: Frame, found: moment.Moment, tried: Sequence[Experiment], templates: Path = TEMPLATES
 ) -> dict[str, str]:
-    """The pages of what only the moment knows, by file name: they take the place of those that `render` left open."""
+    """The files of what only the moment knows, by name: two pages, and the script that tells the others of them."""
     jinja = environment(templates)
-    return {f"{page.slug}.html": _html(page, frame, jinja) for page in (moment.page(found), experiments.page(tried))}
+    there = replace(frame, navigation=[Entry(_ADDED.get(href, href), title) for href, title in frame.navigation])
+    pages = (moment.page(found), experiments.page(tried))
+    return {f"{page.slug}.html": _html(page, there, jinja) for page in pages} | dict([_SIGN])
 
 
-def _frame(inputs: ReportInputs, pages: list[Page], open_pages: Mapping[str, str]) -> Frame:
+def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
     return Frame(
         title=inputs.params.report.title,
         dataset=inputs.evaluation["name"],
@@ -124,7 +126,7 @@ def _frame(inputs: ReportInputs, pages: list[Page], open_pages: Mapping[str, str
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
         navigation=[
             *(Entry(f"{page.slug}.html", page.title) for page in pages),
-            *(Entry(f"{slug}.html", title) for slug, title in open_pages.items() if slug == "experiments"),
+            *(Entry("provenance.html#experiments", "Experiments") for page in pages if page.slug == "provenance"),
         ],
     )
 

@@ -56,7 +56,7 @@ _METHODS = {
 }
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
-_PERCENT = "\N{NARROW NO-BREAK SPACE}%"
+PERCENT = "\N{NARROW NO-BREAK SPACE}%"
 
 
 def method_name(method: str) -> str:
@@ -98,7 +98,7 @@ def counted(value: int, singular: str, plural: str | None = None) -> str:
 
 def percent(share: float | None) -> str:
     """A share as a percentage with one decimal, for prose."""
-    return "undefined" if share is None else f"{100 * share:.1f}{_PERCENT}"
+    return "undefined" if share is None else f"{100 * share:.1f}{PERCENT}"
 
 
 def listed(items: list[str]) -> str:
@@ -125,7 +125,7 @@ def cell(value: Any, kind: str) -> str:
     formats: dict[str, Callable[[Any], str]] = {
         "name": lambda v: name(str(v)),
         "count": lambda v: count(int(v)),
-        "percent": lambda v: f"{100 * v:.1f}",
+        "percent": lambda v: f"{100 * v:.1f}".replace("-", "\N{MINUS SIGN}"),
         "points": lambda v: f"{10_000 * v:.2f}",
         "ratio": lambda v: f"{v:.3f}".replace("-", "\N{MINUS SIGN}"),
         "rate": lambda v: f"{v:.3g}",

@@ -102,3 +102,18 @@
       });
   }
 })();
+
+// Experiments, commit and machine are not in the cached report: `python -m job site` adds their pages, and added.js with
+// them. Whoever follows a link to one is taken there; where they were not added, the section says how they come about.
+(() => {
+  const follow = () => {
+    const page = document.getElementById(location.hash.slice(1))?.dataset.added;
+    if (!page) return;
+    const script = document.createElement("script");
+    script.src = "added.js";
+    script.onload = () => location.replace(page);
+    document.head.append(script);
+  };
+  addEventListener("hashchange", follow);
+  follow();
+})();

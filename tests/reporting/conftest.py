@@ -1,9 +1,12 @@
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from job.commands import site
 
 from .rendered import make_tree
 
@@ -14,6 +17,16 @@ CHROMIUM = "/usr/bin/chromium"
 def finished(tmp_path_factory) -> Path:
     """A tree with a finished site; read it, never write to it."""
     return make_tree(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def complete(finished, tmp_path_factory) -> Path:
+    """The finished site with the pages that `python -m job site` adds; read it, never write to it."""
+    root = tmp_path_factory.mktemp("complete") / "tree"
+    shutil.copytree(finished, root, symlinks=True)
+    with contextlib.chdir(root):
+        site.run()
+    return root / "site"
 
 
 @pytest.fixture

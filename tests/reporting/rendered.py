@@ -17,9 +17,10 @@ from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
 
 
-def make_tree(root: Path, **options) -> Path:
-    """A tree of results with a finished site."""
+def make_tree(root: Path, change: Callable[[Path], object] = lambda _: None, **options) -> Path:
+    """A tree of results with a finished site; `change` is applied before the evidence is made."""
     write_run_tree(root, **options)
+    change(root)
     run_evidence(root)
     write_explanations(root)
     (root / "report_templates").symlink_to(REPOSITORY / "report_templates")
@@ -87,6 +88,27 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
     cells = pd.read_csv(path, keep_default_na=False)
     cells[["label", "called"]] = cells[["label", "called"]].replace(names)
     cells.to_csv(path, index=False)
+
+
+def rename_people(root: Path, renamed: Callable[[str, int], str]) -> dict[str, str]:
+    """Give patients, subjects and images of a tree other names, before its evidence is made; the names by the old ones.
+
+    `renamed` makes a new name of an old one and its number. Images keep their order: it is that of the split.
+    """
+    read = {path: pd.read_csv(path, keep_default_na=False, dtype=str) for path in root.rglob("*.csv")}
+    columns = ("image", "patient", "subject")
+    old = {name: None for table in read.values() for column in columns if column in table for name in table[column]}
+    names = {name: renamed(name, number) if name else name for number, name in enumerate(old)}
+    for path, table in read.items():
+        own = {column: table[column].map(names) for column in columns if column in table}
+        table.assign(**own).to_csv(path, index=False, lineterminator="\n")
+    edit_json(
+        root / "data" / "split.json",
+        lambda split: split | {"patients": [
+            row | {key: names[row[key]] for key in ("patient", "subject")} for row in split["patients"]
+        ]},
+    )  # fmt: skip
+    return names
 
 
 class Reader(HTMLParser):

@@ -1,5 +1,7 @@
 """The report as a person sees it, in Chromium, opened from the disk."""
 
+import contextlib
+
 import pytest
 
 from job.commands import site
@@ -7,7 +9,7 @@ from job.reporting.pages.experiments import Experiment
 from job.reporting.site import Frame, render_moment
 from job.stages import report
 
-from .rendered import rename_classes
+from .rendered import make_tree, rename_classes, rename_people, render
 from .test_site import HOSTILE, evaluation
 
 pytestmark = pytest.mark.browser
@@ -58,11 +60,11 @@ SLOW = [(1440, "dark"), (768, "light"), (768, "dark"), (360, "light"), (360, "da
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1440, "light"), *(pytest.param(*view, marks=pytest.mark.slow) for view in SLOW)]
 )
-def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, scheme):
-    site.run()
-    page, wrong = window(browser, tree / "site", width, scheme)
+def test_every_page_draws_quietly_and_fits_the_width(browser, complete, width, scheme):
+    page, wrong = window(browser, complete, width, scheme)
+    assert {path.stem for path in complete.glob("*.html")} == set(PAGES)
     for name in PAGES:
-        show(page, tree / "site", name)
+        show(page, complete, name)
         assert wrong == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert (
@@ -70,6 +72,31 @@ def test_every_page_draws_quietly_and_fits_the_width(browser, tree, width, schem
             == page.locator(".plot .main-svg .ytick").locator("xpath=ancestor::figure").count()
         )
         assert page.evaluate("window.moved") < 0.1
+    page.context.close()
+
+
+def test_experiments_and_machine_are_a_click_away_once_they_are_there(browser, complete, finished):
+    page, wrong = window(browser, complete, 1440, "light")
+    for start in ("index", "provenance"):
+        page.goto((complete / f"{start}.html").as_uri())
+        page.get_by_role("link", name="Experiments", exact=True).click()
+        page.wait_for_url("**/experiments.html")
+        assert page.locator("[aria-current=page]").inner_text() == "Experiments"
+    page.goto((complete / "method.html").as_uri())
+    page.get_by_role("link", name="Code and machine").first.click()
+    page.wait_for_url("**/moment.html")
+    page.go_back()
+    assert page.url.endswith("/method.html")
+    # A page that is left at once does not wait for its icon.
+    assert [one for one in wrong if not one.endswith("icon.svg")] == []
+    page.context.close()
+    # As pulled into a clone: the same link stays on the section that says how the page comes about.
+    page, _ = window(browser, finished / "site", 1440, "light")
+    page.goto((finished / "site" / "index.html").as_uri())
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/added.js")):
+        page.get_by_role("link", name="Experiments", exact=True).click()
+    assert page.url.endswith("provenance.html#experiments")
+    assert "job site" in page.locator("section[aria-labelledby=experiments]").inner_text()
     page.context.close()
 
 
@@ -95,6 +122,27 @@ def test_on_paper_figures_are_still_light_and_complete(browser, finished):
     page.context.close()
 
 
+def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_tables(browser, complete):
+    """A4 less its margins is 180 mm wide: 680 CSS pixels."""
+    page, _ = window(browser, complete, 680, "light")
+    page.emulate_media(media="print")
+    style = "(e, name) => getComputedStyle(e)[name]"
+    for name in PAGES:
+        page.goto((complete / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 680, name
+        for still in page.locator(".still svg").all():
+            assert still.bounding_box()["x"] + still.bounding_box()["width"] <= 680
+        assert not any(part.is_visible() for part in page.locator("nav, .skip, .download, button, input, .plot").all()
+                       if part.evaluate("e => !e.closest('thead')"))  # fmt: skip
+        for figure in page.locator("figure").all():
+            assert figure.evaluate(style, "breakInside") == "avoid"
+        for head in page.locator("thead:visible").all():
+            assert head.evaluate(style, "display") == "table-header-group"
+        # What is synthetic says so on every sheet.
+        assert page.locator("body").evaluate(style, "page") == "synthetic"
+    page.context.close()
+
+
 def test_without_javascript_figures_are_drawn_and_their_numbers_there(browser, finished):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -106,7 +154,8 @@ def test_without_javascript_figures_are_drawn_and_their_numbers_there(browser, f
             assert not figure.locator(".plot").is_visible()
         page.get_by_text("Numbers of this figure").first.click()
         assert page.locator("details table").first.is_visible()
-    assert not page.locator(".explorer input").first.is_visible()
+    assert not page.locator(".explorer input, .explorer button").first.is_visible()
+    assert "from a probability of 0.500 on" in page.locator(".explorer").first.inner_text()
     context.close()
 
 
@@ -154,13 +203,50 @@ def test_experiments_are_sorted_by_key_and_missing_values_stay_last(browser, tre
     page.context.close()
 
 
-def test_hostile_names_execute_nothing_in_pages_and_figures(browser, tree):
-    rename_classes(tree, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["arabic"]})
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A run whose classes, patients, subjects and files all bear hostile names, from its predictions on."""
+    kinds = [name for name in HOSTILE.values() if name]
+    names = {}
+
+    def renamed(name, number):
+        return f"{kinds[number % len(kinds)]} {number}"
+
+    root = make_tree(
+        tmp_path_factory.mktemp("hostile") / "tree", lambda root: names.update(rename_people(root, renamed))
+    )
+    rename_classes(root, {"HEM": HOSTILE["markup"], "ALL": HOSTILE["script"]})
+    render(root)
+    with contextlib.chdir(root):
+        site.run()
+    return root, names
+
+
+def test_hostile_names_execute_nothing_in_pages_and_figures(browser, hostile):
+    root, names = hostile
+    page, wrong = window(browser, root / "site", 1440, "light")
+    for name in PAGES:
+        show(page, root / "site", name)
+        assert wrong == []
+        assert "executed" not in page.title()
+        assert page.evaluate("document.documentElement.scrollWidth") == 1440
+        assert page.locator("main img:not([src^='cells/']):not([src^='images/'])").count() == 0
+    # They are there, as text: a patient of each kind among the subjects.
+    show(page, root / "site", "patients")
+    shown = page.locator("main").inner_text()
+    tested = {row["subject"] for row in evaluation(root)["patients"][0]["subjects"]}
+    assert tested <= set(names.values())
+    assert all(" ".join(subject.split()) in " ".join(shown.split()) for subject in tested)
+    page.context.close()
+
+
+@pytest.mark.parametrize("names", [{"HEM": HOSTILE["arabic"], "ALL": HOSTILE["emoji"]}, {"HEM": "", "ALL": "{{ 1 }}"}])
+def test_names_of_other_writing_or_none_fit_every_page(browser, tree, names):
+    rename_classes(tree, names)
     report.run()
     page, wrong = window(browser, tree / "site", 1440, "light")
     for name in ("index", "data", "ensemble", "errors", "decisions", "method"):
         show(page, tree / "site", name)
         assert wrong == []
-        assert "executed" not in page.title()
         assert page.evaluate("document.documentElement.scrollWidth") == 1440
     page.context.close()

@@ -17,6 +17,7 @@ from PIL import Image
 from job.commands import experiments, site
 from job.evaluation import gallery
 from job.reporting import cells, drawing, figures
+from job.reporting.checklist import ITEMS
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -191,12 +192,57 @@ def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
         assert [link for link in links if ".html" in link and not (root / "site" / link.split("#")[0]).is_file()] == []
 
 
+def numbers(listed: str) -> list[str]:
+    """`14–16` and `3a–c` written out."""
+    found = []
+    for part in listed.replace("–", "-").split(", "):
+        if part == "-":
+            continue
+        first, _, last = part.partition("-")
+        if last.isalpha():
+            found += [first[:-1] + chr(letter) for letter in range(ord(first[-1]), ord(last) + 1)]
+        else:
+            found += [str(n) for n in range(int(first), int(last) + 1)] if last else [first]
+    return found
+
+
+def test_every_item_of_both_guidelines_is_in_the_checklist():
+    """CLAIM 2024 has 44 items, TRIPOD+AI 27, some of them with parts."""
+    claim = [number for item in ITEMS for number in numbers(item.claim)]
+    assert claim == sorted(claim, key=int)
+    assert set(claim) == {str(n) for n in range(1, 45)}
+    assert len(claim) == 44
+    parts = {
+        3: "abc",
+        5: "ab",
+        6: "abc",
+        8: "abc",
+        9: "abc",
+        12: "abcdefg",
+        18: "abcdef",
+        20: "abc",
+        23: "ab",
+        27: "abc",
+    }
+    tripod = {f"{n}{letter}" for n in range(1, 28) for letter in parts.get(n, [""])}
+    assert {number for item in ITEMS for number in numbers(item.tripod)} == tripod
+
+
 def test_no_page_is_heavy(finished):
     """150 kB of HTML as a server sends it for the first page, before figures; 6 MB for everything."""
     first = [finished / "site" / name for name in ("index.html", "assets/report.css", "assets/report.js")]
     first += (finished / "site" / "vendor").glob("*.woff2")
     assert sum(len(gzip.compress(path.read_bytes())) for path in first) < 150_000
     assert sum(path.stat().st_size for path in (finished / "site").rglob("*") if path.is_file()) < 6_000_000
+
+
+@pytest.mark.slow
+def test_the_whole_test_set_of_the_report_fits_into_six_megabytes(tmp_path):
+    """2,414 test images, five folds of two methods, the gallery."""
+    root = make_tree(tmp_path / "tree", images=9656, patients=60, unlabelled=0)
+    assert evaluation(root)["models"][0]["images"] == pytest.approx(2414, rel=0.1)
+    assert list((root / "site" / "cells").iterdir())
+    assert sum(path.stat().st_size for path in (root / "site").rglob("*") if path.is_file()) < 6_000_000
 
 
 def test_a_still_drawing_puts_every_point_where_its_value_is():

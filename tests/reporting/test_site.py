@@ -16,7 +16,8 @@ import pytest
 
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages import folds, self_training
+from job.reporting import trace as tracing
+from job.reporting.pages import folds
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -159,7 +160,8 @@ def test_self_training_says_of_confirmation_bias_what_the_numbers_say(finished, 
     models = [{**m, "metrics": {**m["metrics"], "balanced_accuracy": balanced[m["iteration"]]}} for m in traced]
     trace = [{**e, "right": right[e["iteration"] - 1]} for e in found.evaluation["self_training"] if e["iteration"] < 3]
     evaluation = {**found.evaluation, "models": models, "self_training": trace}
-    sentences = " ".join(self_training.explanation(dataclasses.replace(found, evaluation=evaluation)))
+    (traced_method,) = tracing.traces(dataclasses.replace(found, evaluation=evaluation))
+    sentences = " ".join(tracing.explanation(traced_method))
     assert f"{100 * right[0]:.1f}\N{NARROW NO-BREAK SPACE}% and {100 * right[1]:.1f}" in sentences
     masked = [m["confusion"] for m in traced if m["role"] == "masked" and m["iteration"] == 0]
     share = sum(sum(c[1]) for c in masked) / sum(sum(map(sum, c)) for c in masked)
@@ -202,7 +204,7 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
 
 def test_every_page_says_synthetic_only_when_the_data_is(tree):
     pages = sorted((tree / "site").glob("*.html"))
-    assert len(pages) == 12
+    assert len(pages) == 10
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
     edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
@@ -299,7 +301,7 @@ def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))
             figures += 1
         assert text.count("<figure") == text.count("Numbers of this figure")
-    assert figures == 20
+    assert figures == 24
 
 
 def test_three_classes_render(tmp_path):
@@ -335,7 +337,8 @@ def test_pseudo_labels_of_images_that_never_had_a_label_are_not_called_right_or_
     split.to_csv(tree / "data" / "split.csv", index=False)
     pool = split.loc[split["pool"] == 1, "image"]
     for path in (tree / "runs").glob("noisy_student/fold-*/iterations/*/pseudo_labels.csv"):
-        pd.DataFrame({"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2)}).to_csv(path, index=False)
+        labels = {"image": pool, "label": ["ALL", "HEM"] * (len(pool) // 2), "confidence": 0.75, "times": 1}
+        pd.DataFrame(labels).to_csv(path, index=False)
     run_evidence(tree)
     report.run()
     assert {entry["right"] for entry in evaluation(tree)["self_training"]} == {None}

@@ -1,19 +1,29 @@
-"""The pages against the standards, by the reference tools from npm: axe-core (MPL-2.0) and the Nu HTML checker (MIT).
+"""The pages against the standards, by the reference tools from npm.
 
-They are fetched when the long checks run, because nothing else needs them and they are larger than this repository.
+axe-core (MPL-2.0), the Nu HTML checker (MIT) and Lighthouse (Apache-2.0) are fetched when the long checks run, because
+nothing else needs them and they are larger than this repository.
 """
 
+import functools
 import json
+import os
 import shutil
 import subprocess
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from job.commands import site
+from .conftest import CHROMIUM
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 AXE, NU = "axe-core@4.14.1", "vnu-jar@26.9.27"
+LIGHTHOUSE = "lighthouse@12.8.2"  # 13 needs Node.js 22.19
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-renderer-backgrounding --disable-backgrounding-occluded-windows"
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +46,10 @@ def package(tmp_path_factory):
     return fetch
 
 
-@pytest.fixture(scope="module")
-def pages(finished, tmp_path_factory):
-    """A site with every page filled."""
-    root = tmp_path_factory.mktemp("standards")
-    shutil.copytree(finished, root, symlinks=True, dirs_exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        site.run()
-    return sorted((root / "site").glob("*.html"))
+@pytest.fixture
+def pages(complete):
+    """Every page of a complete site."""
+    return sorted(complete.glob("*.html"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -77,3 +82,65 @@ def test_html_is_valid(pages, package):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     messages = json.loads(done.stderr or done.stdout)["messages"]
     assert [(one["url"].rsplit("/", 1)[1], one["message"], one.get("extract")) for one in messages] == []
+
+
+@pytest.fixture(scope="module")
+def lighthouse(tmp_path_factory):
+    """The command of Lighthouse; without npm, a network or a Node.js that is new enough the test is skipped."""
+    if not (shutil.which("npm") and shutil.which("node")):
+        pytest.skip("npm is missing: install nodejs and npm for Lighthouse")
+    folder = tmp_path_factory.mktemp("lighthouse")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict", LIGHTHOUSE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        pytest.skip(f"{LIGHTHOUSE} cannot be installed from npm: {done.stderr.strip().splitlines()[-1]}")
+    return ["node", str(folder / "node_modules" / "lighthouse" / "cli" / "index.js")]
+
+
+@pytest.fixture
+def served(complete):
+    """The address of a complete site on this machine."""
+    handler = functools.partial(Quiet, directory=str(complete))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and says nothing of it."""
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize("name", ["index", "folds", "errors"])
+def test_lighthouse_finds_nothing_to_mend(lighthouse, served, tmp_path, capsys, name):
+    """A phone, as Lighthouse imagines one. Performance is a timing: it is printed and not asserted."""
+    report = tmp_path / "lighthouse.json"
+    command = [*lighthouse, f"{served}/{name}.html", "--quiet", "--output=json", f"--output-path={report}",
+               "--only-categories=performance,accessibility,best-practices", "--no-enable-error-reporting",
+               "--disable-full-page-screenshot", "--max-wait-for-load=120000", f"--chrome-flags={FLAGS}"]  # fmt: skip
+    environment = {**os.environ, "CHROME_PATH": CHROMIUM}
+    for _ in range(3):  # on a loaded machine the browser may miss a deadline of Lighthouse's own
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert "runtimeError" not in found
+    scores = {category: round(100 * entry["score"]) for category, entry in found["categories"].items()}
+    with capsys.disabled():
+        print(f"\nLighthouse, {name}.html: {scores}")  # noqa: T201  the one place where performance is told
+    weighted = [
+        (audit["id"], found["audits"][audit["id"]]["title"])
+        for category in ("accessibility", "best-practices")
+        for audit in found["categories"][category]["auditRefs"]
+        if audit["weight"] and (found["audits"][audit["id"]]["score"] or 0) < 1
+        and found["audits"][audit["id"]]["scoreDisplayMode"] != "notApplicable"
+    ]  # fmt: skip
+    assert scores["accessibility"] >= 95, weighted
+    assert scores["best-practices"] >= 95, weighted

@@ -6,6 +6,8 @@ from job.reporting import text
 from job.reporting.checklist import ITEMS
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
+from job.reporting.pages.self_training import how
+from job.reporting.trace import traces
 
 
 def page(inputs: ReportInputs) -> Page:
@@ -23,7 +25,11 @@ def page(inputs: ReportInputs) -> Page:
             "checklist": ITEMS,
             "errors": any(inputs.majority(method) for method in inputs.methods),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
-            "self_training": bool(inputs.evaluation["self_training"]),
+            "self_training": [
+                (trace.method, text.method_name(trace.method), how(trace.method, inputs.params))
+                for trace in traces(inputs)
+            ],
+            "optimiser": {"sgd": "stochastic gradient descent", "adamw": "AdamW"}[inputs.params.train.optimiser],
             "area_auroc": area["metrics"]["auroc"] if area else None,
             "fold_by": inputs.params.split.fold_by,
         },

@@ -9,6 +9,7 @@ from job.reporting.figures import Figure
 from job.reporting.inputs import Model, ReportInputs
 from job.reporting.page import Page
 from job.reporting.tables import Column, Table, metric_columns
+from job.reporting.trace import Trace, traces
 
 OWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
 
@@ -201,18 +202,25 @@ def _what_was_run(inputs: ReportInputs) -> list[tuple[str, str]]:
     model, train = params.model, params.train
     folds = text.listed([str(fold) for fold in inputs.evaluation["folds"]])
     weights = "ImageNet weights" if model.weights == "imagenet" else "random weights"
-    decay = f"{train.learning_rate:g} × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}"
+    optimiser = {"sgd": "SGD", "adamw": "AdamW"}[train.optimiser]
+    decay = (
+        f" × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}"
+        if train.schedule == "step"
+        else ", down to 0 along a cosine"
+    )
     run = [
         ("Data", text.name(inputs.evaluation["name"])),
         ("Images", f"{text.count(inputs.prepared['images'])}, seen by the networks at {size} × {size} pixels"),
         ("Methods", text.listed([text.method_name(method) for method in inputs.methods])),
         ("Folds", f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}"),
         ("Network", f"{model.backbone}, {weights}, dropout {model.dropout:g}"),
-        ("Training", f"{text.counted(train.epochs, 'epoch')} per model, SGD, batch {train.batch_size}"),
-        ("Learning rate", decay),
+        ("Training", f"{text.counted(train.epochs, 'epoch')} per model, {optimiser}, batch {train.batch_size}"),
+        ("Learning rate", f"{train.learning_rate:g}{decay}"),
     ]
-    if inputs.evaluation["self_training"]:
-        students = text.counted(params.noisy_student.iterations, "student")
-        labels = f"{params.noisy_student.labels} pseudo-labels"
-        run.append(("Self-training", f"one teacher and {students} per fold, {labels}"))
+    if teaching := [_self_training(trace) for trace in traces(inputs)]:
+        run.append(("Self-training", "; ".join(teaching)))
     return run
+
+
+def _self_training(trace: Trace) -> str:
+    return f"{text.method_name(trace.method)}, one teacher and {text.counted(len(trace.rounds), 'student')} per fold"

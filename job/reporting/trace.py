@@ -1,0 +1,171 @@
+"""The trace of one method's self-training: its pseudo-labels and its teachers and students, by fold and iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from job.reporting import text
+from job.reporting.inputs import Model, ReportInputs
+
+Values = dict[tuple[int, int], float]
+"""A figure by fold and iteration."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """`entries` are those of `self_training` in `evaluation.json`, `models` those of kind iteration."""
+
+    method: str
+    classes: list[str]
+    positive: str | None
+    entries: list[dict[str, Any]]
+    models: list[Model]
+
+    @property
+    def folds(self) -> list[int]:
+        """Folds that were traced."""
+        return sorted({entry["fold"] for entry in self.entries})
+
+    @property
+    def rounds(self) -> list[int]:
+        """Iterations that learned from pseudo-labels: the students."""
+        return sorted({entry["iteration"] for entry in self.entries})
+
+    @property
+    def filtered(self) -> bool:
+        """Whether students learned from some pseudo-labels more than from others."""
+        return any(entry["balance"]["kept"] != entry["balance"]["labels"] for entry in self.entries)
+
+    def name(self, iteration: int) -> str:
+        """A model in prose: an only student has no number."""
+        return "Student" if self.rounds == [iteration] else text.iteration_name(iteration)
+
+    def of(self, key: str) -> Values:
+        """One share of the pseudo-labels, where it is known."""
+        return {(e["fold"], e["iteration"]): e[key] for e in self.entries if e[key] is not None}
+
+    def scores(self, metric: str, role: str = "test") -> Values:
+        """One metric of teachers and students, where it is defined."""
+        return {
+            (model["fold"], model["iteration"]): value
+            for model in self.models
+            if model["role"] == role and (value := model["metrics"][metric]) is not None
+        }
+
+    def counts(self, key: str, iteration: int) -> list[int]:
+        """Pseudo-labels (or truths) by class, all folds together; a key of `balance`."""
+        found = [e["balance"][key] for e in self.entries if e["iteration"] == iteration and e["balance"][key]]
+        return [sum(column) for column in zip(*found, strict=True)]
+
+    def bins(self, key: str, iteration: int) -> list[int]:
+        """The histogram of confidence, all folds together; a key of `confidence`."""
+        return [
+            sum(column)
+            for column in zip(*(e["confidence"][key] for e in self.entries if e["iteration"] == iteration), strict=True)
+        ]
+
+    def gains(self) -> dict[int, float]:
+        """Balanced accuracy on the test set by fold: the last student's less the teacher's."""
+        found, last = self.scores("balanced_accuracy"), self.rounds[-1]
+        return {k: found[k, last] - found[k, 0] for k in self.folds if {(k, 0), (k, last)} <= set(found)}
+
+
+def traces(inputs: ReportInputs) -> list[Trace]:
+    """One for every method that trained itself, in the order of the methods."""
+    found = []
+    for method in inputs.methods:
+        entries = [entry for entry in inputs.evaluation["self_training"] if entry["method"] == method]
+        models = [m for m in inputs.evaluation["models"] if m["kind"] == "iteration" and m["method"] == method]
+        if entries:
+            found.append(Trace(method, inputs.classes, inputs.evaluation["positive"], entries, models))
+    return found
+
+
+def means(values: Values) -> list[float]:
+    """Mean of folds by iteration, in order."""
+    return [fmean(v for (_, i), v in values.items() if i == k) for k in sorted({i for _, i in values})]
+
+
+def in_folds(trace: Trace) -> list[str]:
+    """One sentence for each fold: how many labels were right, and what became of the student."""
+    right, kept, right_kept, gains = (trace.of("right"), trace.of("kept"), trace.of("right_kept"), trace.gains())
+    first, last = trace.rounds[0], trace.rounds[-1]
+    sentences = []
+    for fold in trace.folds:
+        if (fold, last) not in right:
+            labels = "nobody knows how many of the pseudo-labels are right"
+        elif first == last:
+            labels = f"{text.percent(right[fold, last])} of the pseudo-labels are right"
+        else:
+            labels = (
+                f"{text.percent(right[fold, first])} of the first student’s pseudo-labels are right, "
+                f"{text.percent(right[fold, last])} of the last one’s"
+            )
+        if trace.filtered and (fold, last) in right_kept:
+            part, share = text.percent(right_kept[fold, last]), text.percent(kept[fold, last])
+            labels += f" ({part} of the {share} that it learned from)"
+        change = f"; {_change(gains[fold], alone=first == last)}" if fold in gains else ""
+        sentences.append(f"Fold {fold}: {labels}{change}.")
+    return sentences
+
+
+def _change(gain: float, *, alone: bool) -> str:
+    student, teacher = ("the student", "its teacher") if alone else ("the last student", "the teacher")
+    points = f"{abs(100 * gain):.1f} points of balanced accuracy"
+    if not round(abs(100 * gain), 1):
+        return f"{student} has the balanced accuracy of {teacher}"
+    return f"{student} gains {points} over {teacher}" if gain > 0 else f"{student} loses {points} to {teacher}"
+
+
+def explanation(trace: Trace) -> list[str]:
+    """What the numbers say about confirmation bias: means of folds, by round."""
+    right, last = means(trace.of("right")), trace.rounds[-1]
+    by_round = ", by round" if len(trace.rounds) > 1 else ""
+    sentences = [
+        f"Right pseudo-labels{by_round}: {text.listed([text.percent(share) for share in right])}."
+        if right
+        else "Nobody knows how many pseudo-labels are right: they are of images that never had a label."
+    ]
+    if not trace.filtered:
+        sentences.append("No pseudo-label was left out or used more than once an epoch.")
+    if trace.positive is not None:
+        shares = text.listed([text.percent(share) for share in means(trace.of("share_positive"))])
+        sentences.append(f"Labels {text.name(trace.positive)}{by_round}: {shares}{_truth(trace)}.")
+    sure = means({(e["fold"], e["iteration"]): e["confidence"]["mean"] for e in trace.entries})
+    sentences.append(f"Mean confidence{by_round}: {text.listed([text.percent(share) for share in sure])}.")
+    balanced = means(trace.scores("balanced_accuracy"))
+    if len(balanced) > 1:
+        sentences.append(
+            f"Balanced accuracy on the test set: {text.percent(balanced[0])} for the teacher, "
+            f"{text.percent(balanced[-1])} for {_the(trace.name(last))}."
+        )
+    if len(right) > 1 and len(balanced) > 1:
+        sentences.append(_reading(right[-1] - right[0], balanced[-1] - balanced[0]))
+    return sentences
+
+
+def _the(name: str) -> str:
+    return "the student" if name == "Student" else name.lower()
+
+
+def _reading(labels: float, accuracy: float) -> str:
+    if labels < 0 and accuracy < 0:
+        return (
+            "Fewer labels are right at the end, and the last students are worse than their teachers. That is what "
+            "confirmation bias looks like; the numbers show both happening together, and do not show the cause."
+        )
+    if labels >= 0 and accuracy >= 0:
+        return "Neither got worse over the rounds: these numbers show no confirmation bias."
+    return "One got worse and the other did not: these numbers do not decide whether there was confirmation bias."
+
+
+def _truth(trace: Trace) -> str:
+    """How many of the images are positive in truth, where every one of them has a truth."""
+    first = [entry for entry in trace.entries if entry["iteration"] == trace.rounds[0]]
+    counts = trace.counts("truth", trace.rounds[0])
+    if not counts or sum(counts) < sum(entry["images"] for entry in first):
+        return ""
+    share = counts[trace.classes.index(str(trace.positive))] / sum(counts)
+    return f"; in truth {text.percent(share)} of these images are"
