@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,8 @@ from job.training import runs, runtime
 from job.training.augment import views
 from job.training.batches import Normalise
 from job.training.bench import autocast
+
+Result = TypeVar("Result")
 
 
 class Member(nn.Module):
@@ -97,11 +101,15 @@ class TorchEnsemble:
         batch = torch.from_numpy(pixels).to(self.device)
 
         @torch.inference_mode()
-        def judge(member: nn.Module) -> npt.NDArray[np.float32]:
+        def judge(member: Member) -> npt.NDArray[np.float32]:
             result: npt.NDArray[np.float32] = member(batch).cpu().numpy()
             return result
 
-        return np.stack(list(self._pool.map(judge, self.members)))
+        return np.stack(self.each(judge))
+
+    def each(self, ask: Callable[[Member], Result]) -> list[Result]:
+        """What `ask` says of every member; on a CPU several are asked at a time."""
+        return list(self._pool.map(ask, self.members))
 
 
 def _check(path: Path, expected: str) -> None:
