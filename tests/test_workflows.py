@@ -59,6 +59,7 @@ def test_github_can_read_them():
     [command] = re.findall(r"^lint-workflows:.*\n\t@(.*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Checking {len(WORKFLOWS)} workflow file" in done.stdout
 
 
 class GitHub(BaseHTTPRequestHandler):
