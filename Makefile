@@ -53,8 +53,7 @@ current: .venv/installed  ## is dvc.lock that of this code and these parameters?
 	@.github/scripts/current
 
 audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
-	@mkdir -p logs
-	@pip-audit --disable-pip --require-hashes --requirement requirements.lock --format cyclonedx-json --output logs/sbom.json
+	@python .github/scripts/audit.py
 
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .

@@ -2,8 +2,6 @@
 
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -36,11 +34,7 @@ def test_every_block_is_a_shell_text(document):
 @pytest.mark.xdist_group("documents")
 def test_every_command_runs(tmp_path):
     folder = repository.create(tmp_path / "repository")
-    # The environment of these tests in place of one that would be installed.
-    (folder / ".venv").mkdir()
-    for part in ("bin", "lib", "pyvenv.cfg"):
-        (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
-    (folder / ".venv/installed").touch()
+    repository.lend_environment(folder)
     for document in DOCUMENTS:
         for mark, text in blocks(document):
             if not mark:
