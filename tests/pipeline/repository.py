@@ -75,6 +75,16 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
     return result
 
 
+def script(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
+    """Run one of .github/scripts as a workflow does, with these variables."""
+    result = subprocess.run(
+        [f".github/scripts/{command[0]}", *command[1:]], cwd=folder, env=ENVIRONMENT | variables, text=True,
+        check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert not check or result.returncode == 0, result.stdout[-3000:]
+    return result
+
+
 def stages_run(output: str) -> list[str]:
     """Names of the stages DVC said it ran."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]

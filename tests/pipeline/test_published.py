@@ -1,7 +1,6 @@
 """report.yml's two scripts, with the path that a runner has: its own Python and nothing of the repository's."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,17 +13,12 @@ OUTPUTS = ("runs", "predictions", "ensembles", "results", "site")
 OWN = Path(sys.prefix, "bin").resolve()
 OTHERS = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part).resolve() != OWN]
 # What an unset variable or secret of the repository becomes is an empty text.
-ENVIRONMENT = repository.ENVIRONMENT | {"PATH": os.pathsep.join(OTHERS), "DVC_REMOTE": "", "DVC_REMOTE_KEY": ""}
+RUNNER = {"PATH": os.pathsep.join(OTHERS), "DVC_REMOTE": "", "DVC_REMOTE_KEY": ""}
 
 
 def script(folder, *command, **variables):
-    """Run one of .github/scripts as the workflow does; what it said."""
-    done = subprocess.run(
-        [f".github/scripts/{command[0]}", *command[1:]], cwd=folder, env=ENVIRONMENT | variables, check=False,
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    """Run one of .github/scripts as a runner does; what it said."""
+    return repository.script(folder, *command, **RUNNER | variables).stdout
 
 
 @pytest.fixture(scope="module")
