@@ -52,5 +52,6 @@ def test_every_command_runs(tmp_path):
                 done = repository.run(folder, "bash", "-euo", "pipefail", "-c", script, check=False)
                 assert done.returncode == 0, f"{document}:\n{text}\n{done.stdout[-3000:]}"
                 go_on(folder, text)
+    repository.run(folder, "dvc", "queue", "stop")
     scores = (folder / "scores.csv").read_text().splitlines()
     assert len(scores) == 1 + repository.SMALL["demo"]["unlabelled"]
