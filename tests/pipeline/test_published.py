@@ -49,6 +49,7 @@ def test_with_a_remote_the_committed_result_is_fetched_and_nothing_runs(demo, tm
     repository.run(tmp_path, "git", "clone", "--quiet", folder, clone)
     repository.lend_environment(clone)
     said = script(clone, "site", DVC_REMOTE=str(remote))
+    assert "shared answers" in said, "the preflight comes first here too"
     assert repository.stages_run(said) == []
     assert "As committed" in (clone / "site/index.html").read_text()
     assert repository.digests(clone, "site") == repository.digests(folder, "site")
