@@ -24,6 +24,9 @@ from job.training.augment import views
 from job.training.batches import Normalise
 from job.training.bench import autocast
 
+CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
+"""Of the batches in work at a time: with Lite0 some 400 MiB on a CPU."""
+
 Result = TypeVar("Result")
 
 
@@ -94,7 +97,10 @@ class TorchEnsemble:
             for network in members
         ]
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
-        self._pool = ThreadPoolExecutor(max(1, cores))
+        together = max(1, min(cores, len(self.members)))
+        # Each of those that judge at a time has the activations of a batch in memory; a GPU has its own.
+        self.most_pixels = CPU_PIXELS // together if self.device.type == "cpu" else GPU_PIXELS
+        self._pool = ThreadPoolExecutor(together)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""

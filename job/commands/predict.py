@@ -18,8 +18,6 @@ from job.files import read_json, replacing, replacing_folder
 
 EVALUATION = Path("results/evaluation.json")
 BATCH = 64
-MOST_PIXELS = 400_000
-"""Of one batch, so that large images take no more memory than small ones."""
 
 
 def run(
@@ -53,7 +51,7 @@ def run(
     chosen = operating_point_of(ensemble.facts.method, operating_point) if operating_point else _threshold(threshold)
     rule = scoring.Rule(chosen, min_agreement)
     rule.check(ensemble.facts.classes)
-    batch = max(1, min(BATCH, MOST_PIXELS // ensemble.facts.size**2))
+    batch = max(1, min(BATCH, ensemble.most_pixels // ensemble.facts.size**2))
     calls: dict[str, int] = {}
     with (
         _drawing(ensemble, maps) as draw,

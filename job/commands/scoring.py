@@ -41,9 +41,15 @@ class Facts:
 
 
 class Ensemble(Protocol):
-    """Several networks that judge the same images."""
+    """Several networks that judge the same images.
+
+    Attributes:
+        facts: what it is.
+        most_pixels: of one batch, so that large images and many cores take no more memory than small ones and few.
+    """
 
     facts: Facts
+    most_pixels: int
 
     def probabilities(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
         """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""

@@ -272,6 +272,13 @@ def test_images_are_read_a_few_batches_ahead_only(monkeypatch):
     assert [row[0] for row in stream] == [f"{number}.png" for number in range(1, 1000)]
 
 
+@pytest.mark.parametrize(("cores", "together"), [(1, 1), (2, 2), (64, 3)])
+def test_memory_does_not_grow_with_the_cores(here, monkeypatch, cores, together):
+    """Members that judge at a time share the pixels of a batch: three judge here."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert TorchEnsemble("efficientnet").most_pixels == 400_000 // together
+
+
 def test_an_image_is_seen_as_prepare_saw_it(here, tmp_path):
     """Crop and size come from model.json: a cell off the centre is found as in training."""
     off = Image.new("RGB", (90, 70))
