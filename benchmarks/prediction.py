@@ -53,7 +53,7 @@ def _onnx_vs_torch(folder: Path) -> float:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     torch, onnx = TorchEnsemble("efficientnet"), OnnxEnsemble(file)
     store = np.load("data/prepared/images.npy", mmap_mode="r")
-    pixels = np.ascontiguousarray(store[:BATCH])
+    pixels = np.array(store[:BATCH])
     ratios = []
     for _ in range(8):
         seconds = []

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     called.add_argument("--threshold", metavar="CLASS=P", help="call CLASS from this mean probability on (majority)")
     called.add_argument("--operating-point", metavar="NAME", help="a threshold of `evaluate`, such as sensitivity")
     predict.add_argument("--min-agreement", type=float, default=0.0, metavar="SHARE", help="abstain below it (0)")
+    predict.add_argument("--maps", type=Path, metavar="FOLDER", help="a new folder of activation maps, one per image")
     predict.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     predict.set_defaults(module="job.commands.predict")
 

@@ -2,8 +2,6 @@
 
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,22 +30,28 @@ def test_every_block_is_a_shell_text(document):
         assert checked.returncode == 0, f"{text}\n{checked.stderr}"
 
 
+def go_on(folder, text):
+    """Before the next block a reader goes back from an experiment, as the README says, and commits anything else."""
+    if "dvc exp run" in text:
+        repository.run(folder, "git", "checkout", ".")
+        repository.run(folder, "dvc", "checkout")
+    else:
+        repository.run(folder, "git", "add", "--all")
+        repository.run(folder, "git", "commit", "--quiet", "--allow-empty", "--message", "as a reader would")
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("documents")
 def test_every_command_runs(tmp_path):
     folder = repository.create(tmp_path / "repository")
-    # The environment of these tests in place of one that would be installed.
-    (folder / ".venv").mkdir()
-    for part in ("bin", "lib", "pyvenv.cfg"):
-        (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
-    (folder / ".venv/installed").touch()
+    repository.lend_environment(folder)
     for document in DOCUMENTS:
         for mark, text in blocks(document):
             if not mark:
                 script = re.sub(DRY, r"make --dry-run \1", text)
                 done = repository.run(folder, "bash", "-euo", "pipefail", "-c", script, check=False)
                 assert done.returncode == 0, f"{document}:\n{text}\n{done.stdout[-3000:]}"
-                repository.run(folder, "git", "add", "--all")
-                repository.run(folder, "git", "commit", "--quiet", "--allow-empty", "--message", "as a reader would")
+                go_on(folder, text)
+    repository.run(folder, "dvc", "queue", "stop")
     scores = (folder / "scores.csv").read_text().splitlines()
     assert len(scores) == 1 + repository.SMALL["demo"]["unlabelled"]

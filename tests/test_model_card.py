@@ -1,3 +1,4 @@
+import pytest
 from ruamel.yaml import YAML
 
 from job import params
@@ -21,6 +22,21 @@ def test_other_data_is_not_called_synthetic():
     assert "/data/somewhere" not in text
     assert "`cells`" in text
     assert "| efficientnet/mean | 0.500 |" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "part"),
+    [
+        ("model", {"weights": "/lab/lymphocytes.safetensors"}, "(weights of the file lymphocytes.safetensors)"),
+        ("model", {"weights": "none"}, "(random weights)"),
+        ("train", {"optimiser": "adamw"}, "epochs of AdamW"),
+        ("data", {"crop": 0}, "the whole image, brought to"),
+    ],
+)
+def test_it_says_what_the_parameters_say(section, changes, part):
+    values = params.load(ROOT / "params.yaml")
+    other = values.model_copy(update={section: getattr(values, section).model_copy(update=changes)})
+    assert part in card.render(other, {}, ROOT / card.TEMPLATE)
 
 
 def test_the_registry_names_every_ensemble():

@@ -59,6 +59,7 @@ def test_github_can_read_them():
     [command] = re.findall(r"^lint-workflows:.*\n\t@(.*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Checking {len(WORKFLOWS)} workflow file" in done.stdout
 
 
 class GitHub(BaseHTTPRequestHandler):
@@ -130,6 +131,98 @@ def test_a_long_comment_is_cut_at_a_line(github):
     body = github("<!-- marker -->\n" + "| row |\n" * 10_000)[-1]["body"]
     assert len(body) < 65_536
     assert body.endswith("| row |\n\nThe rest is in the summary of the job.")
+
+
+class Vulnerabilities(BaseHTTPRequestHandler):
+    """The service that pip-audit asks: what it answers of `certifi`, and nothing known of everything else."""
+
+    answer: ClassVar[dict] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        package = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
+        self.asked.append(package)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.answer if package == "certifi" else {}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def audit(tmp_path):
+    """Runs the audit of three locked packages against a service on this machine."""
+    lock = (ROOT / "requirements.lock").read_text()
+    entries = re.findall(r"^(?:certifi|idna|urllib3)==.*\n(?: .*\n)+", lock, flags=re.MULTILINE)
+    (tmp_path / "requirements.lock").write_text("".join(entries))
+    Vulnerabilities.answer, Vulnerabilities.asked = {}, []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Vulnerabilities) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/query"
+
+        def run(url=url):
+            options = ["--vulnerability-service", "osv", "--osv-url", url, "--cache-dir", str(tmp_path / "cache")]
+            return subprocess.run(
+                [sys.executable, SCRIPTS / "audit.py", *options], cwd=tmp_path, capture_output=True, text=True,
+                check=False, env=repository.ENVIRONMENT | {"NO_PROXY": "127.0.0.1"},
+            )  # fmt: skip
+
+        yield run
+        server.shutdown()
+
+
+def materials(folder):
+    return [(one["name"], one["purl"]) for one in json.loads((folder / "logs/sbom.json").read_text())["components"]]
+
+
+def test_every_locked_package_is_audited_and_in_the_bill_of_materials(audit, tmp_path):
+    done = audit()
+    assert done.returncode == 0, done.stderr
+    assert "3 packages audited, no known vulnerability" in done.stdout
+    assert sorted(Vulnerabilities.asked) == ["certifi", "idna", "urllib3"]
+    assert [name for name, _ in materials(tmp_path)] == ["certifi", "idna", "urllib3"]
+    assert all(re.fullmatch(rf"pkg:pypi/{name}@[0-9.]+", purl) for name, purl in materials(tmp_path))
+
+
+def test_a_vulnerability_is_named_with_the_version_that_mends_it(audit):
+    package = {"name": "certifi", "ecosystem": "PyPI"}
+    ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "9999.1"}]}]
+    Vulnerabilities.answer = {
+        "vulns": [{"id": "PYSEC-1", "summary": "trusts all", "affected": [{"package": package, "ranges": ranges}]}]
+    }
+    done = audit()
+    assert done.returncode == 1
+    assert "PYSEC-1, mended in 9999.1. trusts all" in done.stdout
+    assert "error: 1 known" in done.stderr
+
+
+def test_a_service_that_does_not_answer_is_an_error_and_the_bill_is_written(audit, tmp_path):
+    done = audit("http://127.0.0.1:9/query")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the service that knows vulnerabilities did not answer")
+    assert len(done.stderr.splitlines()) == 1
+    assert len(materials(tmp_path)) == 3
+
+
+def test_packages_that_were_not_audited_are_not_called_harmless(tmp_path):
+    """pip-audit itself leaves with 0 where the service, such as a mirror of the index, knows no package."""
+    tool = tmp_path / "bin/pip-audit"
+    tool.parent.mkdir()
+    tool.write_text("""#!/bin/sh
+echo '{"dependencies": [{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not found: b (2)"}]}'
+""")
+    tool.chmod(0o755)
+    (tmp_path / "requirements.lock").write_text("a==1 \\\nb==2 \\\n")
+    path = f"{tool.parent}:{repository.ENVIRONMENT['PATH']}"
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "audit.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=repository.ENVIRONMENT | {"PATH": path},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: 1 of 2 packages were not audited" in done.stderr
+    assert "not found: b (2)" in done.stderr
+    assert len(materials(tmp_path)) == 2
 
 
 def test_changes_name_metrics_and_parameters(tmp_path):

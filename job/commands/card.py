@@ -33,6 +33,10 @@ def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE) -
     text: str = environment.from_string(files.existing(template).read_text(encoding="utf-8")).render(
         params=values,
         names=values.methods,
+        start={"imagenet": "ImageNet weights", "none": "random weights"}.get(
+            values.model.weights, f"weights of the file {PurePath(values.model.weights).name}"
+        ),
+        optimiser={"sgd": "SGD", "adamw": "AdamW"}[values.train.optimiser],
         synthetic=values.data.root == DEMO_ROOT,
         data_name=PurePath(values.data.root).name,
         positive="the class named in `data/prepared/summary.json` (ALL in C-NMC)",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,11 @@ from job.training import runs, runtime
 from job.training.augment import views
 from job.training.batches import Normalise
 from job.training.bench import autocast
+
+CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
+"""Of the batches in work at a time: with Lite0 some 400 MiB on a CPU."""
+
+Result = TypeVar("Result")
 
 
 class Member(nn.Module):
@@ -90,18 +97,25 @@ class TorchEnsemble:
             for network in members
         ]
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
-        self._pool = ThreadPoolExecutor(max(1, cores))
+        together = max(1, min(cores, len(self.members)))
+        # Each of those that judge at a time has the activations of a batch in memory; a GPU has its own.
+        self.most_pixels = CPU_PIXELS // together if self.device.type == "cpu" else GPU_PIXELS
+        self._pool = ThreadPoolExecutor(together)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""
         batch = torch.from_numpy(pixels).to(self.device)
 
         @torch.inference_mode()
-        def judge(member: nn.Module) -> npt.NDArray[np.float32]:
+        def judge(member: Member) -> npt.NDArray[np.float32]:
             result: npt.NDArray[np.float32] = member(batch).cpu().numpy()
             return result
 
-        return np.stack(list(self._pool.map(judge, self.members)))
+        return np.stack(self.each(judge))
+
+    def each(self, ask: Callable[[Member], Result]) -> list[Result]:
+        """What `ask` says of every member; on a CPU several are asked at a time."""
+        return list(self._pool.map(ask, self.members))
 
 
 def _check(path: Path, expected: str) -> None:

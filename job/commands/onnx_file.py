@@ -23,6 +23,8 @@ KEY = "leukaemia-job"
 class OnnxEnsemble:
     """The file that `python -m job export` wrote."""
 
+    most_pixels = 400_000
+
     def __init__(self, path: Path) -> None:
         """Load it.
 

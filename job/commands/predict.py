@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,15 @@ from tqdm import tqdm
 
 from job.commands import scoring
 from job.errors import UserError
-from job.files import read_json, replacing
+from job.files import read_json, replacing, replacing_folder
 
 EVALUATION = Path("results/evaluation.json")
 BATCH = 64
-MOST_PIXELS = 400_000
-"""Of one batch, so that large images take no more memory than small ones."""
 
 
 def run(
     paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, operating_point: str | None,
-    min_agreement: float, device: str,
+    min_agreement: float, device: str, maps: Path | None = None,
 ) -> str:  # fmt: skip
     """Write `out`; a sentence with what was called.
 
@@ -35,11 +35,13 @@ def run(
         operating_point: name of a threshold that `evaluate` chose on validation images, in place of `threshold`.
         min_agreement: share of members that must vote alike for a call.
         device: `auto`, `cpu` or `cuda`.
+        maps: a new folder for a picture of every image under its activation map, or None.
 
     Raises:
-        UserError: no image, no ensemble, or a threshold that says nothing.
+        UserError: no image, no ensemble, a threshold that says nothing, or a folder of maps that cannot be made.
     """
     files = scoring.find(paths)
+    _check_maps(maps, onnx)
     # torch is imported only where it is used: it is not needed beside an ONNX file.
     ensemble: scoring.Ensemble = (
         importlib.import_module("job.commands.onnx_file").OnnxEnsemble(onnx)
@@ -49,19 +51,39 @@ def run(
     chosen = operating_point_of(ensemble.facts.method, operating_point) if operating_point else _threshold(threshold)
     rule = scoring.Rule(chosen, min_agreement)
     rule.check(ensemble.facts.classes)
-    batch = max(1, min(BATCH, MOST_PIXELS // ensemble.facts.size**2))
+    batch = max(1, min(BATCH, ensemble.most_pixels // ensemble.facts.size**2))
     calls: dict[str, int] = {}
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+    with (
+        _drawing(ensemble, maps) as draw,
+        replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as handle,
+    ):
         table = csv.writer(handle, lineterminator="\n")
-        table.writerow(scoring.columns(ensemble.facts))
-        for row in tqdm(
-            scoring.rows(files, ensemble, rule, batch), total=len(files), desc="predict", unit="image", disable=None
-        ):
+        table.writerow(scoring.columns(ensemble.facts, pictures=draw is not None))
+        scored = scoring.rows(files, ensemble, rule, batch, draw)
+        for row in tqdm(scored, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
             call = row[1] or "not readable"
             calls[call] = calls.get(call, 0) + 1
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
     return f"{out}: {len(files)} images, {counts}; not for clinical use"
+
+
+def _check_maps(folder: Path | None, onnx: Path | None) -> None:
+    if folder and onnx:
+        raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
+    if folder and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+        raise UserError(f"--maps {folder}: this is no empty folder, and what is in it stays: name a new one")
+
+
+@contextmanager
+def _drawing(ensemble: scoring.Ensemble, folder: Path | None) -> Iterator[scoring.Draw | None]:
+    """What draws the maps; the folder is there when every image has its own."""
+    if folder is None:
+        yield None
+        return
+    with replacing_folder(folder) as temporary:
+        yield importlib.import_module("job.commands.maps").Maps(ensemble, temporary)
 
 
 def _threshold(text: str | None) -> tuple[str, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -41,12 +41,22 @@ class Facts:
 
 
 class Ensemble(Protocol):
-    """Several networks that judge the same images."""
+    """Several networks that judge the same images.
+
+    Attributes:
+        facts: what it is.
+        most_pixels: of one batch, so that large images and many cores take no more memory than small ones and few.
+    """
 
     facts: Facts
+    most_pixels: int
 
     def probabilities(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
         """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""
+
+
+Draw = Callable[[list[Path], images.Pixels, npt.NDArray[np.intp]], list[str]]
+"""Draws a picture for each image: its file, its pixels (B, S, S, 3), the class number that was called; their names."""
 
 
 @dataclass(frozen=True)
@@ -95,32 +105,49 @@ def find(paths: list[Path]) -> list[Path]:
     return found
 
 
-def columns(facts: Facts) -> list[str]:
-    """Names of the columns of a row."""
+def columns(facts: Facts, *, pictures: bool = False) -> list[str]:
+    """Names of the columns of a row; with the name of a picture where pictures are drawn."""
     return [
         "image", "call", "agreement",
         *(f"p_{name}" for name in facts.classes),
         *(f"votes_{name}" for name in facts.classes),
         *(f"fold_{fold}_p_{name}" for fold in facts.members for name in facts.classes),
+        *(["map"] if pictures else []),
         "problem",
     ]  # fmt: skip
 
 
-def rows(files: list[Path], ensemble: Ensemble, rule: Rule, batch_size: int) -> Iterator[list[Any]]:
+def rows(
+    files: list[Path], ensemble: Ensemble, rule: Rule, batch_size: int, draw: Draw | None = None
+) -> Iterator[list[Any]]:
     """One row per file, in order. An image that cannot be read has its reason in the last column and no call.
 
     Probabilities are means over the members. Only a few batches of images are in memory, however many files there are.
+    `draw` makes the pictures of the readable images of a batch, each for the class that is called, or would be where no
+    call is made.
     """
     ahead = _read_ahead(files, ensemble.facts, 2 * batch_size)
+    width = len(columns(ensemble.facts, pictures=draw is not None))
     while batch := list(islice(ahead, batch_size)):
-        readable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-        scored = iter(_verdicts(ensemble.probabilities(np.stack(readable)), rule, ensemble.facts) if readable else [])
-        width = len(columns(ensemble.facts))
+        readable = [(file, pixels) for file, pixels in batch if not isinstance(pixels, str)]
+        scored = iter(_scored(readable, ensemble, rule, draw) if readable else [])
         for file, pixels in batch:
             if isinstance(pixels, str):
                 yield [file.as_posix(), *[""] * (width - 2), pixels]
             else:
                 yield [file.as_posix(), *next(scored), ""]
+
+
+def _scored(
+    readable: list[tuple[Path, images.Pixels]], ensemble: Ensemble, rule: Rule, draw: Draw | None
+) -> list[list[Any]]:
+    """Everything between the name and the problem, for the images of a batch that can be read."""
+    pixels = np.stack([one for _, one in readable])
+    called, verdicts = _verdicts(ensemble.probabilities(pixels), rule, ensemble.facts)
+    if draw:
+        names = draw([file for file, _ in readable], pixels, called)
+        verdicts = [[*verdict, name] for verdict, name in zip(verdicts, names, strict=True)]
+    return verdicts
 
 
 def _read_ahead(files: list[Path], facts: Facts, most: int) -> Iterator[tuple[Path, images.Pixels | str]]:
@@ -141,11 +168,13 @@ def _read_ahead(files: list[Path], facts: Facts, most: int) -> Iterator[tuple[Pa
                 waiting.append((following, pool.submit(read, following)))
 
 
-def _verdicts(members: npt.NDArray[np.float32], rule: Rule, facts: Facts) -> Iterator[list[Any]]:
-    """Everything between the name and the problem, image by image, from (members, B, classes) probabilities."""
+def _verdicts(
+    members: npt.NDArray[np.float32], rule: Rule, facts: Facts
+) -> tuple[npt.NDArray[np.intp], list[list[Any]]]:
+    """Class numbers, (B,), and call, agreement, probabilities and votes by image; from (members, B, classes)."""
     exact = members.astype(np.float64)
     majority, mean = votes.majority(exact), votes.mean(exact)
-    called = majority.predicted
+    called: npt.NDArray[np.intp] = majority.predicted
     if rule.threshold:
         position = facts.classes.index(rule.threshold[0])
         others = mean.probabilities.copy()
@@ -153,8 +182,10 @@ def _verdicts(members: npt.NDArray[np.float32], rule: Rule, facts: Facts) -> Ite
         above = mean.probabilities[:, position] >= rule.threshold[1]
         called = np.where(above, position, others.argmax(axis=1))
     agreement = majority.votes.max(axis=1) / len(members)
-    for image, number in enumerate(called):
-        call = facts.classes[number] if agreement[image] >= rule.min_agreement else "abstained"
-        yield [
-            call, agreement[image], *mean.probabilities[image], *majority.votes[image], *members[:, image].ravel(),
-        ]  # fmt: skip
+    return called, [
+        [
+            facts.classes[number] if agreement[image] >= rule.min_agreement else "abstained",
+            agreement[image], *mean.probabilities[image], *majority.votes[image], *members[:, image].ravel(),
+        ]
+        for image, number in enumerate(called)
+    ]  # fmt: skip

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import save
 
 from job.__main__ import main
 from job.commands import scoring
+from job.commands.ensembles import TorchEnsemble
 from job.models.network import build, normalisation
+from job.reporting.cells import overlay
+from job.training.activation import grad_cam
 from tests import ROOT
 from tests.fixtures.cells import disc
 from tests.fixtures.cells import save as save_image
 
 CLASSES = ("HEM", "<ALL>, 2")
-SIZE = 32
+SIZE = 96
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +149,55 @@ def test_a_bad_image_is_a_row_and_stops_nothing(here, tmp_path):
     assert good == {row["image"].rsplit("/", 1)[1]: row["p_HEM"] for row in predict(tmp_path / "other.csv", "cells")}
 
 
+def test_a_map_shows_where_the_folds_looked_for_the_class_that_was_called(here, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(here / "cells", folder)
+    (folder / "a/1bad.png").write_bytes(b"nothing")
+    plain = predict(tmp_path / "plain.csv", folder)
+    other = {CLASSES[0]: CLASSES[1], CLASSES[1]: CLASSES[0]}[plain[0]["call"]]
+    ensemble = TorchEnsemble("efficientnet")
+    for name, called, arguments in (
+        ("majority", plain[0]["call"], ["--min-agreement", "1"]),
+        ("other", other, ["--threshold", f"{other}=0"]),
+    ):
+        rows = predict(tmp_path / "scores.csv", folder, "--maps", tmp_path / name, *arguments)
+        assert [{key: row[key] for key in plain[0] if key != "call"} for row in rows] == [
+            {key: row[key] for key in row if key != "call"} for row in plain
+        ]
+        assert [row["map"] == "" for row in rows] == [row["problem"] != "" for row in rows]
+        assert sorted(row["map"] for row in rows if row["map"]) == sorted(
+            path.name for path in (tmp_path / name).iterdir()
+        )
+        assert rows[0]["map"] == "000001-0.webp"
+        pixels, _ = scoring.images.read(folder / "a/0.png", SIZE, 30, "cell")
+        batch = torch.from_numpy(pixels[None].copy()).permute(0, 3, 1, 2)
+        maps = [
+            grad_cam(member.network, member.normalise(batch), torch.tensor([CLASSES.index(called)]))
+            for member in ensemble.members
+        ]
+        mean = torch.stack(maps).mean(0)[0]
+        expected = overlay(pixels, (255 * mean / mean.max()).round().to(torch.uint8).numpy())
+        assert (tmp_path / name / "000001-0.webp").read_bytes() == expected
+    pictures = [(tmp_path / name / "000001-0.webp").read_bytes() for name in ("majority", "other")]
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--maps", "cells"], "this is no empty folder"),
+        (["--maps", "params.yaml"], "this is no empty folder"),
+        (["--maps", "maps", "--onnx", "ensemble.onnx"], "leave out --onnx"),
+    ],
+)
+def test_maps_that_cannot_be_drawn_are_a_sentence_and_touch_nothing(here, tmp_path, capsys, arguments, part):
+    before = sorted(here.rglob("*"))
+    assert main(["predict", "cells", *arguments, "--out", str(tmp_path / "scores.csv")]) == 2
+    assert part in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(here.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -217,6 +270,13 @@ def test_images_are_read_a_few_batches_ahead_only(monkeypatch):
     next(stream)
     assert len(read) <= 4 * 8
     assert [row[0] for row in stream] == [f"{number}.png" for number in range(1, 1000)]
+
+
+@pytest.mark.parametrize(("cores", "together"), [(1, 1), (2, 2), (64, 3)])
+def test_memory_does_not_grow_with_the_cores(here, monkeypatch, cores, together):
+    """Members that judge at a time share the pixels of a batch: three judge here."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert TorchEnsemble("efficientnet").most_pixels == 400_000 // together
 
 
 def test_an_image_is_seen_as_prepare_saw_it(here, tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -46,6 +47,14 @@ def create(folder: Path) -> Path:
     return folder
 
 
+def lend_environment(folder: Path) -> None:
+    """The environment of these tests in place of the one that `make` would install."""
+    (folder / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    (folder / ".venv/installed").touch()
+
+
 def change(folder: Path, sections: dict) -> None:
     """Set parameters, keeping the comments of the file."""
     yaml = YAML()
@@ -58,13 +67,25 @@ def change(folder: Path, sections: dict) -> None:
     yaml.dump(values, folder / "params.yaml")
 
 
-def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run a command in the copy; standard output and error together in `stdout`."""
-    result = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+def run(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command in the copy; standard output and error together in `stdout`.
+
+    They go through a file: a worker of DVC's queue may outlive its command, and would keep a pipe open.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        result = subprocess.run(
+            command, cwd=folder, env=ENVIRONMENT | variables, stdin=subprocess.DEVNULL, stdout=said,
+            stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        said.seek(0)
+        result.stdout = said.read()
     assert not check or result.returncode == 0, result.stdout[-3000:]
     return result
+
+
+def script(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
+    """Run one of .github/scripts as a workflow does, with these variables."""
+    return run(folder, f".github/scripts/{command[0]}", *command[1:], check=check, **variables)
 
 
 def stages_run(output: str) -> list[str]:

@@ -1,25 +1,13 @@
 """One training run over several machines, as train.yml does it: a clone per job, and a folder as their DVC remote."""
 
-import subprocess
-
 import pytest
 
 from tests.pipeline import repository
+from tests.pipeline.repository import script
 
 pytestmark = [pytest.mark.xdist_group("machines"), pytest.mark.slow]
 FOLDS = [1, 2, 3, 4, 5]
 OUTPUTS = ("data", "runs", "predictions", "ensembles", "results", "site")
-
-
-def script(folder, *command, check=True, **variables):
-    """Run one of .github/scripts as a workflow does."""
-    result = subprocess.run(
-        [f".github/scripts/{command[0]}", *command[1:]],
-        cwd=folder, env=repository.ENVIRONMENT | variables, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert not check or result.returncode == 0, result.stdout[-3000:]
-    return result
 
 
 @pytest.fixture(scope="module")

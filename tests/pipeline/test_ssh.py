@@ -70,3 +70,24 @@ def test_push_and_pull_over_ssh(server, tmp_path):
     repository.run(clone, "dvc", "pull", "--with-deps", "split")
     assert repository.stages_run(repository.run(clone, "dvc", "repro", "split").stdout) == []
     assert repository.digests(clone, "data") == repository.digests(folder, "data")
+
+
+def test_a_job_of_a_workflow_reaches_the_remote_with_its_secret_key(server, tmp_path):
+    (tmp_path / "store").mkdir()
+    variables = {
+        "DVC_REMOTE": f"ssh://{getpass.getuser()}@127.0.0.1:{server}{tmp_path / 'store'}",
+        "DVC_REMOTE_KEY": (tmp_path / "user").read_text(),
+    }
+    origin = repository.create(tmp_path / "origin")
+    for name, stages in (("first", ["check", "demo", "prepare", "split"]), ("second", [])):
+        clone = tmp_path / name
+        repository.run(tmp_path, "git", "clone", "--quiet", origin, clone)
+        said = repository.script(clone, "inputs", **variables).stdout
+        assert "shared answers" in said
+        assert repository.stages_run(said) == stages
+        key = clone / ".dvc/tmp/remote.key"
+        assert key.stat().st_mode & 0o777 == 0o600
+        tracked = repository.run(clone, "git", "status", "--porcelain", "--untracked-files=all").stdout
+        assert "key" not in tracked
+        assert "config" not in tracked
+    assert repository.digests(tmp_path / "first", "data") == repository.digests(tmp_path / "second", "data")

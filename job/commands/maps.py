@@ -1,0 +1,58 @@
+"""Where an ensemble looked on new cells: a picture per image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from job.commands.ensembles import Member, TorchEnsemble
+from job.data.images import Pixels
+from job.reporting.cells import overlay
+from job.training.activation import grad_cam
+
+_STEM = 60
+"""Characters of an image's name that a picture keeps: with four bytes each a file name still has room for them."""
+
+
+class Maps:
+    """Draws each image in grey under the activation map of its call, the stronger the warmer, as WebP."""
+
+    def __init__(self, ensemble: TorchEnsemble, folder: Path) -> None:
+        self.ensemble = ensemble
+        self.folder = folder
+        self.drawn = 0
+        for member in ensemble.members:
+            # No gradient before the features is asked for, and keeping what it would need takes most of the memory.
+            member.network.requires_grad_(requires_grad=False)
+
+    def __call__(self, files: list[Path], pixels: Pixels, called: npt.NDArray[np.intp]) -> list[str]:
+        """Draw these images, (B, S, S, 3), for these class numbers, (B,); names of the pictures in the folder.
+
+        Pictures are counted, because images of several folders may have one name.
+        """
+        names = []
+        for file, image, activation in zip(files, pixels, self._activation(pixels, called), strict=True):
+            self.drawn += 1
+            names.append(f"{self.drawn:06d}-{file.stem[:_STEM]}.webp")
+            (self.folder / names[-1]).write_bytes(overlay(image, activation))
+        return names
+
+    def _activation(self, pixels: Pixels, called: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+        """Mean of the members' maps as on the report's errors page: (B, h, w), the highest value of each 255.
+
+        A map is all zero where nothing speaks for the class.
+        """
+        device = self.ensemble.device
+        batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+        classes = torch.from_numpy(called).to(device)
+
+        def look(member: Member) -> torch.Tensor:
+            return grad_cam(member.network, member.normalise(batch), classes).cpu()
+
+        maps = torch.stack(self.ensemble.each(look)).mean(dim=0)
+        highest = maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+        scaled: npt.NDArray[np.uint8] = (255 * maps / highest).round().to(torch.uint8).numpy()
+        return scaled
