@@ -5,8 +5,10 @@ that what else the machine does meets both.
 """
 
 import multiprocessing
+import os
 import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published
@@ -45,6 +48,8 @@ def run() -> dict[str, float]:
         paths = _draw(folder)
         figures = _speeds(paths)
         figures |= _alone(_costs, paths, folder)
+        figures |= _alone(_shares, paths)
+        figures["train_peak_mib"] = _peak_mib(folder)
         figures |= _folds(folder)
     return figures
 
@@ -182,6 +187,47 @@ def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
         "restart_cost_share": statistics.median(saves) / every,
         "arithmetic_share": 3 * counter.get_total_flops() / statistics.median(steps) / rate,
     }
+
+
+PARTS = {
+    "matrix_products": ("mm", "addmm", "addmm_"),
+    "convolutions": ("mkldnn_convolution", "convolution_backward"),
+    "norms": ("native_batch_norm", "native_batch_norm_backward", "batch_norm_update_stats", "addcmul", "addcmul_"),
+    "activations": ("sigmoid", "silu", "silu_", "silu_backward"),
+}
+"""What torch's operations belong to; `addcmul` applies a norm, and a few times the slope of an activation."""
+
+
+def _shares(paths: list[Path]) -> dict[str, float]:
+    """What takes the time of a training step, 300 px: shares of it."""
+    work = Training(paths, 300, 300)
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(2):
+            work()
+    seconds = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in seen.key_averages()}
+    total = sum(seconds.values())
+    shares = {
+        f"step_share_{part}": sum(seconds.get(name, 0) for name in names) / total for part, names in PARTS.items()
+    }
+    return shares | {"step_share_rest": 1 - sum(shares.values())}
+
+
+def _peak_mib(folder: Path) -> float:
+    """Largest resident size of the stage `train`: two epochs of B0, 300 px, batches of 15."""
+    repo = repository.create(folder / "peak")
+    change = {
+        "methods": ["efficientnet"],
+        "data": {"size": 300, "crop": 0},
+        "train": {"epochs": 2, "batch_size": BATCH},
+    }
+    repository.change(repo, change | {"model": {"backbone": "efficientnet-b0", "weights": "none"}})
+    repository.run(repo, "dvc", "repro", "split")
+    command = ["python", "-m", "job", "stage", "train", "--method", "efficientnet", "--fold", "1"]
+    with subprocess.Popen(command, cwd=repo, env=repository.ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
 
 
 def _alone(measure: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
