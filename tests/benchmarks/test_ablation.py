@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import ablation, ablation_table
+from benchmarks import ablation, ablation_table, experiments
 from benchmarks.arms import ARMS, COMMON
 from job.errors import UserError
 from job.params import Params
@@ -78,13 +78,13 @@ def test_uncommitted_code_is_refused(tmp_path, monkeypatch):
     repository.create(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job/seeds.py").write_text("changed")
-    with ablation.opened(ablation.FOLDER) as bench, pytest.raises(UserError, match="commit the changes first"):
+    with experiments.opened(ablation.FOLDER) as bench, pytest.raises(UserError, match="commit the changes first"):
         bench.prepare(COMMON_HERE)
 
 
 def run_small() -> pd.DataFrame:
     """What `main` does, with the small arms."""
-    with ablation.opened(ablation.FOLDER) as bench:
+    with experiments.opened(ablation.FOLDER) as bench:
         return ablation.run(bench, SMALL_ARMS, (1, 2), COMMON_HERE, 2)
 
 
@@ -107,13 +107,13 @@ def ended(tmp_path_factory):
 def test_killed_and_started_again_it_ends_with_every_experiment(ended, monkeypatch):
     monkeypatch.chdir(ended)
 
-    def refuse(_bench: ablation.Bench, name: str, _settings: object) -> float:
+    def refuse(_bench: experiments.Bench, name: str, _settings: object) -> float:
         raise AssertionError(name)
 
-    monkeypatch.setattr(ablation.Bench, "run", refuse)
+    monkeypatch.setattr(experiments.Bench, "run", refuse)
     table = run_small()
     assert table["arm"].tolist() == list(NAMES)
-    with ablation.opened(ablation.FOLDER) as bench:
+    with experiments.opened(ablation.FOLDER) as bench:
         names = bench.finished()
         text = bench.read("published-2", "results/predictions.csv")
     assert names == {f"{name}-{seed}" for name in NAMES if name != "published-first" for seed in (1, 2)}
