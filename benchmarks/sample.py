@@ -29,20 +29,19 @@ COMMON: dict[str, str | int | float] = {
 }  # fmt: skip
 
 PROBE: dict[str, str | int | float] = {"methods": "[linear_probe]"}
+VIEWS = PROBE | {"train.augment": "dihedral"}
 ARMS: dict[str, dict[str, str | int | float]] = {
+    "linear-probe": PROBE,
+    "linear-probe-c-0.1": PROBE | {"linear_probe.c": 0.1},
+    "linear-probe-tta": PROBE | {"predict.tta": "true"},
+    "linear-probe-views": VIEWS | {"predict.tta": "true"},
+    "linear-probe-views-c-0.1": VIEWS | {"predict.tta": "true", "linear_probe.c": 0.1},
+    "linear-probe-views-224": VIEWS | {"predict.tta": "true", "data.size": 224},
+    "linear-probe-views-lite2": VIEWS | {"predict.tta": "true", "model.backbone": "efficientnet-lite2"},
     "efficientnet": {"methods": "[efficientnet]"},
     "noisy-student-published": {"methods": "[noisy_student]"},
     "noisy-student-recommended": {"methods": "[noisy_student]", **RECOMMENDED},
-    "linear-probe": PROBE,
-    "linear-probe-c-0.001": PROBE | {"linear_probe.c": 0.001},
-    "linear-probe-c-0.1": PROBE | {"linear_probe.c": 0.1},
-    "linear-probe-tta": PROBE | {"predict.tta": "true"},
-    "linear-probe-224": PROBE | {"data.size": 224},
-    "linear-probe-224-tta": PROBE | {"data.size": 224, "predict.tta": "true"},
-    "linear-probe-224-lite2-tta": PROBE | {
-        "data.size": 224, "model.backbone": "efficientnet-lite2", "predict.tta": "true",
-    },
-}  # fmt: skip
+}
 
 
 def main() -> int:
