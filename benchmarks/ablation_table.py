@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from benchmarks.arms import BASE, Arm, experiment
+from benchmarks.arms import BASE, CONTROL, Arm, experiment
 from benchmarks.comparison import SHOWN, Comparison, Difference
 from job.evaluation.reading import read_dataset
 from job.params import Params
@@ -36,8 +36,8 @@ def build(bench: Experiments, arms: Sequence[Arm], seeds: Sequence[int]) -> pd.D
 
     Returns:
         `arm, changed, method, settings, seeds, images, seconds`; for each metric of `SHOWN` the mean over seeds with
-        `_low, _high`; and for each of them the difference to `base` and to `teacher` (the first model of the same run;
-        empty where there is none) with `_low, _high, _by_seed, _verdict`.
+        `_low, _high`; and for each of them the difference to `base`, to `control` (see `benchmarks.arms`) and to
+        `teacher` (the first model of the same run), empty where there is none, with `_low, _high, _by_seed, _verdict`.
     """
     predictions: dict[str, list[pd.DataFrame]] = {}
     images: dict[str, float] = {}
@@ -66,19 +66,19 @@ def markdown(table: pd.DataFrame) -> str:
     what = (
         f"{table['seeds'].iloc[0]} seeds, {table['test_images'].iloc[0]:,} test images of "
         f"{table['test_subjects'].iloc[0]} subjects; differences of AUROC in points, with 95 % intervals over subjects "
-        "and the range over seeds:"
+        "and the range over seeds, to the first line, to the third, and to the first model of the same run:"
     )
     lines = [
         what,
         "",
-        "| arm | balanced accuracy | AUROC | less labelled images only | less its own teacher | images | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | balanced accuracy | AUROC | less base | less base with steps, noise | less teacher | images | seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
         seconds = "–" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
         cells = [
-            row["changed"], *(f"{row[metric]:.3f}" for metric in SHOWN), _difference(row, "base"),
-            _difference(row, "teacher"), f"{row['images']:,.0f}", seconds,
+            row["changed"], *(f"{row[metric]:.3f}" for metric in SHOWN),
+            *(_difference(row, other) for other in ("base", "control", "teacher")), f"{row['images']:,.0f}", seconds,
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -105,7 +105,7 @@ def _row(
     for metric in SHOWN:
         figure = found.figure(arm.name, metric)
         row |= {metric: figure.estimate, f"{metric}_low": figure.low, f"{metric}_high": figure.high}
-    for other, reference in (("base", BASE), ("teacher", TEACHER + arm.name)):
+    for other, reference in (("base", BASE), ("control", CONTROL), ("teacher", TEACHER + arm.name)):
         for metric in SHOWN:
             name = f"{metric}_less_{other}"
             known = reference in found.models and reference != arm.name

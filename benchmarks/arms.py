@@ -1,7 +1,6 @@
 """The grid of the ablation: on which images, and what each arm changes.
 
-Labels are scarce: of 300 synthetic patients 210 are held out, and of the images of the others' folds a fifth keep their
-labels. All arms share images, split and the section `train`, so every Noisy Student starts from the same teacher; what
+Labels are scarce: of 300 synthetic patients 70 % are held out, and of the others' images a fifth keep their labels. All arms share images, split and the section `train`, so every Noisy Student starts from the same teacher; what
 an arm changes stands beside it. A seed stands for the classification layers, the order of the batches and all noise of
 a training, and for another fold, which is another choice of labelled images: that is what somebody who repeats this on
 the same patients would not hold fixed.
@@ -30,6 +29,8 @@ COMMON: Settings = {
 """Unlike the demo's `large` set there are 4 images that nobody labelled and not 400: no arm learns from them."""
 
 BASE = "base-half"
+CONTROL = "base-longer-noise"
+"""Labelled images alone with the steps and the noise of the recommended student: the rest is the pseudo-labels'."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ HALF: Settings = {"efficientnet.labels": "half"}
 ARMS = (
     Arm(BASE, EFFICIENT, "labelled images alone", HALF),
     Arm("base-longer", EFFICIENT, "the same with a student's steps", HALF | LONGER),
-    Arm("base-longer-noise", EFFICIENT, "and with its noise", HALF | LONGER | {"train.augment": "cells"}),
+    Arm(CONTROL, EFFICIENT, "and with its noise", HALF | LONGER | {"train.augment": "cells"}),
     Arm("base-all", EFFICIENT, "all labels, also those that no other arm sees", {}),
     Arm("published", NOISY, "Noisy Student as published, third student", {}),
     Arm("published-first", NOISY, "its first student", {}, run="published", iteration=1),

@@ -25,9 +25,9 @@ COMMON_HERE = {
     "demo.images": 120, "demo.patients": 40, "demo.unlabelled": 4, "data.size": 32, "train.epochs": 1,
     "split.test": "fraction", "split.test_share": 0.5, "split.folds": 3,
 }  # fmt: skip
-NAMES = ("base-half", "published", "published-first", "linear-probe")
+NAMES = ("base-half", "base-longer-noise", "published", "published-first", "linear-probe")
 SMALL_ARMS = tuple(
-    dataclasses.replace(arm, settings={**arm.settings, "noisy_student.iterations": 2})
+    dataclasses.replace(arm, settings={**arm.settings, "noisy_student.iterations": 2, "train.epochs": 1})
     for arm in ARMS if arm.name in NAMES
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def table(**columns) -> pd.DataFrame:
         "arm": "a", "changed": "what", "seeds": 3, "images": 1234, "seconds": 5.4, "test_images": 1000,
         "test_subjects": 9, "balanced_accuracy": 0.81, "auroc": 0.91,
     }  # fmt: skip
-    for other in ("base", "teacher"):
+    for other in ("base", "control", "teacher"):
         name = f"auroc_less_{other}"
         row |= {
             name: np.nan,
@@ -67,7 +67,7 @@ def test_the_printed_table_marks_what_is_larger_than_noise():
     base = {"auroc_less_base": 0.012, "auroc_less_base_low": 0.004, "auroc_less_base_high": 0.02}
     base["auroc_less_base_by_seed"] = "0.010000 0.014000"
     line = ablation_table.markdown(table(**base, auroc_less_base_verdict="better")).splitlines()[-1]
-    assert line == "| what | 0.810 | 0.910 | **+1.2 [+0.4, +2.0] (+1.0 … +1.4) better** | – | 1,234 | 5 |"
+    assert line == "| what | 0.810 | 0.910 | **+1.2 [+0.4, +2.0] (+1.0 … +1.4) better** | – | – | 1,234 | 5 |"
     base["auroc_less_base_low"] = -0.001
     text = ablation_table.markdown(table(**base, auroc_less_base_verdict="not told apart"))
     assert text.splitlines()[0].startswith("3 seeds, 1,000 test images of 9 subjects")
