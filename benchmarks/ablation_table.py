@@ -71,7 +71,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [
         what,
         "",
-        "| arm | balanced accuracy | AUROC | less base | less base with steps, noise | less teacher | images | seconds |",
+        "| arm | balanced accuracy | AUROC | less base | less base, steps, noise | less teacher | images | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
