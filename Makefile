@@ -6,7 +6,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds smoke experiments doctor test test-all bench chaos lint lint-workflows current audit format lock clean help
+.PHONY: report folds smoke experiments doctor test test-all bench ablation chaos lint lint-workflows current audit format lock clean help
 
 report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
 	@python -m job folds --jobs $(JOBS)
@@ -38,6 +38,9 @@ test-all: .venv/installed  ## adds the long checks
 
 bench: .venv/installed  ## speed and memory, as ratios of two ways measured in one run; AREA=name for one of them
 	@python -m benchmarks $(AREA)
+
+ablation: .venv/installed  ## what each part of self-training brings, over three seeds; goes on where it was stopped
+	@python -m benchmarks.ablation --jobs $(JOBS)
 
 chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must be that of a run in peace
 	@python -m tests.pipeline.chaos --kills 50

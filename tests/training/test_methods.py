@@ -198,6 +198,26 @@ def test_the_probe_is_a_logistic_regression_on_the_features(task):
     assert all(torch.equal(value, trained.models[0].state[name]) for name, value in body.items())
 
 
+def test_a_probe_with_noise_sees_every_image_in_eight_versions(tmp_path):
+    split, task = small_task(tmp_path, train={"augment": "dihedral"})
+    fold = split.fold(1, CLASSES, labels="all")
+    network = task.fresh_network("probe").eval()
+    plain = linear_probe.features(network, task.bench, fold.train.rows)
+    seen = [plain]
+    for number in range(1, 8):
+        noisy = linear_probe.features(network, task.bench, fold.train.rows, "dihedral", 9, task.seed("noise", number))
+        assert noisy.shape == plain.shape
+        assert not np.array_equal(noisy, seen[-1])
+        seen.append(noisy)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
+    reference.fit(np.concatenate(seen), np.tile(fold.train.classes, 8))
+    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    trained = linear_probe.train(dataclasses.replace(task, fold=fold))
+    network.load_state_dict(trained.models[0].state)
+    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
+    assert linear_probe.images(fold, task.params) == 8 * len(fold.train.rows)
+
+
 def test_three_classes_go_through_every_method(tmp_path):
     """Heads, pseudo-labels and probes follow the names in the data."""
     split, task = small_task(tmp_path, noisy_student={"confidence": 0.34, "balance": True, "iterations": 1})

@@ -1,7 +1,8 @@
 """A pretrained network whose layers stay as they are, and a logistic regression on what they say: the least to beat.
 
 Every image goes through the network once; the regression sees the pooled features, standardised, and its coefficients
-become the network's classification layer. Minutes of training become seconds, and the run is a run like any other.
+become the network's classification layer. Minutes of training become seconds, and the run is a run like any other. With
+`train.augment` it sees each image as it is and in `VERSIONS - 1` noisy versions.
 """
 
 import numpy as np
@@ -13,12 +14,15 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from job.params import Params
-from job.training.batches import Rows
+from job.seeds import derive
+from job.training.batches import Rows, in_batches
 from job.training.bench import Bench
 from job.training.fold import Fold
 from job.training.history import Epoch, Fitted, snapshot
-from job.training.inference import predict_logits
+from job.training.inference import EVALUATION_BATCH
 from job.training.task import Task, Trained
+
+VERSIONS = 8
 
 
 def labels(params: Params) -> str:
@@ -26,9 +30,14 @@ def labels(params: Params) -> str:
     return params.linear_probe.labels
 
 
-def images(fold: Fold, params: Params) -> int:  # noqa: ARG001 - every method answers the same question
-    """Every image with a label, once."""
-    return len(fold.train.rows)
+def images(fold: Fold, params: Params) -> int:
+    """Every image with a label, in each of its versions."""
+    return len(fold.train.rows) * versions(params)
+
+
+def versions(params: Params) -> int:
+    """Versions of each image that the regression sees."""
+    return 1 if params.train.augment == "none" else VERSIONS
 
 
 def train(task: Task) -> Trained:
@@ -36,7 +45,13 @@ def train(task: Task) -> Trained:
     network = task.fresh_network("probe").eval()
     train, validation = task.fold.train, task.fold.validation
     known, unseen = (features(network, task.bench, part.rows) for part in (train, validation))
-    task.progress.images(len(train.rows))
+    noise, count = task.params.train.augment, versions(task.params)
+    seen = [known]
+    for number in range(1, count):
+        draws = task.seed("noise", number)
+        seen.append(features(network, task.bench, train.rows, noise, task.params.train.magnitude, draws))
+    known, classes = np.concatenate(seen), np.tile(train.classes, count)
+    task.progress.images(len(known))
     scaler = StandardScaler().fit(known)
     known, unseen = scaler.transform(known), scaler.transform(unseen)
     regression = LogisticRegression(
@@ -46,10 +61,10 @@ def train(task: Task) -> Trained:
     )
     # Sums over another number of threads round differently.
     with threadpool_limits(task.params.train.threads):
-        regression.fit(known, train.classes)
+        regression.fit(known, classes)
         said = [regression.predict_log_proba(part) for part in (known, unseen)]
     _install(classifier(network), regression, scaler)
-    scores = [_scores(log_p, part.classes) for log_p, part in zip(said, (train, validation), strict=True)]
+    scores = [_scores(*part) for part in zip(said, (classes, validation.classes), strict=True)]
     epoch = Epoch("probe", 1, 0.0, *scores[0], *scores[1])
     task.progress.epoch(epoch)
     return Trained([Fitted(snapshot(network), epoch, [epoch])])
@@ -60,15 +75,29 @@ def classifier(network: nn.Module) -> nn.Linear:
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def features(network: nn.Module, bench: Bench, rows: Rows) -> npt.NDArray[np.float64]:
-    """What the classification layer is given for these images, in evaluation mode: (N, D)."""
+def features(
+    network: nn.Module, bench: Bench, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """What the classification layer is given for these images, in evaluation mode: (N, D).
+
+    Args:
+        network: whose layers stay as they are.
+        bench: pixels and device.
+        rows: the images.
+        noise: policy of `job.training.augment`.
+        magnitude: of RandAugment.
+        seed: of the noise.
+    """
     seen: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         seen.append(inputs[0].double().cpu())
 
     handle = classifier(network).register_forward_pre_hook(keep)
-    predict_logits(network, bench, rows)
+    network.eval()
+    with torch.inference_mode(), bench.autocast():
+        for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH)):
+            network(bench.images(batch, noise, magnitude, derive(seed, "batch", number)))
     handle.remove()
     return torch.cat(seen).numpy()
 

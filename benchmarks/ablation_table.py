@@ -1,0 +1,164 @@
+"""The table of an ablation: one line per arm, as CSV with every digit and as Markdown for the README."""
+
+import importlib
+import io
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from ruamel.yaml import YAML
+
+from benchmarks.arms import BASE, CONTROL, Arm, experiment
+from benchmarks.comparison import SHOWN, Comparison, Difference
+from job.evaluation.reading import read_dataset
+from job.params import Params
+from job.training.fold import Split
+
+TEACHER = "teacher of "
+
+
+class Experiments(Protocol):
+    """Where the finished experiments are."""
+
+    repository: Path
+
+    def read(self, name: str, path: str) -> str:
+        """A file of an experiment."""
+
+    def seconds(self, name: str) -> float | None:
+        """Of an experiment's training, where this machine did it."""
+
+
+def build(bench: Experiments, arms: Sequence[Arm], seeds: Sequence[int]) -> pd.DataFrame:
+    """One row per arm.
+
+    Returns:
+        `arm, changed, method, settings, seeds, images, seconds`; for each metric of `SHOWN` the mean over seeds with
+        `_low, _high`; and for each of them the difference to `base`, to `control` (see `benchmarks.arms`) and to
+        `teacher` (the first model of the same run), empty where there is none, with `_low, _high, _by_seed, _verdict`.
+    """
+    predictions: dict[str, list[pd.DataFrame]] = {}
+    images: dict[str, float] = {}
+    for arm in arms:
+        tables = []
+        for seed in seeds:
+            name = experiment(arm.experiment, seed)
+            text = {"image": str, "subject": str, "label": str, "model": str, "role": str}
+            table = pd.read_csv(io.StringIO(bench.read(name, "results/predictions.csv")), dtype=text)
+            tables.append(table[table["role"] == "test"])
+        predictions[arm.name] = [
+            _rows(table, _model(arm, seed, arm.iteration)) for table, seed in zip(tables, seeds, strict=True)
+        ]
+        if _iterates(tables[0], arm):
+            predictions[TEACHER + arm.name] = [
+                _rows(table, _model(arm, seed, 0)) for table, seed in zip(tables, seeds, strict=True)
+            ]
+        images[arm.name] = float(np.mean([_images(bench, arm, seed) for seed in seeds]))
+    found = Comparison(predictions, read_dataset(bench.repository / "data/prepared/summary.json"))
+    rows = [_row(found, arm, seeds, images[arm.name], _seconds(bench, arm, seeds)) for arm in arms]
+    return pd.DataFrame(rows).assign(test_images=found.images, test_subjects=found.subjects)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the README has it, with a sentence on what it was measured on."""
+    what = (
+        f"{table['seeds'].iloc[0]} seeds, {table['test_images'].iloc[0]:,} test images of "
+        f"{table['test_subjects'].iloc[0]} subjects; differences of AUROC in points, with 95 % intervals over subjects "
+        "and the range over seeds, to the first line, to the third, and to the first model of the same run:"
+    )
+    lines = [
+        what,
+        "",
+        "| arm | balanced accuracy | AUROC | less base | less base, steps, noise | less teacher | images | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.to_dict("records"):
+        seconds = "–" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
+        cells = [
+            row["changed"], *(f"{row[metric]:.3f}" for metric in SHOWN),
+            *(_difference(row, other) for other in ("base", "control", "teacher")), f"{row['images']:,.0f}", seconds,
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _difference(row: Mapping[Hashable, Any], other: str) -> str:
+    value, low, high = (row[f"auroc_less_{other}{end}"] for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "–"
+    seeds = [100 * float(one) for one in str(row[f"auroc_less_{other}_by_seed"]).split()]
+    text = f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] ({min(seeds):+.1f} … {max(seeds):+.1f})"
+    verdict = row[f"auroc_less_{other}_verdict"]
+    return text if verdict == "not told apart" else f"**{text} {verdict}**"
+
+
+def _row(
+    found: Comparison, arm: Arm, seeds: Sequence[int], images: float, seconds: float
+) -> dict[str, str | int | float]:
+    settings = " ".join(f"{key}={value}" for key, value in arm.settings.items())
+    row: dict[str, str | int | float] = {
+        "arm": arm.name, "changed": arm.changed, "method": arm.method, "settings": settings, "seeds": len(seeds),
+        "images": round(images), "seconds": seconds,
+    }  # fmt: skip
+    for metric in SHOWN:
+        figure = found.figure(arm.name, metric)
+        row |= {metric: figure.estimate, f"{metric}_low": figure.low, f"{metric}_high": figure.high}
+    for other, reference in (("base", BASE), ("control", CONTROL), ("teacher", TEACHER + arm.name)):
+        for metric in SHOWN:
+            name = f"{metric}_less_{other}"
+            known = reference in found.models and reference != arm.name
+            row |= _columns(name, found.difference(arm.name, reference, metric) if known else None)
+    return row
+
+
+def _columns(name: str, difference: Difference | None) -> dict[str, str | int | float]:
+    if difference is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan")) | dict.fromkeys(
+            (f"{name}_by_seed", f"{name}_verdict"), ""
+        )
+    interval = difference.interval
+    return {
+        name: interval.estimate,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+        f"{name}_by_seed": " ".join(f"{one:.6f}" for one in difference.by_seed),
+        f"{name}_verdict": difference.verdict,
+    }
+
+
+def _model(arm: Arm, seed: int, iteration: int | None) -> str:
+    """Name of a model in results/predictions.csv; a seed is also the number of its fold."""
+    return f"{arm.method}/fold-{seed}" + ("" if iteration is None else f"/iteration-{iteration}")
+
+
+def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    rows = table[table["model"] == model]
+    assert len(rows), f"no predictions of {model}"
+    return rows
+
+
+def _iterates(table: pd.DataFrame, arm: Arm) -> bool:
+    return bool(table["model"].str.startswith(f"{arm.method}/").mul(table["model"].str.endswith("/iteration-0")).any())
+
+
+def _images(bench: Experiments, arm: Arm, seed: int) -> int:
+    """Images that the arm's models trained on, counted as often as they were seen."""
+    text = bench.read(experiment(arm.experiment, seed), "params.yaml")
+    params = Params.model_validate(YAML(typ="safe").load(text))
+    if arm.iteration is not None:
+        student = params.noisy_student.model_copy(update={"iterations": arm.iteration})
+        params = params.model_copy(update={"noisy_student": student})
+    method = importlib.import_module(f"job.training.methods.{arm.method}")
+    data = bench.repository / "data"
+    classes = read_dataset(data / "prepared/summary.json").classes
+    fold = Split.read(data / "split.csv").fold(seed, classes, labels=method.labels(params))
+    return int(method.images(fold, params))
+
+
+def _seconds(bench: Experiments, arm: Arm, seeds: Sequence[int]) -> float:
+    if arm.run:
+        return float("nan")
+    known = [bench.seconds(experiment(arm.name, seed)) for seed in seeds]
+    return float(np.mean([one for one in known if one is not None])) if any(known) else float("nan")

@@ -1,0 +1,106 @@
+"""`python -m benchmarks.sample --root DIR`: the methods on a small sample of real cells, beside the size of a cell.
+
+Every image is judged by a network that saw nobody who shares a subject with it (`split.fold_by=subject`), so a sample
+too small for a test set still gives out-of-fold figures. Two subjects are set aside, as the split wants a test set; all
+other labelled images are scored. Each arm is an experiment of DVC in a clone under `.work/sample/`.
+
+Where several settings are tried on the same few images, the best of them looks better than it is: the table has them
+all, in the order in which they were written down.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.arms import RECOMMENDED
+from benchmarks.experiments import Bench, Settings, opened
+from job.errors import UserError
+
+FOLDER = Path(".work/sample")
+COMMON: dict[str, str | int | float] = {
+    "data.size": 128, "split.test": "fraction", "split.test_share": 0.01, "split.fold_by": "subject", "train.epochs": 8,
+}  # fmt: skip
+
+PROBE: dict[str, str | int | float] = {"methods": "[linear_probe]"}
+VIEWS = PROBE | {"train.augment": "dihedral"}
+ARMS: dict[str, dict[str, str | int | float]] = {
+    "linear-probe": PROBE,
+    "linear-probe-c-0.1": PROBE | {"linear_probe.c": 0.1},
+    "linear-probe-tta": PROBE | {"predict.tta": "true"},
+    "linear-probe-views": VIEWS | {"predict.tta": "true"},
+    "linear-probe-views-c-0.1": VIEWS | {"predict.tta": "true", "linear_probe.c": 0.1},
+    "linear-probe-views-224": VIEWS | {"predict.tta": "true", "data.size": 224},
+    "linear-probe-views-lite2": VIEWS | {"predict.tta": "true", "model.backbone": "efficientnet-lite2"},
+    "efficientnet": {"methods": "[efficientnet]"},
+    "noisy-student-published": {"methods": "[noisy_student]"},
+    "noisy-student-recommended": {"methods": "[noisy_student]", **RECOMMENDED},
+}
+
+
+def main() -> int:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sample", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder with the images, in any layout of data.layout")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="experiments at a time")
+    options = parser.parse_args()
+    try:
+        with opened(FOLDER) as bench:
+            bench.prepare(COMMON | {"data.root": str(options.root.resolve())})
+            bench.run_all(ARMS, options.jobs)
+            print(markdown(bench, ARMS))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def markdown(bench: Bench, arms: dict[str, dict[str, str | int | float]]) -> str:
+    """The arms' out-of-fold figures: by image with an interval over subjects, and by person (mean probability)."""
+    lines = ["| what | AUROC of images [95 % over subjects] | AUROC of persons |", "|---|---|---|"]
+    for number, name in enumerate(arms):
+        table, entry = _out_of_fold(bench, name)
+        if number == 0:
+            lines.append(_area(bench, table))
+        found = entry["intervals"]["auroc"]
+        ends = f"[{found['low']:.3f}, {found['high']:.3f}]"
+        figure = entry["metrics"]["auroc"]
+        lines.append(f"| {_words(name, arms[name])} | {figure:.3f} {ends} | {_persons(table, 'p_ALL'):.3f} |")
+    return "\n".join(lines)
+
+
+def _words(name: str, settings: Settings) -> str:
+    return f"{name}: `{' '.join(f'{key}={value}' for key, value in settings.items())}`"
+
+
+def _out_of_fold(bench: Bench, name: str) -> tuple[pd.DataFrame, dict[str, dict[str, dict[str, float]]]]:
+    text = {"image": str, "subject": str, "kind": str}
+    table = pd.read_csv(io.StringIO(bench.read(name, "results/predictions.csv")), dtype=text)
+    models = json.loads(bench.read(name, "results/evaluation.json"))["models"]
+    (entry,) = (model for model in models if model["kind"] == "out_of_fold")
+    return table[table["kind"] == "out_of_fold"], entry
+
+
+def _area(bench: Bench, table: pd.DataFrame) -> str:
+    """The same figures of the box's area, which needs no training."""
+    index = pd.read_csv(bench.repository / "data/prepared/index.csv", dtype={"image": str}).set_index("image")
+    known = index.loc[table["image"]]
+    own = table.assign(area=(known["box_w"] * known["box_h"]).to_numpy(np.float64))
+    figure = roc_auc_score(own["label"] == "ALL", own["area"])
+    return f"| area of the cell's box, {len(own)} images | {figure:.3f} | {_persons(own, 'area'):.3f} |"
+
+
+def _persons(table: pd.DataFrame, score: str) -> float:
+    """AUROC over subjects, each with the mean score of its images."""
+    people = table.assign(positive=table["label"] == "ALL").groupby("subject")[["positive", score]].mean()
+    return float(roc_auc_score(people["positive"] > 0.5, people[score]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
