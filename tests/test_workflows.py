@@ -242,6 +242,7 @@ def test_changes_name_metrics_and_parameters(tmp_path):
     assert ["results/summary.json", "efficientnet.auroc", "0.5", "0.75", "0.25"] in cells
     assert ["params.yaml", "train.epochs", "50", "75"] in [row[:4] for row in cells]
     assert summary.read_text() == said
+    assert repository.script(folder, "changes", "HEAD").stdout.count("No change.") == 2
     name, *lines, end = output.read_text().splitlines()
     assert name == f"text<<{end}"
     assert "\n".join(lines).strip() == said.strip()
