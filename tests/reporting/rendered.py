@@ -32,7 +32,8 @@ def write_explanations(root: Path) -> None:
     """What the stage `explain` writes, with maps of no network."""
     with contextlib.chdir(root):
         evaluation = json.loads(Path("results/evaluation.json").read_text())
-        frame = pd.read_csv("results/predictions.csv", keep_default_na=False)
+        text = dict.fromkeys(("fold", "iteration"), str)  # empty for what is no fold
+        frame = pd.read_csv("results/predictions.csv", keep_default_na=False, dtype=text)
         cells = gallery.cells(frame, evaluation["methods"], evaluation["classes"], params.load().explain.cells)
         cells["row"] = pd.read_csv("data/split.csv").set_index("image").loc[cells["image"], "row"].to_numpy()
         folder = Path("results/explanations")
