@@ -13,7 +13,7 @@ def parameter_table(root: Path) -> str:
     """A row per parameter: key, value in the file, and the comment beside it."""
     rows = ["| key | value | meaning |", "|---|---|---|"]
     section = ""
-    for line in (root / "params.yaml").read_text(encoding="utf-8").splitlines():
+    for line in with_inline_lists((root / "params.yaml").read_text(encoding="utf-8")).splitlines():
         match = re.fullmatch(r"( *)(\w+):\s*([^#]*?)\s*(?:# (.*))?", line)
         if not match:
             continue
@@ -25,6 +25,16 @@ def parameter_table(root: Path) -> str:
             section = key
     assert len(rows) - 2 == count(YAML(typ="safe").load(root / "params.yaml"))
     return "\n".join(rows)
+
+
+def with_inline_lists(text: str) -> str:
+    """`[a, b]` in the place of a line for each, as `dvc exp run -S` and `dvc exp apply` leave lists."""
+    return re.sub(
+        r"^( *\w+:)( *#[^\n]*)?\n\s*((?: *- [^\n]*\n\s*?)+)",
+        lambda match: f"{match[1]} [{', '.join(re.findall('- (.*)', match[3]))}]{match[2] or ''}\n",
+        text,
+        flags=re.MULTILINE,
+    )
 
 
 def count(values: dict) -> int:
