@@ -1,10 +1,9 @@
 """The grid of the ablation: on which images, and what each arm changes.
 
 Labels are scarce: of 300 synthetic patients 70 % are held out, and of the others' images a fifth keep their labels. All
-arms share images, split and what the section `train` says of a teacher, so every Noisy Student starts from the same one;
-what an arm changes stands beside it. A seed stands for the classification layers, the order of the batches and all noise
-of a training, and for another fold, which is another choice of labelled images: that is what somebody who repeats this
-on the same patients would not hold fixed.
+arms share images and split, and every Noisy Student starts from the same teacher; what an arm changes stands beside it.
+A seed stands for the classification layers, the order of the batches and all noise of a training, and for another fold,
+which is another choice of labelled images: what somebody who repeats this on the same patients would not hold fixed.
 
 The recommended settings were written down from the paper and tried once on other patients (`demo.seed=7`, one seed),
 beside two controls; nothing was tuned. There the student beat its teacher, and labelled images alone with as many steps
