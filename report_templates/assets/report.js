@@ -1,4 +1,5 @@
-// Draws the figures when they come near the screen, in the colours of the reader's theme; sorts tables on request.
+// Draws the figures in the place of their still drawings, once a reader acts and when they come near the screen, in the
+// colours of the reader's theme; sorts tables on request.
 "use strict";
 
 (() => {
@@ -43,10 +44,15 @@
           draw(target);
         }
     },
-    // Far enough for a reader who scrolls; nearer than most first figures are, so that few pages begin with the bundle.
-    { rootMargin: "300px" },
+    { rootMargin: "300px" }, // far enough for a reader who scrolls
   );
-  for (const plot of plots) observer.observe(plot);
+  // The bundle takes a phone a second of work: who only looks is shown the still drawing, which says the same.
+  const signs = ["pointermove", "pointerdown", "wheel", "scroll", "keydown"];
+  const begin = () => {
+    for (const sign of signs) removeEventListener(sign, begin);
+    for (const plot of plots) observer.observe(plot);
+  };
+  for (const sign of signs) addEventListener(sign, begin, { passive: true });
 
   const redraw = () => plots.filter((plot) => plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

@@ -24,6 +24,7 @@ def main(site: Path, folder: Path) -> None:
             size = {"width": 1280, "height": 900}
             page = browser.new_page(viewport=size, color_scheme=scheme)
             page.goto(f"{site.resolve().as_uri()}/{name}.html")
+            page.mouse.move(5, 5)
             for plot in page.locator(".plot").all():
                 plot.scroll_into_view_if_needed()
             drawn = "() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')"

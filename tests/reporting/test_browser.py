@@ -46,6 +46,7 @@ def window(browser, site, width, scheme):
 def show(page, site, name):
     """Go to a page and scroll through all of it until its figures are drawn."""
     page.goto(f"{site.as_uri()}/{name}.html")
+    page.mouse.move(5, 5)  # figures stand still until a reader acts
     for plot in page.locator(".plot").all():
         plot.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')")

@@ -61,6 +61,7 @@ def test_axe_finds_nothing(browser, pages, package, scheme):
     for path in pages:
         page = context.new_page()
         page.goto(path.as_uri())
+        page.mouse.move(5, 5)
         for plot in page.locator(".plot").all():
             plot.scroll_into_view_if_needed()
         page.wait_for_function(
