@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from job.errors import UserError
-from job.files import read_json, write_json
+from job.files import read_json, write_json, write_text
 
 Settings = Mapping[str, str | int | float]
 
@@ -64,6 +64,7 @@ class Bench:
         """Clone the repository, set what all arms share, and make images and split once: the experiments' baseline."""
         state = {"of": _digests(), "common": dict(common)}
         if (self.folder / "baseline.json").is_file() and read_json(self.folder / "baseline.json") == state:
+            self._name_a_remote()
             shutil.rmtree(self.repository / ".dvc/tmp/exps/standalone", ignore_errors=True)
             return
         self._renew(common)
@@ -80,6 +81,7 @@ class Bench:
             _git(here, "config", key, name)
         _git(here, "fetch", "--quiet", "origin", head)
         _git(here, "checkout", "--quiet", "--force", "--detach", head)
+        self._name_a_remote()
         yaml = YAML()
         values: Any = yaml.load(here / "params.yaml")
         for key, value in common.items():
@@ -92,6 +94,13 @@ class Bench:
             raise UserError("the images or the split could not be made: see the message above")
         _git(here, "add", "--all", "dvc.lock", "params.yaml")
         _git(here, "commit", "--quiet", "--allow-empty", "--message", "images and split of the ablation")
+
+    def _name_a_remote(self) -> None:
+        """An empty one: with `--pull` DVC 3.67 restores no stage from its run cache unless there is a remote to ask."""
+        remote = (self.folder / "remote").absolute()
+        remote.mkdir(exist_ok=True)
+        text = f"[core]\n    remote = empty\n['remote \"empty\"']\n    url = {remote}\n"
+        write_text(self.repository / ".dvc/config.local", text)
 
     def run_all(self, wanted: Mapping[str, Settings], jobs: int) -> None:
         """Every experiment that is not there yet, `jobs` at a time.
