@@ -1,14 +1,11 @@
-"""Speed of training and prediction against the published style, and what data, restart states and folds cost.
+"""Speed of training and prediction against the published style, and what data and restart states cost.
 
 Each side has a process of its own, because the allocator's setting holds for a whole process. The sides take turns, so
 that what else the machine does meets both.
 """
 
 import multiprocessing
-import os
-import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,7 +32,6 @@ from job.training.fit import _step
 from job.training.inference import predict_logits
 from job.training.restart import Restart
 from job.training.source import Source
-from tests.pipeline import repository
 
 BATCH, PAIRS = 15, 5
 ROWS = np.arange(BATCH)
@@ -49,8 +45,6 @@ def run() -> dict[str, float]:
         figures = _speeds(paths)
         figures |= _alone(_costs, paths, folder)
         figures |= _alone(_shares, paths)
-        figures["train_peak_mib"] = _peak_mib(folder)
-        figures |= _folds(folder)
     return figures
 
 
@@ -213,46 +207,6 @@ def _shares(paths: list[Path]) -> dict[str, float]:
     return shares | {"step_share_rest": 1 - sum(shares.values())}
 
 
-def _peak_mib(folder: Path) -> float:
-    """Largest resident size of the stage `train`: two epochs of B0, 300 px, batches of 15."""
-    repo = repository.create(folder / "peak")
-    change = {
-        "methods": ["efficientnet"],
-        "data": {"size": 300, "crop": 0},
-        "train": {"epochs": 2, "batch_size": BATCH},
-    }
-    repository.change(repo, change | {"model": {"backbone": "efficientnet-b0", "weights": "none"}})
-    repository.run(repo, "dvc", "repro", "split")
-    command = ["python", "-m", "job", "stage", "train", "--method", "efficientnet", "--fold", "1"]
-    with subprocess.Popen(command, cwd=repo, env=repository.ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
-        _, process.returncode, usage = os.wait4(process.pid, 0)
-    assert process.returncode == 0
-    return usage.ru_maxrss / 1024
-
-
 def _alone(measure: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, arguments)
-
-
-def _folds(folder: Path) -> dict[str, float]:
-    """Five folds one after the other against two at a time, each with one thread."""
-    repo = repository.create(folder / "repository")
-    change = {"folds": [1, 2, 3, 4, 5], "methods": ["efficientnet"], "split": {"folds": 5}, "data": {"size": 64}}
-    repository.change(repo, change | {"train": {"epochs": 4}})
-    repository.run(repo, "dvc", "repro", "split")
-    ratios = []
-    for turn in range(PAIRS):
-        repository.change(repo, {"train": {"seed": turn}})
-        seconds = []
-        for jobs in ("1", "2"):
-            for made in ("runs/efficientnet", "predictions/efficientnet", ".dvc/cache/runs", "dvc.lock"):
-                shutil.rmtree(repo / made, ignore_errors=True)
-            lock = repo / "dvc.lock"
-            lock.unlink(missing_ok=True)
-            repository.run(repo, "dvc", "repro", "split")
-            started = time.perf_counter()
-            repository.run(repo, "python", "-m", "job", "folds", "--jobs", jobs)
-            seconds.append(time.perf_counter() - started)
-        ratios.append(seconds[0] / seconds[1])
-    return {"parallel_folds": statistics.median(ratios)}
