@@ -47,7 +47,7 @@ def read(path: Path, *, synthetic: bool) -> Given:
 
     Raises:
         UserError: a column is missing or a value wrong, an image is repeated or missing, models judged different
-            images, or an image or a subject is in both roles; the message names row and column.
+            test images, or an image or a subject is in both roles; the message names row and column.
     """
     try:
         return _read(path, synthetic=synthetic)
@@ -125,15 +125,15 @@ def _check(path: Path, table: pd.DataFrame) -> None:
         differs = table[table[column].to_numpy() != first.loc[table["image"], column].to_numpy()]
         if len(differs):
             raise _error(path, differs, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
-    for role in ROLES:
-        groups = list(table[table["role"] == role].groupby("model", sort=False)["image"])
-        for model, images in groups[1:]:
-            name, reference = groups[0]
-            for more, fewer, one, other in ((images, reference, model, name), (reference, images, name, model)):
-                extra = table.loc[more.index[~more.isin(fewer)]]
-                if len(extra):
-                    problem = f"{extra['image'].iloc[0]!r} is scored by {one!r} and not by {other!r}"
-                    raise _error(path, extra, "image", f"{problem}; models are compared on the same images")
+    # Of the validation images each may have its own: a fold's model judges those that it did not learn from.
+    groups = list(table[table["role"] == "test"].groupby("model", sort=False)["image"])
+    for model, images in groups[1:]:
+        name, reference = groups[0]
+        for more, fewer, one, other in ((images, reference, model, name), (reference, images, name, model)):
+            extra = table.loc[more.index[~more.isin(fewer)]]
+            if len(extra):
+                problem = f"{extra['image'].iloc[0]!r} is scored by {one!r} and not by {other!r}"
+                raise _error(path, extra, "image", f"{problem}; models are compared on the same images")
     tested = table["role"] == "test"
     shared = table[tested & table["subject"].isin(table.loc[~tested, "subject"])]
     if len(shared):

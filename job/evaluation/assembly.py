@@ -75,7 +75,7 @@ def assess(
     """All evidence about the models of `blocks`.
 
     Args:
-        blocks: predictions; those of one role hold the same images.
+        blocks: predictions; those of test images hold the same ones.
         fitted: what calibration, operating points and abstention are told of.
         truth: what `scored.read_truth` returned.
         dataset: the classes.

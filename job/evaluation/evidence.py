@@ -31,11 +31,14 @@ def subjects_of(images: list[str], truth: pd.DataFrame, dataset: Dataset) -> Sub
 def replicate(
     blocks: list[Block], truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
 ) -> dict[tuple[str, str], Replicates]:
-    """Replicates of every block that gets intervals, by model and role; blocks of one role hold the same images."""
+    """Replicates of every block that gets intervals, by model and role; those of the same images share their draws."""
     found: dict[tuple[str, str], Replicates] = {}
-    for role in dict.fromkeys(block.role for block in blocks if block.kind in KINDS):
-        own = [block for block in blocks if block.role == role and block.kind in KINDS]
-        subjects = subjects_of(own[0].images, truth, dataset)
+    together: dict[tuple[str, tuple[str, ...]], list[Block]] = {}
+    for block in blocks:
+        if block.kind in KINDS:
+            together.setdefault((block.role, tuple(block.images)), []).append(block)
+    for (role, images), own in together.items():
+        subjects = subjects_of(list(images), truth, dataset)
         generator = seeds.generator(settings.seed, "evaluation", "bootstrap", role)
         models = [scored(block, truth) for block in own]
         for block, every in zip(
