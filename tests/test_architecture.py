@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in ROOT.glob("job/**/*.py")
 }
+METHODS = sorted(path.stem for path in (ROOT / "job/training/methods").glob("[!_]*.py"))
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PLUMBING = {"job.errors", "job.files", "job.seeds", "job.params"}
 ALLOWED = {
@@ -133,3 +135,28 @@ def test_evidence_and_report_run_without_torch(room):
     names = [name for name in MODULES if name.startswith(f"job.{room}.") and not name.endswith("__init__")]
     code = "import sys\n" + "".join(f"import {name}\n" for name in names) + "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def _tracked(stage):
+    """Every parameter that a stage tracks, as DVC's lock file holds it: a whole section, or a value by its path."""
+    values = YAML(typ="safe").load(ROOT / "params.yaml")
+    found = {}
+    for path in PIPELINE[stage].get("params", []):
+        for name in METHODS if path == "${item.method}" else [path]:
+            section, _, key = name.partition(".")
+            found[name] = values[section][key] if key else values[section]
+    return found
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_the_run_cache_tells_every_parameter_apart(stage):
+    """DVC leaves keys named `size` out of what it looks up, and would restore pixels of another size."""
+
+    def key(params):
+        return _get_cache_hash({"cmd": "", "params": {"params.yaml": params}, "outs": []}, key=True)
+
+    tracked = _tracked(stage)
+    for path, value in tracked.items():
+        for name in value if isinstance(value, dict) else [None]:
+            other = value | {name: "another"} if name else "another"
+            assert key(tracked) != key(tracked | {path: other}), f"{path}: name {name} in dvc.yaml by itself"
