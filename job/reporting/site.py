@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +34,9 @@ from job.reporting.pages import (
 from job.reporting.pages.experiments import Experiment
 
 TEMPLATES = Path("report_templates")
+WHOLE = Page(slug="whole", title="The whole report")
+# Families by the file that holds them, all weights in one.
+_FONTS = {"Source Sans 3": "source-sans-3.woff2", "Source Serif 4": "source-serif-4.woff2"}
 Pages = tuple[Callable[[ReportInputs], Page | None], ...]
 _PAGES: Pages = (
     overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, patients.page, decisions.page,
@@ -83,7 +88,9 @@ _SIGN = ("added.js", "// The pages of the moment are here: report.js leads to th
 
 
 def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
-    """Write the whole site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
+    """Write the site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
+
+    Beside the pages there is whole.html, which holds all of them.
 
     Raises:
         jinja2.UndefinedError: a template names something the page does not give.
@@ -95,6 +102,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     frame = _frame(inputs, pages)
     files.write_json(folder / _FRAME, asdict(frame))
     jinja = environment(templates)
+    _write(folder / "assets" / "fonts.js", _fonts(templates, jinja))
     for page in pages:
         _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
@@ -103,6 +111,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
+    _write(folder / f"{WHOLE.slug}.html", _html(_whole(pages, frame, jinja), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
 
@@ -131,12 +140,33 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
     )
 
 
-def _html(page: Page, frame: Frame, jinja: jinja2.Environment) -> str:
+def _html(page: Page, frame: Frame, jinja: jinja2.Environment, layout: str = "base.html") -> str:
     return jinja.get_template(f"{page.slug}.html").render(
-        page=page, facts=page.facts, tables=page.tables, figures=page.figures, current=f"{page.slug}.html",
-        navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic, dataset=frame.dataset,
+        layout=layout, page=page, facts=page.facts, tables=page.tables, figures=page.figures,
+        current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic, dataset=frame.dataset,
         patients_known=frame.patients_known,
     )  # fmt: skip
+
+
+def _whole(pages: list[Page], frame: Frame, jinja: jinja2.Environment) -> Page:
+    """All pages in one. Their links to each other stay inside it; no two sections of the site have the same id."""
+    slugs = "|".join(re.escape(page.slug) for page in pages)
+    # Data cannot look like such a link: its quotes are escaped in text, in attributes and in JSON.
+    links = re.compile(rf'href="({slugs})\.html(?:#([\w-]+))?"')
+
+    def inside(match: re.Match[str]) -> str:
+        return f'href="#{match[2] or "page-" + match[1]}"'
+
+    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in pages]
+    return replace(WHOLE, facts={"contents": pages, "chapters": chapters})
+
+
+def _fonts(templates: Path, jinja: jinja2.Environment) -> str:
+    """A script that holds the fonts themselves."""
+    contents = [
+        base64.b64encode((templates / "vendor" / name).read_bytes()).decode("ascii") for name in _FONTS.values()
+    ]
+    return jinja.get_template("fonts.js").render(fonts=list(zip(_FONTS, contents, strict=True)))
 
 
 def environment(templates: Path = TEMPLATES) -> jinja2.Environment:

@@ -23,7 +23,7 @@ new PerformanceObserver((list) => {
 """
 PAGES = [
     "index", "data", "folds", "self-training", "ensemble", "errors", "patients", "decisions", "method", "provenance",
-    "experiments", "moment",
+    "experiments", "moment", "whole",
 ]  # fmt: skip
 
 
@@ -73,6 +73,19 @@ def test_every_page_draws_quietly_and_fits_the_width(browser, complete, width, s
             == page.locator(".plot .main-svg .ytick").locator("xpath=ancestor::figure").count()
         )
         assert page.evaluate("window.moved") < 0.1
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_nothing_moves_while_a_page_loads_because_its_fonts_are_there(browser, complete, width):
+    page, wrong = window(browser, complete, width, "light")
+    for name in PAGES:
+        page.goto((complete / f"{name}.html").as_uri())
+        page.wait_for_function("document.fonts.status === 'loaded'")
+        loaded = "[...document.fonts].filter((font) => font.status === 'loaded').map((font) => font.family)"
+        assert sorted(family.strip('"') for family in page.evaluate(loaded)) == ["Source Sans 3", "Source Serif 4"]
+        assert page.evaluate("window.moved") < 0.001, name
+    assert wrong == []
     page.context.close()
 
 

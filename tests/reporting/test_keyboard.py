@@ -48,7 +48,7 @@ def tab_to(page, locator, limit=200):
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_tab_reaches_everything_in_order_with_a_visible_focus(browser, complete, scheme):
     page, wrong = window(browser, complete, 1440, scheme)
-    for name in PAGES:
+    for name in [name for name in PAGES if name != "whole"]:  # it holds nothing that its pages do not
         show(page, complete, name)
         page.evaluate(MARK)
         page.evaluate("scrollTo(0, 0)")

@@ -204,7 +204,7 @@ def test_csv_files_hold_every_digit_of_the_evaluation(finished):
 
 def test_every_page_says_synthetic_only_when_the_data_is(tree):
     pages = sorted((tree / "site").glob("*.html"))
-    assert len(pages) == 10
+    assert len(pages) == 11
     for page in pages:
         assert "Synthetic data." in read_page(page).visible
     edit_json(tree / "results" / "evaluation.json", lambda found: {**found, "synthetic": False, "name": "C-NMC 2019"})
@@ -263,7 +263,10 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
         assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
         for tag, attributes in page.tags:
             if tag == "script":
-                assert attributes.get("src") == "assets/report.js" or attributes["type"] == "application/json"
+                assert (
+                    attributes.get("src") in {"assets/fonts.js", "assets/report.js"}
+                    or attributes["type"] == "application/json"
+                )
         if path.name in {"index.html", "data.html", "folds.html"}:
             assert (name or "(empty name)") in page.visible
     with (tree / "site" / "csv" / "images-by-part.csv").open() as handle:
@@ -277,6 +280,21 @@ def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path)
     page.write_text(page.read_text().replace("{{ facts.verdict }}", "{{ facts.verdikt }}"))
     with pytest.raises(jinja2.UndefinedError, match="verdikt"):
         site.render(read_inputs(finished), tmp_path, templates)
+
+
+def test_the_whole_report_holds_every_page_and_its_links_stay_inside(finished):
+    folder = finished / "site"
+    whole = read_page(folder / "whole.html")
+    ids = [attributes["id"] for _, attributes in whole.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    navigation = json.loads((folder / "frame.json").read_text())["navigation"]
+    slugs = dict.fromkeys(href.split(".")[0] for href, _ in navigation)
+    assert whole.tables == [table for slug in slugs for table in read_page(folder / f"{slug}.html").tables]
+    chapters = (folder / "whole.html").read_text(encoding="utf-8").split("<article")[1:]
+    links = {link for chapter in chapters for link in re.findall(r'href="([^"]*)"', chapter.split("</article>")[0])}
+    assert {"#page-errors", "#machine"} <= links
+    assert all(link.startswith("#") or re.fullmatch(r"csv/[\w-]+\.csv", link) for link in links)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
 
 
 def test_same_inputs_give_the_same_bytes(tree):
@@ -295,7 +313,7 @@ def test_a_missing_input_names_the_stage_and_keeps_the_old_site(tree):
 
 def test_every_figure_is_valid_for_plotly_and_carries_its_numbers(finished):
     figures = 0
-    for path in (finished / "site").glob("*.html"):
+    for path in {*(finished / "site").glob("*.html")} - {finished / "site" / "whole.html"}:
         text = path.read_text(encoding="utf-8")
         for spec in re.findall(r'<script type="application/json" id="spec-[^"]+">(.*?)</script>', text, re.DOTALL):
             plotly.graph_objects.Figure(json.loads(re.sub(r'"--[a-z0-9-]+"', '"#000000"', spec)))

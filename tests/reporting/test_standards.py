@@ -5,6 +5,7 @@ nothing else needs them and they are larger than this repository.
 """
 
 import functools
+import gzip
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -111,14 +113,26 @@ def served(complete):
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing of it."""
+    """Serves files compressed, as GitHub Pages does, and says nothing of it."""
+
+    def do_GET(self):
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in {".html", ".css", ".js", ".svg"} or not path.is_file():
+            super().do_GET()
+            return
+        content = gzip.compress(path.read_bytes())
+        self.send_response(200)
+        for name, value in (("Type", self.guess_type(path)), ("Encoding", "gzip"), ("Length", str(len(content)))):
+            self.send_header(f"Content-{name}", value)
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_):
         pass
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", ["index", "folds", "errors"])
+@pytest.mark.parametrize("name", ["index", "data", "errors", "whole"])
 def test_lighthouse_finds_nothing_to_mend(lighthouse, served, tmp_path, capsys, name):
     """A phone, as Lighthouse imagines one. Performance is a timing: it is printed and not asserted."""
     report = tmp_path / "lighthouse.json"
