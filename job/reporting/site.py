@@ -143,8 +143,8 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
 def _html(page: Page, frame: Frame, jinja: jinja2.Environment, layout: str = "base.html") -> str:
     return jinja.get_template(f"{page.slug}.html").render(
         layout=layout, page=page, facts=page.facts, tables=page.tables, figures=page.figures,
-        current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic, dataset=frame.dataset,
-        patients_known=frame.patients_known,
+        current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic,
+        dataset=frame.dataset, patients_known=frame.patients_known,
     )  # fmt: skip
 
 
@@ -163,10 +163,9 @@ def _whole(pages: list[Page], frame: Frame, jinja: jinja2.Environment) -> Page:
 
 def _fonts(templates: Path, jinja: jinja2.Environment) -> str:
     """A script that holds the fonts themselves."""
-    contents = [
-        base64.b64encode((templates / "vendor" / name).read_bytes()).decode("ascii") for name in _FONTS.values()
-    ]
-    return jinja.get_template("fonts.js").render(fonts=list(zip(_FONTS, contents, strict=True)))
+    vendor = templates / "vendor"
+    fonts = [(family, base64.b64encode((vendor / name).read_bytes()).decode()) for family, name in _FONTS.items()]
+    return jinja.get_template("fonts.js").render(fonts=fonts)
 
 
 def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
