@@ -125,7 +125,7 @@ def _folds_table(inputs: ReportInputs) -> Table:
     columns = [
         Column("fold", "Fold"), Column("train", "Training images", "count"),
         Column("validation", "Validation images", "count"),
-        Column("shared", "of them with a subject that also trains", "count"),
+        Column("shared", "whose subject also trains", "count"),
         Column("share", "Share, %", "percent"),
     ]  # fmt: skip
     rows: list[list[Any]] = []
