@@ -9,6 +9,9 @@ import pytest
 from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 
+from job import params
+from job.training import identity
+
 ROOT = Path(__file__).parent.parent
 MODULES = {
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in ROOT.glob("job/**/*.py")
@@ -160,3 +163,12 @@ def test_the_run_cache_tells_every_parameter_apart(stage):
         for name in value if isinstance(value, dict) else [None]:
             other = value | {name: "another"} if name else "another"
             assert key(tracked) != key(tracked | {path: other}), f"{path}: name {name} in dvc.yaml by itself"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_runs_again_for_what_identifies_a_run_and_for_nothing_else(method):
+    """A new parameter of `train` must be named in dvc.yaml; how often a state is saved must not."""
+    identified = identity.parameters(params.load(ROOT / "params.yaml"), method)
+    named = {name.removeprefix("train.") for name in _tracked("train") if name.startswith("train.")}
+    assert named == set(identified["train"])
+    assert "save_every_seconds" not in named
