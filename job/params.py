@@ -139,12 +139,6 @@ class Train(Section):
             raise ValueError(f"devices is {self.devices}, more than the images of a batch ({self.batch_size})")
         return self
 
-    def tuning(self, epochs: int) -> Train:
-        """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""
-        rate = self.learning_rate * self.lr_gamma
-        changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
-        return self.model_copy(update=changes)
-
 
 class EfficientNet(Section):
     """The supervised method."""

@@ -8,16 +8,31 @@ from tests import ROOT
 
 
 def test_it_is_what_the_committed_results_say():
-    rendered = card.render(
-        params.load(ROOT / "params.yaml"), read_json(ROOT / "results/summary.json"), ROOT / card.TEMPLATE
-    )
+    values, summary = params.load(ROOT / "params.yaml"), read_json(ROOT / "results/summary.json")
+    rendered = card.render(values, summary, ROOT / card.TEMPLATE, synthetic=True)
     assert (ROOT / card.CARD).read_text(encoding="utf-8") == rendered, "run: python -m job card"
 
 
-def test_other_data_is_not_called_synthetic():
+@pytest.mark.parametrize("root", ["data/raw/demo", "data/raw/demo/", "./data/raw/demo", "data/raw/demo/training_data"])
+def test_the_demo_is_called_synthetic_however_it_is_named(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    values = params.load(ROOT / "params.yaml")
+    named = values.model_copy(update={"data": values.data.model_copy(update={"root": root})})
+    assert card.is_synthetic(named)
+
+
+def test_what_prepare_found_decides_over_the_name(tmp_path):
+    (tmp_path / "summary.json").write_text('{"synthetic": true}')
+    values = params.load(ROOT / "params.yaml")
+    other = values.model_copy(update={"data": values.data.model_copy(update={"root": "/data/copy of the demo"})})
+    assert card.is_synthetic(other, tmp_path / "summary.json")
+
+
+def test_other_data_is_not_called_synthetic(tmp_path):
     values = params.load(ROOT / "params.yaml")
     real = values.model_copy(update={"data": values.data.model_copy(update={"root": "/data/somewhere/cells"})})
-    text = card.render(real, {"efficientnet": {"mean": {"auroc": 0.5}}}, ROOT / card.TEMPLATE)
+    assert not card.is_synthetic(real, tmp_path / "summary.json")
+    text = card.render(real, {"efficientnet": {"mean": {"auroc": 0.5}}}, ROOT / card.TEMPLATE, synthetic=False)
     assert "ynthetic" not in text
     assert "/data/somewhere" not in text
     assert "`cells`" in text
@@ -36,7 +51,7 @@ def test_other_data_is_not_called_synthetic():
 def test_it_says_what_the_parameters_say(section, changes, part):
     values = params.load(ROOT / "params.yaml")
     other = values.model_copy(update={section: getattr(values, section).model_copy(update=changes)})
-    assert part in card.render(other, {}, ROOT / card.TEMPLATE)
+    assert part in card.render(other, {}, ROOT / card.TEMPLATE, synthetic=True)
 
 
 def test_the_registry_names_every_ensemble():

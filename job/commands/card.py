@@ -13,6 +13,7 @@ from job.params import Params
 TEMPLATE = Path("docs/model_card.md.j2")
 CARD = Path("MODEL_CARD.md")
 DEMO_ROOT = "data/raw/demo"
+PREPARED = Path("data/prepared/summary.json")
 
 
 def run() -> str:
@@ -21,11 +22,22 @@ def run() -> str:
     Raises:
         UserError: parameters or results are missing or wrong.
     """
-    files.write_text(CARD, render(params.load(), files.read_json(Path("results/summary.json"))))
+    values = params.load()
+    files.write_text(
+        CARD, render(values, files.read_json(Path("results/summary.json")), synthetic=is_synthetic(values))
+    )
     return f"{CARD} is written"
 
 
-def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE) -> str:
+def is_synthetic(values: Params, prepared: Path = PREPARED) -> bool:
+    """Whether a program drew the cells: as `prepare` found, or by the folder's name in a clone without its outputs."""
+    if prepared.is_file():
+        return bool(files.read_json(prepared)["synthetic"])
+    root = Path(values.data.root).resolve()
+    return Path(DEMO_ROOT).resolve() in (root, *root.parents)
+
+
+def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE, *, synthetic: bool) -> str:
     """The card as Markdown."""
     figures = {f"{group}/{name}": row for group, names in summary.items() for name, row in names.items()}
     metrics = list(dict.fromkeys(metric for row in figures.values() for metric in row))
@@ -37,7 +49,7 @@ def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE) -
             values.model.weights, f"weights of the file {PurePath(values.model.weights).name}"
         ),
         optimiser={"sgd": "SGD", "adamw": "AdamW"}[values.train.optimiser],
-        synthetic=values.data.root == DEMO_ROOT,
+        synthetic=synthetic,
         data_name=PurePath(values.data.root).name,
         positive="the class named in `data/prepared/summary.json` (ALL in C-NMC)",
         metrics=[metric.replace("_", " ") for metric in metrics],

@@ -90,6 +90,7 @@ class TorchEnsemble:
             size=facts["size"],
             crop=data["crop"],
             center=data["center"],
+            synthetic=facts.get("synthetic", False),
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
         self.members = [

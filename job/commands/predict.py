@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,8 +47,10 @@ def run(
         if onnx
         else importlib.import_module("job.commands.ensembles").TorchEnsemble(model, device)
     )
-    chosen = operating_point_of(ensemble.facts.method, operating_point) if operating_point else _threshold(threshold)
-    rule = scoring.Rule(chosen, min_agreement)
+    rule = scoring.Rule(_threshold(threshold), min_agreement=min_agreement)
+    if operating_point:
+        chosen, temperature = operating_point_of(ensemble.facts.method, operating_point)
+        rule = scoring.Rule(chosen, temperature, min_agreement)
     rule.check(ensemble.facts.classes)
     batch = max(1, min(BATCH, ensemble.most_pixels // ensemble.facts.size**2))
     calls: dict[str, int] = {}
@@ -66,7 +67,8 @@ def run(
             call = row[1] or "not readable"
             calls[call] = calls.get(call, 0) + 1
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
-    return f"{out}: {len(files)} images, {counts}; not for clinical use"
+    learned = "; the networks learned from synthetic cells" if ensemble.facts.synthetic else ""
+    return f"{out}: {len(files)} images, {counts}{learned}; not for clinical use"
 
 
 def _check_maps(folder: Path | None, onnx: Path | None) -> None:
@@ -99,11 +101,11 @@ def _threshold(text: str | None) -> tuple[str, float] | None:
     return name, number
 
 
-def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple[str, float]:
-    """The positive class and the mean probability at which an operating point of `evaluate` lies.
+def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple[tuple[str, float], float]:
+    """The positive class, its threshold and the temperature of an operating point of `evaluate`.
 
-    `evaluate` sets the threshold t on calibrated probabilities, whose logits are divided by a temperature T (Guo et al.
-    2017). With two classes that is the threshold sigmoid(T logit(t)) on the mean probability itself.
+    The threshold is one of calibrated probabilities: the mean over members of what each says once its logits are
+    divided by the temperature (Guo et al. 2017).
 
     Raises:
         UserError: the results name no such point.
@@ -115,10 +117,7 @@ def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple
     if threshold is None:
         reason = point.get("reason") or f"{path} names no such point for {method}"
         raise UserError(f"--operating-point {name}: {reason}; use --threshold CLASS=PROBABILITY")
-    if threshold in (0.0, 1.0):
-        return evaluation["positive"], threshold
-    logit = entries["calibration"]["temperature"] * math.log(threshold / (1 - threshold))
-    return evaluation["positive"], 1 / (1 + math.exp(-logit))
+    return (evaluation["positive"], threshold), entries["calibration"]["temperature"]
 
 
 def _of(entries: list[dict[str, Any]], key: str, value: str) -> dict[str, Any]:

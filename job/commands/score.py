@@ -17,7 +17,7 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
         UserError: the file is missing or wrong; `anybody.read` says what is checked. Nothing is written then.
     """
     settings = params.load()
-    given = anybody.read(file, synthetic=synthetic)
+    given = anybody.read(file, synthetic=synthetic or _of_synthetic_cells(file))
     found = assembly.assess(given.blocks, given.fitted, given.truth, given.dataset, settings.evaluation)
     evaluation = {
         "schema": 1,
@@ -41,3 +41,9 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {out / 'site' / pages[0]}"
     return sentence
+
+
+def _of_synthetic_cells(file: Path) -> bool:
+    """Whether the file is this pipeline's own, or an earlier result of this command, and the images were drawn."""
+    beside = file.parent / "evaluation.json"
+    return beside.is_file() and bool(files.read_json(beside).get("synthetic"))

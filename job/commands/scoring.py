@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from job.data import images, tree
 from job.errors import UserError
-from job.evaluation import votes
+from job.evaluation import calibration, votes
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Facts:
         size: side in pixels that the networks see.
         crop: side of the crop before resizing, in pixels of the file; 0 keeps the whole image.
         center: of the crop, `cell` or `image`.
+        synthetic: whether the networks learned from cells that a program drew.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Facts:
     size: int
     crop: int
     center: str
+    synthetic: bool = False
 
 
 class Ensemble(Protocol):
@@ -66,10 +68,12 @@ class Rule:
     Attributes:
         threshold: a class and the mean probability from which on it is called, else the most probable other class; or
             None for the majority vote of the members.
+        temperature: by which each member's logits are divided before the mean that is held against the threshold.
         min_agreement: the share of members that must vote alike; below it no call is made.
     """
 
     threshold: tuple[str, float] | None = None
+    temperature: float = 1.0
     min_agreement: float = 0.0
 
     def check(self, classes: tuple[str, ...]) -> None:
@@ -143,11 +147,11 @@ def _scored(
 ) -> list[list[Any]]:
     """Everything between the name and the problem, for the images of a batch that can be read."""
     pixels = np.stack([one for _, one in readable])
-    called, verdicts = _verdicts(ensemble.probabilities(pixels), rule, ensemble.facts)
+    called, found = verdicts(ensemble.probabilities(pixels), rule, ensemble.facts)
     if draw:
         names = draw([file for file, _ in readable], pixels, called)
-        verdicts = [[*verdict, name] for verdict, name in zip(verdicts, names, strict=True)]
-    return verdicts
+        found = [[*verdict, name] for verdict, name in zip(found, names, strict=True)]
+    return found
 
 
 def _read_ahead(files: list[Path], facts: Facts, most: int) -> Iterator[tuple[Path, images.Pixels | str]]:
@@ -168,7 +172,7 @@ def _read_ahead(files: list[Path], facts: Facts, most: int) -> Iterator[tuple[Pa
                 waiting.append((following, pool.submit(read, following)))
 
 
-def _verdicts(
+def verdicts(
     members: npt.NDArray[np.float32], rule: Rule, facts: Facts
 ) -> tuple[npt.NDArray[np.intp], list[list[Any]]]:
     """Class numbers, (B,), and call, agreement, probabilities and votes by image; from (members, B, classes)."""
@@ -177,9 +181,11 @@ def _verdicts(
     called: npt.NDArray[np.intp] = majority.predicted
     if rule.threshold:
         position = facts.classes.index(rule.threshold[0])
-        others = mean.probabilities.copy()
+        # As `evaluate` does it: each member is calibrated, then the mean is taken.
+        compared = mean if rule.temperature == 1 else votes.mean(calibration.tempered(exact, rule.temperature))
+        others = compared.probabilities.copy()
         others[:, position] = -1
-        above = mean.probabilities[:, position] >= rule.threshold[1]
+        above = compared.probabilities[:, position] >= rule.threshold[1]
         called = np.where(above, position, others.argmax(axis=1))
     agreement = majority.votes.max(axis=1) / len(members)
     return called, [

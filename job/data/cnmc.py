@@ -4,6 +4,7 @@ Its paths are parsed here and nowhere else. Source of the layout: Gupta & Gupta 
 doi:10.7937/tcia.2019.dc64i46r, as published on Kaggle.
 """
 
+import os
 import re
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,12 @@ HOW_TO_GET = (
 
 _PARTS = (TRAINING, PRELIMINARY.parts[0], FINAL.parts[0])
 _NAME = re.compile(r"UID_(?P<patient>H?\d+)_\d+_\d+_(?P<label>all|hem)", re.IGNORECASE | re.ASCII)
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether cells under a root were drawn by a program: the mark lies in it, in a folder of it, or above it."""
+    above = any((folder / SYNTHETIC_MARK).is_file() for folder in (root, *root.resolve().parents))
+    return above or any(SYNTHETIC_MARK in names for _, _, names in os.walk(root))
 
 
 def parse_name(name: str) -> tuple[str, str] | None:

@@ -35,7 +35,8 @@ class UnreadableImageError(Exception):
 class Facts:
     """What one file is: size in pixels, mode as stored, digests, the cell's box (x, y, width, height in pixels).
 
-    `pixel_sha256` is the digest of size and RGB values, so that copies in other formats have the same one.
+    `pixel_sha256` is the digest of what is drawn: size and RGB values of the image without its black margins. Copies in
+    other formats, on a larger canvas or at another place on it have the same one.
     """
 
     width: int
@@ -67,8 +68,9 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     image, mode = _decode(content)
     box = cell_box(image)
     square = _square(image.size, box, crop, center)
-    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
-    digest.update(image.tobytes())
+    drawn = image.crop(image.getbbox() or (0, 0, *image.size))
+    digest = hashlib.sha256(f"{drawn.width}x{drawn.height}:".encode())
+    digest.update(drawn.tobytes())
     facts = Facts(
         width=image.width,
         height=image.height,

@@ -48,7 +48,7 @@ def prepare(params: Data, folder: Path) -> dict[str, Any]:
     table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
     evidence.write_cells(folder / "cells", folder / "images.npy", index, classes)
-    synthetic = (root / cnmc.SYNTHETIC_MARK).is_file()
+    synthetic = cnmc.is_synthetic(root)
     return {
         "name": "Synthetic cells" if synthetic else evidence.name(index, listing, root),
         "synthetic": synthetic,

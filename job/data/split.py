@@ -28,7 +28,7 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     Raises:
         UserError: no such split exists for this data.
     """
-    table = index[["row", "image", "subject", "label"]].copy()
+    table = index[["row", "image", "subject", "label", "pixel_sha256"]].copy()
     labelled = table["label"] != ""
     held_out, target = holdout.test_subjects(index, params)
     in_test = table["subject"].isin(held_out)
@@ -84,7 +84,7 @@ def _check_training(training: pd.DataFrame, params: Split) -> None:
 
 
 def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
-    """Validation fold of every training image, from 1."""
+    """Validation fold of every training image, from 1. Copies of an image validate together."""
     seed = derive(params.seed, "split", "folds") % 2**32
     if params.fold_by == "image":
         folds = StratifiedKFold(params.folds, shuffle=True, random_state=seed).split(training, training["label"])
@@ -94,11 +94,11 @@ def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
     result = pd.Series(0, index=training.index)
     for number, (_, validation) in enumerate(folds, start=1):
         result.iloc[validation] = number
-    return result
+    return _with_first_copy(result, training)
 
 
 def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
-    """`labelled` or `masked` for every training image, stratified by fold and class."""
+    """`labelled` or `masked` for every training image, stratified by fold and class. Copies are masked together."""
     result = pd.Series("masked", index=training.index, dtype="str")
     labelled: set[str] = set()  # subjects, with folds by subject: one may have cells of several classes
     for key, group in training.groupby(["fold", "label"], sort=True):
@@ -109,7 +109,12 @@ def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
         else:
             labelled |= _whole_subjects(group, labelled, params.labelled_share, rng)
     result[training["subject"].isin(labelled)] = "labelled"
-    return result
+    return _with_first_copy(result, training)
+
+
+def _with_first_copy(decided: pd.Series, training: pd.DataFrame) -> pd.Series:
+    """Every copy goes where the first of them goes, so that no copy of what validates or is masked is learned from."""
+    return decided.groupby(training["pixel_sha256"]).transform("first")
 
 
 def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: np.random.Generator) -> set[str]:
@@ -181,6 +186,7 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], par
             "subjects_in_train_and_test": len(shared),
             "patients_in_train_and_test": len(patients_shared),
             "images_in_train_and_test": len(set(train["pixel_sha256"]) & set(test["pixel_sha256"])),
+            "copies_in_several_folds": int(training.groupby("pixel_sha256")["fold"].nunique().gt(1).sum()),
         },
         "unlabelled": {
             "of": params.unlabelled,

@@ -1,4 +1,4 @@
-"""Subjects: patients connected by images with identical pixels. The unit that may never be on two sides of a split."""
+"""Subjects: patients connected by images with identical pixels. The unit that is never in both training and test."""
 
 import re
 

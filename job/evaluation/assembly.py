@@ -97,7 +97,7 @@ def assess(
             "blast_share": settings.blast_share,
             "warnings": [] if dataset.patients_known else [NO_PATIENTS],
         },
-        "image_level": _image_level(blocks, found, truth, dataset, settings),
+        "image_level": _image_level(blocks, found, truth, dataset),
         "patients": [
             patients.assess(block, truth, dataset, settings.blast_share)
             for block in blocks
@@ -111,13 +111,12 @@ def _image_level(
     found: dict[tuple[str, str], Replicates],
     truth: pd.DataFrame,
     dataset: Dataset,
-    settings: Evaluation,
 ) -> dict[str, Any] | None:
     """Shown of one model only, the first ensemble, to say how wrong it is; None where subjects are images anyway."""
     shown = next((block for block in blocks if block.kind == "ensemble" and block.role == "test"), None)
     if shown is None or not dataset.patients_known:
         return None
-    return evidence.if_images_were_independent(shown, found[shown.model, "test"], truth, dataset, settings)
+    return evidence.if_images_were_independent(shown, found[shown.model, "test"], truth, dataset)
 
 
 def _decisions(

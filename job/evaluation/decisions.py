@@ -113,10 +113,11 @@ def abstain(
     and none of them is chosen; `majority` is None where there are no voters.
     """
     own, tested = scored(validation, truth), scored(calibrated, truth)
-    sure = calibration.tempered(own.probabilities, temperature).max(axis=1)
-    own_right, right = own.predicted == own.truth, tested.predicted == tested.truth
+    # The most probable class is what is called here, on both sides, whatever rule the model has for its calls.
+    tempered = calibration.tempered(own.probabilities, temperature)
+    sure, test_sure = tempered.max(axis=1), tested.probabilities.max(axis=1)
+    own_right, right = tempered.argmax(axis=1) == own.truth, tested.probabilities.argmax(axis=1) == tested.truth
     least = abstention.choose(sure, own_right, settings.error)
-    test_sure = tested.probabilities.max(axis=1)
     return {
         "method": method,
         "model": calibrated.model,

@@ -118,14 +118,13 @@ DIFFERENCE_COLUMNS = [
 
 
 def if_images_were_independent(
-    block: Block, found: Replicates, truth: pd.DataFrame, dataset: Dataset, settings: Evaluation
+    block: Block, found: Replicates, truth: pd.DataFrame, dataset: Dataset
 ) -> dict[str, Any]:
-    """One model's intervals beside those of the usual mistake, which takes every image for a person."""
+    """One model's intervals beside those of the usual mistake, which takes every image for a person: both jackknife."""
     known = truth.loc[block.images, "truth"].to_numpy()
     people = Subjects.of(block.images, known, len(dataset.classes))
-    generator = seeds.generator(settings.seed, "evaluation", "bootstrap", "images")
-    (wrong,) = intervals.replicate([scored(block, truth)], people, dataset, settings.resamples, generator)
-    ends, right = intervals.percentile(wrong), intervals.jackknife_t(found, intervals.SCALES)
+    (wrong,) = intervals.replicate([scored(block, truth)], people, dataset, 0, np.random.default_rng(0))
+    ends, right = (intervals.jackknife_t(one, intervals.SCALES) for one in (wrong, found))
     return {
         "model": block.model,
         "metrics": {

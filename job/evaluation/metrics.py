@@ -158,7 +158,7 @@ def _probability_figures(truth: IntArray, predicted: IntArray, probabilities: Fl
         "auprc": lambda: one_against_rest(sk.average_precision_score),
         "brier": lambda: float(sk.brier_score_loss(truth, probabilities, labels=labels)),
         "log_loss": log_loss,
-        "ece": lambda: calibration.expected_error(probabilities.max(axis=1), predicted == truth),
+        "ece": lambda: calibration.expected_error(probabilities[np.arange(len(truth)), predicted], predicted == truth),
     }
 
 

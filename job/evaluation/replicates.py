@@ -162,7 +162,8 @@ def _probability_figures(weights: FloatArray, model: Scored, subjects: Subjects)
     squares = ((model.probabilities - onehot) ** 2).sum(axis=1)
     # For two classes the published Brier score is that of one class's probability: half of the sum over both.
     brier = totals(squares) / (2 if onehot.shape[1] == 2 else 1)
-    confidence, right = model.probabilities.max(axis=1), model.predicted == model.truth
+    confidence = model.probabilities[np.arange(len(model.truth)), model.predicted]
+    right = model.predicted == model.truth
     bins = calibration.bin_of(confidence, calibration.ECE_BINS)
     gap = np.zeros((len(subjects.names), calibration.ECE_BINS))
     np.add.at(gap, (subjects.code, bins), confidence - right)

@@ -70,7 +70,7 @@ def _right(trace: Trace) -> Figure:
     return Figure(
         title=title,
         caption="Share of images with a hidden label whose pseudo-label equals the truth, by the student that learned "
-        "from them. The truth was looked up afterwards: no model saw it."
+        "from them. The truth was looked up afterwards: it was hidden from the teacher and the students of the fold."
         + (" The thick line is the mean of folds." if len(shares) > 1 else " The title gives the mean of folds."),
         spec=spec,
         height=height,
@@ -136,7 +136,8 @@ def _balance(trace: Trace) -> Figure:
     return Figure(
         title=f"{text.percent(told[c])} of {student}’s labels are {name}"
         + (f", and {text.percent(before[c])} of these images" if truth else ""),
-        caption="Share of each class, all folds together." + (" Truth: labels that no model saw." if truth else ""),
+        caption="Share of each class, all folds together."
+        + (" Truth: labels that were hidden from the fold." if truth else ""),
         spec=figures.spec(bars, figures.axis(""), figures.axis("Share (%)", range=[0, 100]), barmode="group"),
         table=table(trace, "pseudo-labels-balance", "Pseudo-labels by class.", columns, rows),
         height="small",

@@ -23,4 +23,4 @@ def run() -> str:
     write_json(Path("data/split.json"), proof)
     roles = table["role"].value_counts()
     counts = ", ".join(f"{roles.get(role, 0)} {role}" for role in ("train", "test", "unlabelled"))
-    return f"data/split.csv: {counts} images, {len(proof['folds'])} folds, no subject on two sides"
+    return f"data/split.csv: {counts} images, {len(proof['folds'])} folds, no subject in both training and test"

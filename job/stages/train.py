@@ -23,7 +23,8 @@ def run(method: str, fold: int) -> str:
     stop = runtime.Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     stop.listen()
     world, device = parallel.join(values.train.devices, runtime.setup(values.train))
-    classes = tuple(read_json(Path("data/prepared/summary.json"))["classes"])
+    prepared = read_json(Path("data/prepared/summary.json"))
+    classes = tuple(prepared["classes"])
     split = Split.read(Path("data/split.csv"))
     module = cast(Method, importlib.import_module(f"job.training.methods.{method}"))
     labels = module.labels(values)
@@ -49,6 +50,7 @@ def run(method: str, fold: int) -> str:
             runs.write(
                 temporary, trained, method=method, fold=fold, classes=classes, size=store.size, labels=labels,
                 split=split, params=values, device=device.type, precision=precision, data=data,
+                synthetic=prepared["synthetic"],
             )  # fmt: skip
     log.close()
     final = trained.models[-1]

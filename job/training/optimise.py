@@ -35,6 +35,13 @@ def factor(epoch: int, params: Train) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (params.epochs - params.warmup_epochs))))
 
 
+def tuning(params: Train, epochs: int) -> Train:
+    """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""
+    rate = params.learning_rate * params.lr_gamma
+    changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
+    return params.model_copy(update=changes)
+
+
 def class_weights(classes: npt.NDArray[np.int64], count: int, params: Train) -> torch.Tensor | None:
     """Weight of each class in the loss, (count,) float32, or None where all weigh the same.
 

@@ -25,7 +25,8 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tuple[str, ...], size: int,
-          labels: str, split: Split, params: Params, device: str, precision: str, data: str) -> None:  # fmt: skip
+          labels: str, split: Split, params: Params, device: str, precision: str, data: str,
+          synthetic: bool) -> None:  # fmt: skip
     """Write a run into an existing empty folder."""
     final = trained.models[-1]
     weights = save(final.state)
@@ -61,6 +62,7 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "precision": precision,
             "threads": params.train.threads,
             "data_sha256": data,
+            "synthetic": synthetic,
             "code_sha256": identity.code_digest(method),
             "parameters": identity.parameters(params, method),
         },

@@ -73,6 +73,26 @@ def test_copies_link_patients_into_one_subject_across_formats(root, tmp_path):
     assert summary["subjects"] == summary["patients"] - 2
 
 
+def test_a_copy_at_another_place_or_on_a_larger_canvas_is_a_copy(root, tmp_path):
+    """Networks see the crop around the cell: such a copy is the same to them."""
+    picture = cells.disc(500)
+    shifted = Image.new("RGB", (90, 60))
+    shifted.paste(picture, (41, 3))
+    cells.save(root / "training_data/fold_0/all/UID_1_8_1_all.bmp", picture)
+    cells.save(root / "training_data/fold_1/all/UID_5_8_1_all.bmp", shifted)
+    brighter = np.asarray(picture).copy()
+    brighter[20, 20] ^= 1
+    cells.save(root / "training_data/fold_1/all/UID_6_8_1_all.bmp", Image.fromarray(brighter))
+    summary, _, _ = prepared(root, tmp_path / "out")
+    assert summary["copies"]["linked_patients"] == [["1", "5"]]
+
+
+@pytest.mark.parametrize("place", ["", "training_data/fold_0", ".."])
+def test_synthetic_cells_are_called_so_wherever_below_or_above_the_mark_the_root_is(root, tmp_path, place):
+    (root / place / "SYNTHETIC.txt").write_text("synthetic")
+    assert prepared(root, tmp_path / "out", max_rejected=1)[0]["synthetic"]
+
+
 def test_system_litter_is_ignored_and_counted(root, tmp_path):
     for name in ("._UID_1_1_1_all.bmp", ".DS_Store", "Thumbs.db"):
         (root / "training_data/fold_0/all" / name).write_bytes(b"litter")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from job.data.holdout import choose
 from job.data.split import split, truth
+from job.data.subjects import assign
 from job.errors import UserError
 from job.seeds import generator
 from tests.fixtures.parameters import split_params as params
@@ -32,6 +33,25 @@ def make_index(sizes, linked=()):
 SIZES = st.lists(st.integers(1, 12), min_size=8, max_size=20)
 
 
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SIZES, st.integers(0, 2**31), st.sampled_from(["image", "subject"]), st.floats(0.2, 0.8), st.data())
+def test_copies_of_an_image_validate_together_and_are_masked_together(all_sizes, hem_sizes, seed, fold_by, share, data):
+    """With folds by image a copy would otherwise validate, or be masked, while its twin is learned from."""
+    index = make_index({"ALL": all_sizes, "HEM": hem_sizes})
+    for rows in index.groupby("label").groups.values():
+        for one, other in data.draw(st.lists(st.tuples(*[st.sampled_from(list(rows))] * 2), min_size=1, max_size=3)):
+            index.loc[other, "pixel_sha256"] = index.loc[one, "pixel_sha256"]
+    index["subject"] = assign(index)
+    try:
+        table, proof = split(index, params(seed=seed, test="fraction", folds=2, fold_by=fold_by, labelled_share=share))
+    except UserError:
+        reject()
+    train = table[table["role"] == "train"]
+    for column in ("fold", "half"):
+        assert (train.groupby(index["pixel_sha256"])[column].nunique() == 1).all()
+    assert proof["disjoint"]["copies_in_several_folds"] == 0
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     SIZES, SIZES, st.integers(0, 2**31), st.sampled_from(["report", "fraction"]), st.sampled_from(["image", "subject"]),
@@ -49,6 +69,7 @@ def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed
         "subjects_in_train_and_test": 0,
         "patients_in_train_and_test": 0,
         "images_in_train_and_test": 0,
+        "copies_in_several_folds": 0,
     }
     train = table[table["role"] == "train"]
     assert train["fold"].between(1, 2).all()

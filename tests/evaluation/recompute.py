@@ -54,8 +54,8 @@ def recompute(rows: pd.DataFrame, classes: list[str], positive: str):
         return over_classes
 
     def ece():
-        """Guo et al. 2017, bin by bin."""
-        sure = rows[[f"p_{name}" for name in classes]].max(axis=1).to_numpy()
+        """Guo et al. 2017, bin by bin, of the class that is called."""
+        sure = np.array([row[f"p_{row['predicted']}"] for row in rows.to_dict("records")])
         right = (truth == predicted).to_numpy()
         bins = [(sure > k / 15) & (sure <= (k + 1) / 15) for k in range(15)]
         return sum(b.sum() * abs(sure[b].mean() - right[b].mean()) for b in bins if b.any()) / len(rows)

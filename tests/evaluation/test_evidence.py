@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from job.evaluation import calibration
+from job import params
+from job.commands import predict, scoring
+from job.evaluation import anybody, assembly, calibration
 from job.evaluation.metrics import METRICS
 from job.stages import ensemble, evaluate
 from tests.evaluation.test_pooling import read, write
-from tests.fixtures.run_tree import edit_params, run_evidence, write_run_tree
+from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence, write_run_tree
 
 
 @pytest.fixture
@@ -47,6 +49,41 @@ def test_intervals_are_of_subjects_and_wider_than_those_of_images(report):
     wider = [np.ptp(entry["subjects"]) > np.ptp(entry["images"]) for entry in shown["metrics"].values()]
     assert len(wider) > 8
     assert np.mean(wider) > 0.8
+
+
+@pytest.mark.parametrize("method", ["efficientnet", "noisy_student"])
+def test_predict_calls_at_an_operating_point_what_evaluate_counted(report, evaluated, scored, method):
+    """The report promises a sensitivity; whoever uses the point on new cells must get that very rule."""
+    test = scored[(scored["role"] == "test") & (scored["method"] == method) & (scored["kind"] == "fold")]
+    columns = [f"p_{name}" for name in report["classes"]]
+    members = np.stack([
+        fold.sort_values("image")[columns].to_numpy(dtype=np.float32) for _, fold in test.groupby("fold", sort=True)
+    ])  # fmt: skip
+    truth = test.drop_duplicates("image").sort_values("image")["label"].to_numpy()
+    facts = scoring.Facts(method, tuple(range(len(members))), tuple(report["classes"]), 8, 0, "cell")
+    entry = next(entry for entry in report["operating_points"] if entry["method"] == method)
+    for point in entry["points"]:
+        found = predict.operating_point_of(method, point["name"], evaluated / "results/evaluation.json")
+        called, _ = scoring.verdicts(members, scoring.Rule(*found), facts)
+        positive = np.array(report["classes"])[called] == report["positive"]
+        counted = {"TP": positive & (truth == "ALL"), "FP": positive & (truth == "HEM")}
+        assert {key: int(cells.sum()) for key, cells in counted.items()} == {
+            key: point["test"][key] for key in counted
+        }, point["name"]
+
+
+def test_where_every_image_is_a_person_both_ways_give_the_same_interval(report, evaluated):
+    """So that what lies between them elsewhere is that cells of one person are alike, and no difference of method."""
+    table = pd.read_csv(evaluated / "results/predictions.csv", dtype=str, keep_default_na=False)
+    alone = table[table["model"] == "efficientnet/majority"].assign(patient=table["image"], subject=table["image"])
+    alone.to_csv(evaluated.parent / "alone.csv", index=False)
+    given = anybody.read(evaluated.parent / "alone.csv", synthetic=True)
+    settings = params.load(REPOSITORY / "params.yaml").evaluation
+    shown = assembly.assess(given.blocks, given.fitted, given.truth, given.dataset, settings).sections["image_level"]
+    assert len(shown["metrics"]) > 8
+    for name, entry in shown["metrics"].items():
+        assert entry["subjects"] == entry["images"], name
+        assert entry["images"] == pytest.approx(report["image_level"]["metrics"][name]["images"], abs=2e-6)
 
 
 def test_two_subjects_of_a_class_leave_its_figures_without_an_interval(tmp_path):

@@ -145,6 +145,13 @@ def test_the_calibration_error_of_a_case_by_hand():
     assert scores.metrics["ece"] == pytest.approx(1.1 / 3)
 
 
+def test_the_calibration_error_is_of_the_class_that_is_called():
+    """Calls from 0.4 on: a cell called positive at 0.4 is right four times in ten, as it says."""
+    truth, _, probabilities = arrays([0.4] * 10, [1] * 4 + [0] * 6)
+    for call in (0, 1):
+        assert score(truth, np.full(10, call), probabilities, TWO).metrics["ece"] == pytest.approx(0)
+
+
 def test_reasons_name_the_class():
     assert score(*arrays([0.1, 0.2], [1, 0]), TWO).undefined["ppv"] == "no image is predicted ALL"
     assert score(*arrays([0.1, 0.2], [0, 0]), TWO).undefined["auroc"] == "no image is ALL"

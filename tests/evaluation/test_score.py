@@ -107,6 +107,24 @@ def test_the_pages_say_synthetic_when_told_and_link_only_to_each_other(here):
     assert "Synthetic data." not in (here / "out/site/scores.html").read_text()
 
 
+def test_predictions_beside_an_evaluation_of_synthetic_cells_are_called_synthetic(here, evaluated):
+    """The banner must not hang on a flag that somebody forgets."""
+    score.run(evaluated / "results/predictions.csv", here / "out", site_too=True, synthetic=False)
+    assert json.loads((here / "out/evaluation.json").read_text())["synthetic"]
+    assert "Synthetic data." in (here / "out/site/scores.html").read_text()
+    score.run(here / "out/predictions.csv", here / "again", site_too=False, synthetic=False)
+    assert json.loads((here / "again/evaluation.json").read_text())["synthetic"]
+
+
+def test_calls_of_ones_own_do_not_move_the_abstention(here):
+    """Which cells are left to a pathologist follows from probabilities, on validation and test images alike."""
+    table = pd.concat([predictions(seed=1).assign(role="test"),
+                       predictions(seed=2, patients=30, first=100).assign(role="validation")])  # fmt: skip
+    plain, _ = run(table, here)
+    called, _ = run(table.assign(predicted=np.where(table["p_ALL"] >= 0.2, "ALL", "HEM")), here)
+    assert called["abstention"] == plain["abstention"]
+
+
 def test_a_byte_order_mark_is_no_part_of_a_name(here):
     path = here / "excel.csv"
     predictions().to_csv(path, index=False, encoding="utf-8-sig")

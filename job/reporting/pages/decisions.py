@@ -49,6 +49,8 @@ def page(inputs: ReportInputs) -> Page | None:
             "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
             "calibrated": [(entry["method"], entry["temperature"]) for entry in inputs.evaluation["calibration"]],
             "asked": inputs.params.evaluation,
+            # The evidence of other people's predictions has no split.
+            "shares_people": bool(inputs.split) and inputs.params.split.fold_by == "image",
         },
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ def page(inputs: ReportInputs) -> Page | None:
         facts={
             "methods": [(method, text.method_name(method)) for method in inputs.methods],
             "published_note": published.note(inputs),
+            "fold_by": inputs.params.split.fold_by,
             "confusions": [
                 (text.method_name(method), [_confusion(inputs, m) for m in _with_confusion(inputs, method)])
                 for method in inputs.methods

@@ -33,6 +33,7 @@ from torch.nn import functional
 from job.errors import StoppedError, UserError
 from job.params import Params
 from job.seeds import derive
+from job.training import optimise
 from job.training.course import Course
 from job.training.fit import finish_epoch, fit
 from job.training.fold import Fold
@@ -250,7 +251,7 @@ def _tuned(task: Task, pair: _Pair, student: Fitted) -> Fitted:
         name="student-tuned",
         sources=[replace(pair.labelled, noise="none")],
         validation=task.fold.validation,
-        params=params.tuning(settings.finetune_epochs),
+        params=optimise.tuning(params, settings.finetune_epochs),
         seed=task.seed("fit", "student-tuned"),
         progress=task.progress,
         restart=task.restart,

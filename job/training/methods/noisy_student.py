@@ -17,6 +17,7 @@ from torch import nn
 
 from job.errors import UserError
 from job.params import Params, Train
+from job.training import optimise
 from job.training.fit import fit
 from job.training.fold import Fold
 from job.training.history import Fitted
@@ -166,7 +167,7 @@ def _learn(task: Task, network: nn.Module, name: str, source: Source) -> Fitted:
     if settings.finetune_epochs == 0:
         return fitted
     # The bias of pseudo-labels is unlearned on true labels, without noise, at the rate of the next decay.
-    tuning = params.tuning(settings.finetune_epochs)
+    tuning = optimise.tuning(params, settings.finetune_epochs)
     network.load_state_dict(fitted.state)
     return fitted.then(_fit(task, network, f"{name}-tuned", [replace(_labelled(task), noise="none")], tuning))
 
