@@ -9,6 +9,7 @@ import jinja2
 
 from job import files, params
 from job.params import Params
+from job.reporting import text
 
 TEMPLATE = Path("docs/model_card.md.j2")
 CARD = Path("MODEL_CARD.md")
@@ -42,12 +43,10 @@ def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE, *
     figures = {f"{group}/{name}": row for group, names in summary.items() for name, row in names.items()}
     metrics = list(dict.fromkeys(metric for row in figures.values() for metric in row))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # Markdown
-    text: str = environment.from_string(files.existing(template).read_text(encoding="utf-8")).render(
+    rendered: str = environment.from_string(files.existing(template).read_text(encoding="utf-8")).render(
         params=values,
         names=values.methods,
-        start={"imagenet": "ImageNet weights", "none": "random weights"}.get(
-            values.model.weights, f"weights of the file {PurePath(values.model.weights).name}"
-        ),
+        start=text.weights_name(values.model.weights),
         optimiser={"sgd": "SGD", "adamw": "AdamW"}[values.train.optimiser],
         synthetic=synthetic,
         data_name=PurePath(values.data.root).name,
@@ -55,7 +54,7 @@ def render(values: Params, summary: dict[str, Any], template: Path = TEMPLATE, *
         metrics=[metric.replace("_", " ") for metric in metrics],
         rows=[(name, [_shown(row.get(metric)) for metric in metrics]) for name, row in figures.items()],
     )
-    return text
+    return rendered
 
 
 def _shown(value: float | None) -> str:

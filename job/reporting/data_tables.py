@@ -115,6 +115,8 @@ def refusals(inputs: ReportInputs) -> dict[str, Table]:
         [[row["reason"], row["files"]] for row in inputs.prepared["reasons"]],
     )  # fmt: skip
     shown = inputs.prepared["refusals"]
+    if not shown:  # names are not told
+        return {"reasons": reasons}
     caption = f"The first {len(shown)} of them." if len(shown) < inputs.prepared["rejected"] else "All of them."
     first = Table(
         "refused", caption, [Column("file", "File", "name"), Column("reason", "Reason", "name")],

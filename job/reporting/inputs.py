@@ -36,9 +36,9 @@ class ReportInputs:
     """Everything a page may show.
 
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
-    `data/prepared/summary.json`; `predictions` and `history` the tables `results/predictions.csv` and
-    `results/history.csv`; `cells` a strip of cells per class, none where no image may be shown; `gallery` is None where
-    no cells were chosen, as for predictions of somebody else.
+    `data/prepared/summary.json`; `predictions`, `history` and `differences` the tables `results/predictions.csv`,
+    `results/history.csv` and `results/differences.csv`; `cells` a strip of cells per class, none where no image may be
+    shown; `gallery` is None where no cells were chosen, as for predictions of somebody else.
     """
 
     params: Params
@@ -47,6 +47,7 @@ class ReportInputs:
     history: pd.DataFrame
     split: dict[str, Any]
     prepared: dict[str, Any]
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: list[Path] = field(default_factory=list)
     gallery: Gallery | None = None
 
@@ -82,6 +83,18 @@ class ReportInputs:
         """The majority vote of a method's folds on the test images, if it was evaluated."""
         return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
 
+    def difference(self, model: str, other: str, metric: str) -> dict[str, float | None]:
+        """`difference` of a metric between two models on the test images, and `low` and `high`; None where unknown."""
+        keys = ("difference", "low", "high")
+        for one, two, sign in ((model, other, 1), (other, model, -1)):
+            table = self.differences
+            rows = table[(table["model"] == one) & (table["other"] == two) & (table["metric"] == metric)]
+            if len(rows):
+                values = [sign * float(rows.iloc[0][key]) for key in keys]
+                ends = sorted(values[1:])
+                return {k: None if v != v else v for k, v in zip(keys, [values[0], *ends], strict=True)}  # noqa: PLR0124
+        return dict.fromkeys(keys)
+
     def area(self) -> Model | None:
         """The baseline that sees cell size alone, if it was evaluated."""
         return next((model for model in self.models(kind="baseline") if model["model"] == "baseline/area"), None)
@@ -100,6 +113,7 @@ def read(
         results / "evaluation.json": "evaluate",
         results / "predictions.csv": "evaluate",
         results / "history.csv": "evaluate",
+        results / "differences.csv": "evaluate",
         split: "split",
         prepared / "summary.json": "prepare",
     }
@@ -130,6 +144,7 @@ def read(
         history=pd.read_csv(results / "history.csv"),
         split=read_json(split),
         prepared=read_json(prepared / "summary.json"),
+        differences=pd.read_csv(results / "differences.csv", dtype={"model": str, "other": str}, keep_default_na=True),
         cells=_cells(params, prepared.absolute() / "cells", len(evaluation["classes"])),
         gallery=_gallery(params, results / "explanations", prepared / "images.npy"),
     )

@@ -43,9 +43,9 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
         prepared={
             **inputs.prepared,
             "copies": {**copies, "linked_patients": [[patients[name] for name in names] for names in linked]},
-            "refusals": [
-                {**row, "file": f"File {number}"} for number, row in enumerate(inputs.prepared["refusals"], start=1)
-            ],
+            # Reasons name files too (a second file of that name, a row without its file), so none is told.
+            "refusals": [],
+            "reasons": [{"reason": "not told: report.pseudonyms", "files": inputs.prepared["rejected"]}],
             # One warning names patients (job.data.labels); the others count.
             "warnings": [w for w in inputs.prepared["warnings"] if not w.startswith("Patients ")],
         },

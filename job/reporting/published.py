@@ -6,6 +6,19 @@ from typing import Any
 
 from job.reporting.inputs import ReportInputs
 
+SETTINGS = {
+    "Data": "C-NMC 2019",
+    "Images": "12,528 of 450 × 450 pixels, whole",
+    "Methods": "EfficientNet and Noisy Student",
+    "Folds": "1, 2, 3, 4 and 5 of 5, stratified by class, divided by image",
+    "Network": "efficientnet-b0, ImageNet weights, dropout 0.5",
+    "Training": "50 epochs per model, SGD, batch 15",
+    "Learning rate": "0.001 × 0.1 every 7 epochs",
+    "Batch norm": "running averages",
+    "Self-training": "Noisy Student, one teacher and 3 students per fold",
+}
+"""What the published report ran, in the words of the overview's table."""
+
 METRICS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")
 HEADING = "Published: C-NMC 2019"
 
@@ -22,8 +35,8 @@ def note(inputs: ReportInputs) -> str:
     classes = " and ".join(f"{count:,} {name}" for name, count in images.items())
     return (
         f"The published figures are those of the report this job reproduces (Ho and Chen, 2021): C-NMC 2019, "
-        f"{sum(images.values()):,} test images ({classes}). That is another test set, so they are for orientation; "
-        "they are no comparison."
+        f"{sum(images.values()):,} test images ({classes}). That is another test set and, where the table "
+        "What was run says so, another setting, so they are for orientation; they are no comparison."
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -57,7 +59,8 @@ class Entry(NamedTuple):
 class Frame:
     """What stands around every page. It lies in the site, so that a page can be added without the report's inputs.
 
-    `methods` and `folds` are those of the evaluation.
+    `methods` and `folds` are those of the evaluation; `run` is a digest of it, by which two printed reports are told
+    apart.
     """
 
     title: str
@@ -67,6 +70,7 @@ class Frame:
     methods: list[str]
     folds: list[int]
     navigation: list[Entry]
+    run: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Frame:
@@ -137,6 +141,7 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
             *(Entry(f"{page.slug}.html", page.title) for page in pages),
             *(Entry("provenance.html#experiments", "Experiments") for page in pages if page.slug == "provenance"),
         ],
+        run=hashlib.sha256(json.dumps(inputs.evaluation, sort_keys=True).encode()).hexdigest()[:8],
     )
 
 
@@ -144,7 +149,7 @@ def _html(page: Page, frame: Frame, jinja: jinja2.Environment, layout: str = "ba
     return jinja.get_template(f"{page.slug}.html").render(
         layout=layout, page=page, facts=page.facts, tables=page.tables, figures=page.figures,
         current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic,
-        dataset=frame.dataset, patients_known=frame.patients_known,
+        dataset=frame.dataset, patients_known=frame.patients_known, run=frame.run,
     )  # fmt: skip
 
 

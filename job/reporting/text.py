@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 
@@ -79,6 +80,13 @@ def model_name(model: str) -> str:
     """A model's name in prose, such as `efficientnet/majority` or `baseline/area`."""
     group, _, rest = model.partition("/")
     return baseline_name(model) if group == "baseline" else f"{method_name(group)}: {RULES.get(rest, rest)}"
+
+
+def weights_name(weights: str) -> str:
+    """What a network started from: a value of `model.weights` in prose. Of a file only its own name is told."""
+    return {"imagenet": "ImageNet weights", "none": "random weights"}.get(
+        weights, f"weights of the file {PurePath(weights).name}"
+    )
 
 
 def iteration_name(iteration: int) -> str:

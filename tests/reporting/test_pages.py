@@ -21,7 +21,7 @@ from job.reporting.checklist import ITEMS
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
-from .rendered import make_tree, read_inputs, read_page
+from .rendered import edit_json, make_tree, read_inputs, read_page
 from .test_site import evaluation, rows, text_of
 
 
@@ -101,7 +101,15 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
     frame = predictions(tree)
     names = {*frame["image"], *(f">{name}<" for name in {*frame["patient"], *frame["subject"]})}
     edit_params(tree, report={"pseudonyms": True})
+    twin = {"file": "b/UID_1_1_1_all.bmp", "reason": "the same name as a/UID_1_1_1_all.bmp"}
+    edit_json(
+        tree / "data" / "prepared" / "summary.json",
+        lambda found: found | {
+            "rejected": 1, "refusals": [twin], "reasons": [{"reason": twin["reason"], "files": 1}],
+        },
+    )  # fmt: skip
     report.run()
+    assert read_csv(tree, "refused-by-reason") == [{"reason": "not told: report.pseudonyms", "files": "1"}]
     patients = {row["patient"] for row in read_csv(tree, "patients-efficientnet")}
     patients |= {row["subject"] for row in read_csv(tree, "patients")}
     assert all(re.fullmatch(r"Patient \d+", name) for name in patients)

@@ -77,6 +77,48 @@ def test_the_verdict_counts_from_the_confusion_matrices(finished):
             assert f"On {tn + fp + fn + tp} synthetic test images of {model['subjects']} subjects" in verdict
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.01, 0.4), "uses more than size"),
+        ((-0.1, 0.4), "does not show that it uses more than size"),
+        ((-0.4, -0.1), "worse than size alone"),
+        ((None, None), "so nothing is shown"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_whether_a_model_uses_more_than_size_is_what_the_paired_interval_says(tree, ends, said, turned):
+    path = tree / "results" / "differences.csv"
+    table = pd.read_csv(path)
+    pair = {"efficientnet/majority", "baseline/area"}
+    rows = (table["metric"] == "balanced_accuracy") & table["model"].isin(pair) & table["other"].isin(pair)
+    assert rows.sum() == 1
+    low, high = (-end if turned and end is not None else end for end in (ends[::-1] if turned else ends))
+    names = ["baseline/area", "efficientnet/majority"] if turned else ["efficientnet/majority", "baseline/area"]
+    table.loc[rows, ["model", "other", "difference", "low", "high"]] = [*names, -0.123 if turned else 0.123, low, high]
+    table.to_csv(path, index=False)
+    report.run()
+    sentence = next(s for s in text_of(tree / "site" / "index.html").split("EfficientNet less cell size: ")[1:])
+    assert sentence.startswith("+12.3 points of balanced accuracy; ")
+    assert said in sentence[:200]
+    if ends[0] is not None:
+        first, second = (f"{100 * end:+.1f}".replace("-", "\N{MINUS SIGN}") for end in ends)
+        assert f"{first} to {second}:" in sentence
+
+
+def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
+    own = {"weights": "/home/somebody/own.safetensors", "weights_sha256": "0" * 64}
+    edit_params(tree, model=own, train={"epochs": 9, "lr_step": 7})
+    report.run()
+    shown = {row[0]: row[1:] for row in read_page(tree / "site" / "index.html").tables[-1]}
+    assert shown["Network"][0].startswith("efficientnet-lite0, weights of the file own.safetensors, dropout")
+    assert shown["Network"][1] == "efficientnet-b0, ImageNet weights, dropout 0.5"
+    assert shown["Learning rate"] == ["0.001 × 0.1 every 7 epochs"] * 2
+    assert "450 × 450" in shown["Images"][1]
+    for path in (tree / "site").rglob("*.html"):
+        assert "somebody" not in path.read_text(encoding="utf-8")
+
+
 def test_table_2_shows_folds_mean_and_variance_in_squared_points(finished):
     shown = rows(finished / "site" / "folds.html", "Noisy Student")
     row = next(row for row in shown if row[1] == "Specificity")

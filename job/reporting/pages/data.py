@@ -76,7 +76,9 @@ def distribution_table(inputs: ReportInputs) -> Table:
         theirs = published.table1(inputs, row["role"], row["label"])
         # No label is unknown, not empty: an empty class name is a name.
         label = "unknown" if row["label"] is None else row["label"]
-        ours = [row["patients"], row["subjects"], row["images"]]
+        # Nobody knows whose the images are that came without a patient: each would count as a person.
+        nobody = row["role"] == "unlabelled" and not row["patients"]
+        ours = [row["patients"], None if nobody else row["subjects"], row["images"]]
         rows.append([ROLES[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
     return Table("table-1-distribution", "Table 1. Patients, subjects and images by part and class.", columns, rows)
 

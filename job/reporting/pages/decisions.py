@@ -50,6 +50,11 @@ def page(inputs: ReportInputs) -> Page | None:
             "calibrated": [(entry["method"], entry["temperature"]) for entry in inputs.evaluation["calibration"]],
             "asked": inputs.params.evaluation,
             # The evidence of other people's predictions has no split.
+            "single_cells": _single_cells(inputs),
+            "colder": [
+                text.method_name(entry["method"]) for entry in inputs.evaluation["calibration"]
+                if entry["test"]["after"]["metrics"]["ece"] > entry["test"]["before"]["metrics"]["ece"]
+            ],
             "shares_people": bool(inputs.split) and inputs.params.split.fold_by == "image",
         },
     )  # fmt: skip
@@ -65,6 +70,21 @@ def _scores(inputs: ReportInputs, model: str) -> dict[str, list[float]]:
         "positive": sorted(rows.loc[truth, f"p_{positive}"].tolist()),
         "negative": sorted(rows.loc[~truth, f"p_{positive}"].tolist()),
     }
+
+
+def _share_positive(inputs: ReportInputs) -> float | None:
+    """Of the test images."""
+    positive = inputs.evaluation["positive"]
+    counts = [sum(row) for row in inputs.evaluation["models"][0]["confusion"]]
+    return counts[inputs.classes.index(positive)] / sum(counts) if sum(counts) else None
+
+
+def _single_cells(inputs: ReportInputs) -> tuple[int, int] | None:
+    """Of the persons in the test set, how many have so few cells that one of them reaches the share; None if nobody."""
+    entries = [entry for entry in inputs.evaluation.get("patients", ()) if entry["role"] == "test"]
+    people = entries[0]["subjects"] if entries else []
+    few = sum(1 / person["images"] >= inputs.evaluation["evidence"]["blast_share"] for person in people)
+    return (few, len(people)) if few else None
 
 
 def _counts(scores: dict[str, list[float]], threshold: float) -> dict[str, Any]:
@@ -125,8 +145,8 @@ def _by_threshold(method: str, scores: dict[str, list[float]], positive: str) ->
     ]  # fmt: skip
     half = _counts(scores, 0.5)
     return Figure(
-        title=f"{text.method_name(method)}: at one half, {half['FN']} of {len(scores['positive'])} {positive} cells "
-        f"are missed and {half['FP']} of {len(scores['negative'])} others give a false alarm",
+        title=f"{text.method_name(method)}: calibrated mean at one half, {half['FN']} of {len(scores['positive'])} "
+        f"{positive} cells are missed and {half['FP']} of {len(scores['negative'])} others give a false alarm",
         caption="Sensitivity and specificity on the test set by the threshold on the calibrated mean probability. "
         "Which of them to give up is not a question of statistics; choosing on these images would be optimistic.",
         spec=figures.spec(
@@ -152,18 +172,26 @@ def _net_benefit(inputs: ReportInputs) -> Figure:
     every |= {"mode": "lines"}
     every["line"] |= {"color": figures.MUTED, "dash": "dot"}
     best = max(row[4] for row in rows)
-    first = inputs.evaluation["operating_points"][0]
-    useful = sum(p["model"] > max(p["all"], 0) for p in first["decision_curve"])
+    useful = []
+    for entry in inputs.evaluation["operating_points"]:
+        curve = entry["decision_curve"]
+        better = sum(p["model"] > max(p["all"], 0) for p in curve)
+        worse = sum(p["model"] < 0 for p in curve)
+        useful.append(
+            f"{text.method_name(entry['method'])} at {better} of {text.counted(len(curve), 'threshold')}"
+            + (f" (worse than none at {worse})" if worse else "")
+        )
+    share = text.percent(_share_positive(inputs))
     columns = [
         Column("method", "Method", "name"), Column("threshold", "Threshold", "ratio"), Column("TP", "TP", "count"),
         Column("FP", "FP", "count"), Column("net_benefit", "Net benefit", "ratio"),
         Column("all", "Calling every cell positive", "ratio"),
     ]  # fmt: skip
     return Figure(
-        title=f"{text.method_name(first['method'])} is of more use than calling every or no cell positive at "
-        f"{useful} of {len(first['decision_curve'])} thresholds",
+        title=f"Better than calling every or no cell positive: {text.listed(useful)}",
         caption="Decision curve on the test set (Vickers and Elkin 2006): true positives less the false ones, weighted "
-        "by the odds of the threshold, for each image. Zero is calling no cell positive.",
+        f"by the odds of the threshold, for each image. Zero is calling no cell positive. {share} of these cells are "
+        "positive; another share moves every curve. The dotted line goes on below the axis.",
         spec=figures.spec(
             [*traces, every], figures.axis("Probability from which a cell is called positive", range=[0, 1]),
             figures.axis("Net benefit (per image)", range=[-0.1, round(best + 0.08, 2)]),
@@ -194,14 +222,17 @@ def _reliability(entry: dict[str, Any]) -> Figure:
         Column("high", "To", "ratio"), Column("images", "Images", "count"),
         Column("mean_probability", "Mean probability, %", "percent"), Column("share", "Of that class, %", "percent"),
     ]  # fmt: skip
+    of = text.name(next(iter(after["reliability"]))) if len(parts) == 2 else "a class"
+    count = len(next(iter(after["reliability"].values())))
     errors = [text.cell(part["metrics"]["ece"], "ratio") for part in (before, after)]
     return Figure(
         title=f"{name}: calibration error {errors[0]} before the temperature, {errors[1]} after, on the test set",
-        caption="Among test cells with about the same probability, the share that is of that class; on the dotted line "
-        "a probability is what it says. Bins with few images jump: their counts are in the table.",
+        caption=f"Among test cells with about the same probability of {of}, the share that is so in truth "
+        f"({count} bins); on the dotted line a probability is what it says. Bins with few images jump: their counts "
+        "are in the table. The error in the title is another one: of the class that is called, in 15 bins.",
         spec=figures.spec(
-            traces, figures.axis("Probability (%)", range=[-2, 102]),
-            figures.axis("Of that class in truth (%)", range=[-4, 104]),
+            traces, figures.axis(f"Probability of {figures.label(of)} (%)", range=[-2, 102]),
+            figures.axis("So in truth (%)", range=[-4, 104]),
         ),
         table=Table(f"reliability-{text.slug(entry['method'])}", "Reliability on the test set.", columns, rows),
     )  # fmt: skip
@@ -288,7 +319,7 @@ def _persons(inputs: ReportInputs) -> Table | None:
     entries = [e for e in inputs.evaluation.get("patients", ()) if e["role"] == "test" and "rule" in e]
     names = {f"{method}/majority": text.method_name(method) for method in inputs.methods}
     names["baseline/area"] = text.baseline_name("baseline/area")
-    columns = [Column("model", "Model", "name"), Column("auroc", "AUROC of persons", "ratio")]
+    columns = [Column("model", "Model", "name"), Column("auroc", "AUROC of persons, by mean score", "ratio")]
     for metric in ("sensitivity", "specificity"):
         group = f"{text.METRICS[metric].label} over persons"
         columns += [

@@ -32,6 +32,8 @@ def page(inputs: ReportInputs) -> Page:
             "optimiser": {"sgd": "stochastic gradient descent", "adamw": "AdamW"}[inputs.params.train.optimiser],
             "area_auroc": area["metrics"]["auroc"] if area else None,
             "fold_by": inputs.params.split.fold_by,
+            "weights": text.weights_name(inputs.params.model.weights),
+            "cnmc": set(inputs.classes) == {"ALL", "HEM"},
         },
     )
 

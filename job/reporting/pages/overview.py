@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from job.params import Train
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import Model, ReportInputs
@@ -22,12 +23,15 @@ def page(inputs: ReportInputs) -> Page:
         facts={
             "verdict": verdict(inputs),
             "collapsed": collapsed(inputs),
-            "run": _what_was_run(inputs),
+            "against_size": against_size(inputs),
             "published_note": published.note(inputs),
         },
-        tables={"models": models_table(inputs), **({"intervals": table} if (table := _intervals(inputs)) else {})},
+        tables={
+            "models": models_table(inputs), "run": _what_was_run(inputs),
+            **({"intervals": table} if (table := _intervals(inputs)) else {}),
+        },
         figures={"comparison": _comparison(inputs)},
-    )
+    )  # fmt: skip
 
 
 def verdict(inputs: ReportInputs) -> str:
@@ -67,6 +71,36 @@ def collapsed(inputs: ReportInputs) -> list[str]:
             f"the baseline ‘{text.baseline_name(f'baseline/always_{name}')}’: they tell no cell from another."
         )
     return sentences
+
+
+def against_size(inputs: ReportInputs) -> list[str]:
+    """For each ensemble, in a sentence, whether it is shown to use more than the size of the cells."""
+    sentences = []
+    area = inputs.area()
+    for method in inputs.methods:
+        vote = inputs.majority(method)
+        if vote is None or area is None:
+            continue
+        found = inputs.difference(vote["model"], area["model"], "balanced_accuracy")
+        low, high = found["low"], found["high"]
+        if low is None or high is None:
+            verdict = "too few subjects, or too equal ones, for an interval, so nothing is shown"
+        else:
+            ends = f"95 % interval over subjects {_points(low)} to {_points(high)}"
+            verdict = f"{ends}: " + (
+                "it uses more than size" if low > 0 else "worse than size alone" if high < 0
+                else "this run does not show that it uses more than size"
+            )  # fmt: skip
+        sentences.append(
+            f"{text.method_name(method)} less cell size: {_points(found['difference'])} points of balanced accuracy; "
+            f"{verdict}."
+        )
+    return sentences
+
+
+def _points(share: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return "an undefined number of" if share is None else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _only_call(inputs: ReportInputs, model: Model) -> str | None:
@@ -197,29 +231,35 @@ def _comparison(inputs: ReportInputs) -> Figure:
     )
 
 
-def _what_was_run(inputs: ReportInputs) -> list[tuple[str, str]]:
-    params, size = inputs.params, inputs.prepared["size"]
+def _what_was_run(inputs: ReportInputs) -> Table:
+    """The settings of this run beside those of the published report."""
+    params, prepared = inputs.params, inputs.prepared
     model, train = params.model, params.train
     folds = text.listed([str(fold) for fold in inputs.evaluation["folds"]])
-    weights = "ImageNet weights" if model.weights == "imagenet" else "random weights"
     optimiser = {"sgd": "SGD", "adamw": "AdamW"}[train.optimiser]
-    decay = (
-        f" × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}"
-        if train.schedule == "step"
-        else ", down to 0 along a cosine"
-    )
-    run = [
-        ("Data", text.name(inputs.evaluation["name"])),
-        ("Images", f"{text.count(inputs.prepared['images'])}, seen by the networks at {size} × {size} pixels"),
-        ("Methods", text.listed([text.method_name(method) for method in inputs.methods])),
-        ("Folds", f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}"),
-        ("Network", f"{model.backbone}, {weights}, dropout {model.dropout:g}"),
-        ("Training", f"{text.counted(train.epochs, 'epoch')} per model, {optimiser}, batch {train.batch_size}"),
-        ("Learning rate", f"{train.learning_rate:g}{decay}"),
-    ]
+    crop = f"from a crop of {params.data.crop}" if params.data.crop else "whole"
+    run = {
+        "Data": text.name(inputs.evaluation["name"]),
+        "Images": f"{text.count(prepared['images'])} of {prepared['size']} × {prepared['size']} pixels, {crop}",
+        "Methods": text.listed([text.method_name(method) for method in inputs.methods]),
+        "Folds": f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}",
+        "Network": f"{model.backbone}, {text.weights_name(model.weights)}, dropout {model.dropout:g}",
+        "Training": f"{text.counted(train.epochs, 'epoch')} per model, {optimiser}, batch {train.batch_size}",
+        "Learning rate": f"{train.learning_rate:g}{_decay(train)}",
+        "Batch norm": {"running": "running averages", "recomputed": "recomputed after training"}[train.batch_norm],
+    }
     if teaching := [_self_training(trace) for trace in traces(inputs)]:
-        run.append(("Self-training", "; ".join(teaching)))
-    return run
+        run["Self-training"] = "; ".join(teaching)
+    columns = [Column("setting", "Setting"), Column("run", "This run", "name")]
+    columns.append(Column("published", "Published report", "name"))
+    return Table("run", "What was run.", columns, [[key, own, published.SETTINGS[key]] for key, own in run.items()])
+
+
+def _decay(train: Train) -> str:
+    if train.schedule != "step":
+        return ", down to 0 along a cosine"
+    never = ", not reached" if train.lr_step >= train.epochs else ""
+    return f" × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}{never}"
 
 
 def _self_training(trace: Trace) -> str:

@@ -47,9 +47,10 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
             Column("low", "from", "percent", "95 %"), Column("high", "to", "percent", "95 %"),
             Column("call", "By the rule"),
         ]  # fmt: skip
-    rows = []
+    rows, marks = [], []
     for entry in entries:
         for row in entry["subjects"]:
+            marks.append("first" if row is entry["subjects"][0] else "repeat")
             held = [name for name, count in zip(inputs.classes, row["truth"], strict=True) if count]
             cells = [
                 text.model_name(entry["model"]), row["subject"], " + ".join(held), row["images"], row["right"],
@@ -62,7 +63,7 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
                     row["low"], row["high"], "right" if right else "wrong",
                 ]  # fmt: skip
             rows.append(cells)
-    return Table("patients", "Test subjects, the least accurate first.", columns, rows)
+    return Table("patients", "Test subjects, the least accurate first.", columns, rows, marks)
 
 
 def _spread(entries: list[dict[str, Any]]) -> Table:
@@ -76,7 +77,7 @@ def _spread(entries: list[dict[str, Any]]) -> Table:
             for key, label, kind in (("right", "right", "count"), ("of", "of", "count"), ("low", "from, %", "percent"),
                                      ("high", "to, %", "percent"))
         ),
-        Column("auroc", "AUROC of persons", "ratio"),
+        Column("auroc", "AUROC of persons, by mean score", "ratio"),
     ]  # fmt: skip
     rows = []
     for entry in entries:

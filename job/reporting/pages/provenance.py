@@ -29,5 +29,5 @@ def _parameters(inputs: ReportInputs) -> Table:
 
 
 def _shown(key: str, value: object) -> str:
-    # Where the images lie tells of one person's machine; the folder's own name tells which images.
-    return PurePath(str(value)).name if key == "data.root" else str(value)
+    # Where things lie tells of one person's machine; their own names tell which they are.
+    return PurePath(str(value)).name if key in {"data.root", "model.weights"} else str(value)
