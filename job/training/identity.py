@@ -11,8 +11,8 @@ import job
 from job.files import existing
 from job.params import Params
 
-# What decides when something is saved decides nothing about the result.
-_NO_RESULT = {"save_every_seconds"}
+# When a state is saved, and whether freed memory is kept, decides nothing about the result.
+_NO_RESULT = {"save_every_seconds", "keep_memory"}
 
 
 def parameters(params: Params, method: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,13 +16,65 @@ pytestmark = pytest.mark.xdist_group("pipeline")
 OUTPUTS = ("data", "runs", "predictions", "ensembles", "results", "site")
 
 
+# Python reads this file when it starts: it notes what a stage opens, without a line in the stage.
+WATCH = """
+import os, sys
+argv = sys.orig_argv
+if argv[1:4] == ["-m", "job", "stage"]:
+    name = "_".join(argv[4:]).replace("-", "")
+    log = os.open(os.path.join(os.environ["WATCHED"], name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def note(event, arguments):
+        if event == "open" and isinstance(arguments[0], str | bytes):
+            os.write(log, os.path.abspath(os.fsdecode(arguments[0])).encode() + b"\\n")
+    sys.addaudithook(note)
+"""
+
+
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory):
+def watched(tmp_path_factory):
+    """A folder with a file for each stage that ran in `repo`, which names every file it opened."""
+    return tmp_path_factory.mktemp("watched")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory, watched):
     """A repository in which `dvc repro` has run once."""
     folder = repository.create(tmp_path_factory.mktemp("plain"))
-    output = repository.run(folder, "dvc", "repro").stdout
+    hook = tmp_path_factory.mktemp("hook")
+    (hook / "sitecustomize.py").write_text(WATCH)
+    output = repository.run(folder, "dvc", "repro", PYTHONPATH=str(hook), WATCHED=str(watched)).stdout
     assert len(repository.stages_run(output)) == 4 + 4 + 4 + 2 + 3
     return folder
+
+
+def test_a_stage_opens_nothing_that_dvc_does_not_know_it_reads(repo, watched):
+    """What is read and not listed changes a result that DVC then takes for current."""
+    stages = YAML(typ="safe").load(repo / "dvc.yaml")["stages"]
+    logs = sorted(watched.iterdir())
+    assert {log.name.split("_")[0] for log in logs} == set(stages)
+    for log in logs:
+        name, *rest = log.name.split("_")
+        item = dict(zip(("method", "fold"), ("_".join(rest).removeprefix("method_").split("_fold_")), strict=False))
+        entry = stages[name]
+
+        def filled(text, item=item):
+            for key, value in item.items():
+                text = text.replace(f"${{item.{key}}}", value)
+            return text.replace("${data.root}", "data/raw/demo")
+
+        outputs = [next(iter(out)) if isinstance(out, dict) else out
+                   for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]  # fmt: skip
+        known = [repo / filled(path) for path in [*entry["deps"], *outputs]]
+        opened = {Path(line) for line in log.read_text().splitlines()}
+        rooms = [repo / part for part in ("data", "runs", "predictions", "ensembles", "results", "report_templates")]
+        strange = {
+            path.relative_to(repo).as_posix() for path in opened
+            if any(room in path.parents for room in rooms)
+            and not any(one == path or one in path.parents for one in known)
+            # Written beside what it becomes, then renamed.
+            and not any(part.startswith(".") for part in path.relative_to(repo).parts)
+        }  # fmt: skip
+        assert strange == set(), log.name
 
 
 def test_the_figures_are_what_scikit_learn_computes_from_the_predictions(repo):
