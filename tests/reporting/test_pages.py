@@ -1,6 +1,7 @@
 """What the pages of errors, decisions, experiments and method say is what the files say."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -18,6 +19,7 @@ from job.commands import experiments, site
 from job.evaluation import gallery
 from job.reporting import cells, drawing, figures
 from job.reporting.checklist import ITEMS
+from job.reporting.pages import errors
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -60,6 +62,46 @@ def test_the_gallery_holds_the_surest_errors_and_the_closest_calls(finished):
     assert set(wrong["of"]) == {len(missed)}
     close = chosen[chosen["group"] == "uncertain"]["image"]
     assert list(close) == list((mean["p_HEM"] - 0.5).abs().sort_values().index[:3])
+
+
+def test_without_patients_no_cell_is_said_to_be_of_one(finished):
+    found = read_inputs(finished)
+    assert "patients" in [column.key for column in errors.page(found).tables["counts"].columns]
+    unknown = {**found.prepared, "patients_known": False}
+    nameless = found.predictions.assign(patient="")
+    for pseudonym in ("", "Patient 1"):
+        own = nameless.assign(patient=pseudonym)
+        page = errors.page(dataclasses.replace(found, prepared=unknown, predictions=own))
+        assert page.figures == {}
+        assert page.facts["strips"] == []
+        assert "patients" not in [column.key for column in page.tables["counts"].columns]
+    # Where only some are known, the others are nobody's.
+    some = found.predictions["patient"].where(found.predictions["label"] == "ALL", "")
+    page = errors.page(dataclasses.replace(found, predictions=found.predictions.assign(patient=some)))
+    assert "" not in [row[0] for row in page.figures["strip-efficientnet"].table.rows]
+    assert [row[-1] for row in page.tables["counts"].rows if row[1] == "HEM"] == [0, 0]
+
+
+def strip_title(found, table):
+    page = errors.page(dataclasses.replace(found, predictions=table))
+    return page.figures["strip-efficientnet"].title.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_the_worst_share_is_that_of_a_patient_and_class(finished):
+    """A patient with cells of both classes has two shares; several patients may have the worst one."""
+    found = read_inputs(finished)
+    table = found.predictions.copy()
+    vote = table[(table["model"] == "efficientnet/majority") & (table["role"] == "test")]
+    missed, also = vote.loc[vote["label"] == "ALL", "patient"].unique()[:2]
+    fine = vote.loc[vote["label"] == "HEM", "patient"].unique()[0]
+    table.loc[vote.index, "predicted"] = vote["label"]
+    table.loc[vote.index[vote["patient"] == missed], "predicted"] = "HEM"
+    start = "EfficientNet: from 0.0 % of the cells called right"
+    assert strip_title(found, table) == f"{start} (patient {missed}) to 100.0 %"
+    both = table.assign(patient=table["patient"].replace(fine, missed))
+    assert strip_title(found, both) == f"{start} (patient {missed}, ALL cells) to 100.0 %"
+    table.loc[vote.index[vote["patient"] == also], "predicted"] = "HEM"
+    assert strip_title(found, table) == f"{start} (2 patients) to 100.0 %"
 
 
 def test_every_cell_is_downloadable_with_votes_and_probabilities(finished):
