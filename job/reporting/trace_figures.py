@@ -38,8 +38,10 @@ def _models(trace: Trace) -> Figure:
     spec = _by_iteration(trace, tested, "Balanced accuracy (%)")
     if validated:
         shown = [trace.name(i) for i in sorted({i for _, i in validated})]
+        # No colour, marker or width of a fold: Fold 2 is dashed too.
         dashed = figures.line("Mean of folds, validation", shown, figures.percents(means(validated)), 1,
-                              line={"width": 3, "dash": "dash"})  # fmt: skip
+                              line={"width": 4, "dash": "dash", "color": figures.MUTED})  # fmt: skip
+        dashed["marker"] = {"color": figures.MUTED, "symbol": "x", "size": 9}
         spec["data"].append(dashed)
     columns = [Column("fold", "Fold"), Column("model", "Model"), Column("test", "Test, %", "percent"),
                Column("validation", "Validation, %", "percent")]  # fmt: skip
@@ -49,7 +51,7 @@ def _models(trace: Trace) -> Figure:
         if round(abs(change), 1)
         else f"Balanced accuracy does not change {ends}",
         caption="Balanced accuracy on the test set of each fold’s teacher and students; the thick line is the mean of "
-        "folds, of which the title speaks. Dashed: the mean on validation images, on which the epoch was chosen.",
+        "folds, of which the title speaks. Grey, dashed: the mean on validation images, on which the epoch was chosen.",
         spec=spec,
         table=table(trace, "self-training-trace", "Balanced accuracy by fold and iteration.", columns, rows),
     )

@@ -162,6 +162,16 @@ def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes,
     assert unsaid not in shown
 
 
+def test_the_mean_on_validation_images_looks_like_no_fold(finished):
+    *folds, _, validation = self_training.page(read_inputs(finished)).figures["noisy-student-trace"].spec["data"]
+    assert validation["name"] == "Mean of folds, validation"
+    assert len(folds) == 5
+    for fold in folds:
+        assert fold["line"]["color"] != validation["line"]["color"]
+        assert fold["marker"]["symbol"] != validation["marker"]["symbol"]
+        assert fold["line"]["width"] < validation["line"]["width"]
+
+
 def test_without_a_filter_nothing_is_said_to_be_kept(finished, both):
     shown = text_of(finished / "site" / "self-training.html")
     assert "No pseudo-label was left out" in shown
