@@ -19,7 +19,7 @@ from job.commands import experiments, site
 from job.evaluation import gallery
 from job.reporting import cells, drawing, figures
 from job.reporting.checklist import ITEMS
-from job.reporting.pages import errors
+from job.reporting.pages import decisions, errors, folds, overview
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -163,6 +163,51 @@ def test_operating_points_are_those_of_the_evaluation(finished):
         assert [int(half["FN"]), int(half["FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]
         required = shown["Required sensitivity"]
         assert float(required["validation_sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
+
+
+def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
+    """The half that is refused, or any other level of the test set, would be chosen on the test set."""
+    found = read_inputs(finished)
+    first, *others = found.evaluation["abstention"]
+
+    def title(chosen):
+        changed = {**found.evaluation, "abstention": [{**first, "chosen": chosen}, *others]}
+        made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
+        return made.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+    start = f"EfficientNet: {100 * first['confidence']['curve'][-1]['error']:.1f} % errors with every cell called; "
+    reached = first["chosen"]["test"]
+    left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
+    assert f"{start}{left}, and {reached['errors']} of {reached['kept']} " in title(first["chosen"])
+    none = {**first["chosen"], "test": {**reached, "kept": 0, "errors": 0, "error": None, "share_refused": 1.0}}
+    assert title(none).endswith("100.0 % are left to a pathologist, and none is called")
+    assert title(None) == f"{start}no confidence was chosen on validation"
+
+
+def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):
+    traces = decisions.page(read_inputs(finished)).figures["risk"].spec["data"]
+    drawn = [t["line"]["dash"] if t["mode"] == "lines" else t["marker"]["symbol"] for t in traces]
+    assert len(drawn) == len(set(drawn)) == 4
+    assert [t["mode"] for t in traces] == ["lines", "markers"] * 2
+
+
+def test_a_vote_stands_below_the_folds_and_hides_none(finished):
+    found = read_inputs(finished)
+    comparison, dots = overview.page(found).figures["comparison"], folds.page(found).figures["dots"]
+    by_fold, vote, _ = comparison.spec["data"]
+    series = [(by_fold, vote), *zip(dots.spec["data"][::2], dots.spec["data"][1::2], strict=True)]
+    for several, votes in series:
+        assert len(several["y"]) == 5 * len(votes["y"])
+        for n, y in enumerate(votes["y"]):  # rows count downwards
+            own = several["y"][5 * n : 5 * n + 5]
+            assert len(set(own)) == 5
+            assert y - 1 < min(own) < max(own) < y
+    for figure in (comparison, dots):
+        assert "above, the vote below" in figure.caption
+    assert comparison.title.startswith("Balanced accuracy: ")
+    assert [shape["x0"] for shape in comparison.spec["layout"]["shapes"]] == [50]
+    left, right = comparison.spec["layout"]["xaxis"]["range"]
+    assert left < min(50, *by_fold["x"]) < max(50, *by_fold["x"]) < right
 
 
 def test_who_corrects_whom_adds_up(finished):

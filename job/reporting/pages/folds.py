@@ -91,49 +91,52 @@ def _dots(inputs: ReportInputs) -> Figure:
     rows: list[list[Any]] = []
     spreads: dict[tuple[str, str], float] = {}
     for position, method in enumerate(inputs.methods):
-        offset = 0.16 * (position - (len(inputs.methods) - 1) / 2) * 2
+        high = 0.9 / len(inputs.methods)
+        offset = high * (position - (len(inputs.methods) - 1) / 2)
         name = text.method_name(method)
         dots: list[tuple[float, float, str]] = []
         votes: list[tuple[float, float]] = []
         vote = inputs.majority(method)
         for row, metric in enumerate(SHOWN):
             values = []
-            for model in inputs.models(kind="fold", method=method):
+            members = inputs.models(kind="fold", method=method)
+            for place, model in zip(figures.spread(len(members)), members, strict=True):
                 value = model["metrics"].get(metric)
                 rows.append([name, text.METRICS[metric].label, f"fold {model['fold']}", value])
                 if value is not None:
                     values.append(100 * value)
-                    dots.append((100 * value, row + offset, f"fold {model['fold']}"))
+                    dots.append((100 * value, row + offset + high * place, f"fold {model['fold']}"))
             if vote:
                 value = vote["metrics"].get(metric)
                 rows.append([name, text.METRICS[metric].label, "majority vote", value])
                 if value is not None:
-                    votes.append((100 * value, row + offset))
+                    votes.append((100 * value, row + offset + high * figures.BELOW))
             if values:
                 spreads[name, text.METRICS[metric].label] = max(values) - min(values)
-        open_marker = {"color": "rgba(0,0,0,0)", "symbol": ("circle", "square")[position % 2], "size": 9}
+        open_marker = {"color": "rgba(0,0,0,0)", "size": 8}
         traces.append(figures.points(
             f"{name}, folds", [d[0] for d in dots], [d[1] for d in dots], position, marker=open_marker,
             text=[d[2] for d in dots], hovertemplate="%{x:.1f} %, %{text}<extra>" + figures.label(name) + "</extra>",
         ))  # fmt: skip
         traces.append(figures.points(
             f"{name}, majority vote", [v[0] for v in votes], [v[1] for v in votes], position,
-            marker={"symbol": ("circle", "square")[position % 2], "size": 13},
+            marker={"size": 9},
             hovertemplate="%{x:.1f} %<extra>majority vote</extra>",
         ))  # fmt: skip
     columns = [Column("method", "Method", "name"), Column("metric", "Metric"), Column("model", "Model"),
                Column("value", "Value, %", "percent")]  # fmt: skip
     (who, metric), widest = max(spreads.items(), key=lambda item: item[1])
     ticks = [text.METRICS[m].label for m in SHOWN]
-    y = figures.axis("", tickvals=list(range(len(ticks))), ticktext=ticks, autorange="reversed")
+    y = figures.axis("", tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.5, -0.5])
     return Figure(
         title=f"The folds differ by up to {widest:.1f} points ({metric.lower()} of {who})"
         if metric not in {"PPV", "F1"}
         else f"The folds differ by up to {widest:.1f} points ({metric} of {who})",
-        caption="Metrics on the test set: one open marker per fold, a filled one for the majority vote of the folds.",
+        caption="Metrics on the test set: one open marker per fold, a filled one for the majority vote of the folds; "
+        "in each row of a method the folds above, the vote below.",
         spec=figures.spec(traces, figures.axis("Value on the test set (%)"), y),
         table=Table("folds-and-votes", "Metrics of folds and votes on the test set.", columns, rows),
-        height="large",
+        height="large" if len(inputs.methods) < 3 else "tall",
     )
 
 
