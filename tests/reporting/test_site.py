@@ -17,7 +17,7 @@ import pytest
 from job.errors import UserError
 from job.reporting import site
 from job.reporting import trace as tracing
-from job.reporting.pages import folds
+from job.reporting.pages import ensemble, folds
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -193,6 +193,27 @@ def test_votes_are_counted_from_the_predictions_of_the_folds(finished):
     with (finished / "site" / "csv" / "votes.csv").open() as handle:
         shown = {r["votes"]: int(r["images"]) for r in csv.DictReader(handle) if r["method"] == "EfficientNet"}
     assert shown == {f"{n}:{5 - n}": int((votes == n).sum()) for n in (5, 4, 3)}
+    majority = frame[(frame["model"] == "efficientnet/majority") & (frame["role"] == "test")].set_index("image")
+    right = (majority["predicted"] == majority["label"]).reindex(votes.index)
+    counts = [(int(right[votes == n].sum()), int((votes == n).sum())) for n in (5, 3)]
+    page = ensemble.page(read_inputs(finished))
+    assert page.figures["votes"].title == (
+        "EfficientNet: right on {} of {} images at 5:0, on {} of {} at 3:2".format(*counts[0], *counts[1])
+    )
+    # The figure has its numbers under it, and no table has them again.
+    headings = [table[0] for table in read_page(finished / "site" / "ensemble.html").tables]
+    assert sum("Votes" in heading for heading in headings) == 1
+
+
+def test_bars_of_votes_lie_so_that_no_count_is_printed_over_another_and_unanimous_ones_are_first(finished):
+    found = read_inputs(finished)
+    table = found.predictions
+    split = (table["model"] == "efficientnet/majority") & table["p_ALL"].between(0.15, 0.35)  # without 4:1 for HEM
+    also = (table["model"] == "efficientnet/majority") & table["p_ALL"].between(0.65, 0.85)
+    traces = ensemble.page(dataclasses.replace(found, predictions=table[~split & ~also])).figures["votes"].spec["data"]
+    assert [(t["orientation"], t["y"]) for t in traces] == [("h", ["5:0", "4:1", "3:2"])] * 2
+    assert (traces[0]["x"][1], traces[0]["text"][1]) == (None, "")
+    assert traces[1]["text"][1]
 
 
 def test_csv_files_hold_every_digit_of_the_evaluation(finished):
