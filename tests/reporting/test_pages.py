@@ -82,6 +82,30 @@ def test_without_patients_no_cell_is_said_to_be_of_one(finished):
     assert [row[-1] for row in page.tables["counts"].rows if row[1] == "HEM"] == [0, 0]
 
 
+def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(finished):
+    """`Called HEM by 4 of 5, probability 49.8 %` reads as a contradiction."""
+    said, frame = text_of(finished / "site" / "errors.html"), predictions(finished)
+    tested = frame[frame["role"] == "test"]
+    vote, mean = (tested[tested["model"] == f"efficientnet/{rule}"].set_index("image") for rule in ("majority", "mean"))
+    differ = int((vote["predicted"] != mean["predicted"].reindex(vote.index)).sum())
+    note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability make different calls"
+    assert (note in said) == (differ > 0)
+    for image in gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)["image"]:
+        called = vote.loc[image, "predicted"]
+        votes, probability = round(5 * vote.loc[image, f"p_{called}"]), 100 * mean.loc[image, f"p_{called}"]
+        assert f"{votes} of 5 votes for {called}; mean probability of {called} {probability:.1f} %" in said
+    assert "scaled to its own maximum: compare places within a map, not maps" in said
+    found = read_inputs(finished)
+    agreed = frame.copy()
+    both = agreed["rule"].isin(["majority", "mean"]) & (agreed["role"] == "test")
+    agreed.loc[both, "predicted"] = "ALL"
+    assert errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"] == []
+    one = agreed.index[both & (agreed["model"] == "noisy_student/mean")][:1]
+    agreed.loc[one, "predicted"] = "HEM"
+    divided = errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"]
+    assert divided == [("Noisy Student", 1, len(vote))]
+
+
 def strip_title(found, table):
     page = errors.page(dataclasses.replace(found, predictions=table))
     return page.figures["strip-efficientnet"].title.replace("\N{NARROW NO-BREAK SPACE}", " ")

@@ -48,6 +48,11 @@ def page(inputs: ReportInputs) -> Page | None:
         facts={
             "galleries": galleries,
             "strips": list(strips),
+            "divided": [
+                (text.method_name(method), differ, len(table))
+                for method, table in calls.items()
+                if (differ := int((table["called"] != table["mean_called"]).sum()))
+            ],
             "pictures": bool(inputs.gallery and inputs.gallery.pixels is not None),
             "maps": inputs.gallery.maps.shape[1] if inputs.gallery else 0,
             "size": inputs.prepared["size"],
@@ -59,7 +64,7 @@ def page(inputs: ReportInputs) -> Page | None:
 
 
 def _calls(inputs: ReportInputs, method: str) -> pd.DataFrame:
-    """One row per test image: patient, label, called by the majority, its votes, mean probability of each class."""
+    """One row per test image: patient, label, called by the majority and by the mean, votes, mean probabilities."""
     tested = inputs.predictions[inputs.predictions["role"] == "test"]
     votes = tested[tested["model"] == f"{method}/majority"].set_index("image")
     mean = tested[tested["model"] == f"{method}/mean"].set_index("image").reindex(votes.index)
@@ -73,6 +78,7 @@ def _calls(inputs: ReportInputs, method: str) -> pd.DataFrame:
     every = np.arange(len(votes))
     return votes[["patient", "label"]].assign(
         called=votes["predicted"],
+        mean_called=mean["predicted"],
         right=votes["predicted"] == votes["label"],
         votes=(shares[every, called] * voters).round().astype(int),
         voters=voters,
@@ -176,8 +182,9 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
     return Figure(
         title=title,
         caption="Every test cell, a row per patient, worst first within a class: the mean probability that the folds "
-        "gave to the cell's true class. A cross is a cell that the majority calls wrong. Points are spread up and down "
-        "so that they do not hide each other.",
+        "gave to the cell's true class. A cross is a cell that the majority calls wrong. Dotted: 50 %, "
+        + ("where the mean changes its call" if len(inputs.classes) == 2 else "above which the mean calls it right")
+        + ". Points are spread up and down to overlap less.",
         spec=figures.spec(
             traces, figures.axis("Probability of the true class (%)", range=[-2, 102]), axis,
             shapes=[figures.vertical(50)],
