@@ -177,6 +177,33 @@ def test_a_curve_that_does_not_move_stays(finished):
     assert page.figures["noisy_student-accuracy"].title.endswith("validation accuracy stays at 75.0 %")
 
 
+def test_curves_say_how_training_values_were_taken_and_what_one_class_gets_right(finished):
+    found = read_inputs(finished)
+    made = folds.page(found).figures
+    taken = "Training values are taken during the epoch, with dropout on"
+    assert f"{taken}. The epoch that is kept need not be the last." in made["efficientnet-accuracy"].caption
+    assert f"{taken}, and for students against their pseudo-labels. The" in made["noisy_student-loss"].caption
+    noisy = found.params.noisy_student.model_copy(update={"train_on": "labelled+pseudo"})
+    both = folds.page(dataclasses.replace(found, params=found.params.model_copy(update={"noisy_student": noisy})))
+    assert "pseudo-labels and the labels beside them. The" in both.figures["noisy_student-accuracy"].caption
+    model = next(m for m in found.evaluation["models"] if m["kind"] == "out_of_fold")
+    hem, all_ = map(sum, model["confusion"])
+    name = (
+        f"Always ALL ({100 * all_ / (hem + all_):.1f} %)"
+        if all_ > hem
+        else f"Always HEM ({100 * hem / (hem + all_):.1f} %)"
+    )
+    line = made["efficientnet-accuracy"].spec["data"][-1]
+    assert line["name"].replace("\N{NARROW NO-BREAK SPACE}", " ") == name
+    assert line["y"] == pytest.approx([100 * max(hem, all_) / (hem + all_)] * 2)
+    # Not among losses, and not where nothing is known of the validation images.
+    models = [m for m in found.evaluation["models"] if m["kind"] != "out_of_fold"]
+    without = folds.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models})).figures
+    for figure in (made["efficientnet-loss"], without["efficientnet-accuracy"]):
+        assert not [trace for trace in figure.spec["data"] if trace["name"].startswith("Always")]
+        assert "Dotted" not in figure.caption
+
+
 def test_no_folder_of_the_machine_is_printed(tree):
     parameters = tree / "params.yaml"
     parameters.write_text(parameters.read_text().replace("root: data/raw/demo", "root: /home/somebody/C-NMC"))

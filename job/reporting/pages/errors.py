@@ -174,6 +174,8 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
         Column("right", "Called right", "count"), Column("share", "Called right, %", "percent"),
         Column("mean", "Mean probability of the true class, %", "percent"),
     ]  # fmt: skip
+    two = len(inputs.classes) == 2
+    turn = "where the mean probability changes its call" if two else "above which the mean probability calls it right"
     rows = [[r.patient, r.label, r.cells, r.right, r.share, r.mean] for r in patients.itertuples()]
     title = (
         f"{text.method_name(method)}: from {text.percent(patients['share'].min())} of the cells called right "
@@ -182,9 +184,8 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
     return Figure(
         title=title,
         caption="Every test cell, a row per patient, worst first within a class: the mean probability that the folds "
-        "gave to the cell's true class. A cross is a cell that the majority calls wrong. Dotted: 50 %, "
-        + ("where the mean changes its call" if len(inputs.classes) == 2 else "above which the mean calls it right")
-        + ". Points are spread up and down to overlap less.",
+        f"gave to the cell's true class. A cross is a cell that the majority calls wrong. Dotted: 50 %, {turn}. "
+        "Points are spread up and down to overlap less.",
         spec=figures.spec(
             traces, figures.axis("Probability of the true class (%)", range=[-2, 102]), axis,
             shapes=[figures.vertical(50)],

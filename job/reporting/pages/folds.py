@@ -161,6 +161,13 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
             )
         mean = history.groupby(["model", "epoch", "step"], sort=False)[column].mean().reset_index().sort_values("step")
         traces.append(_curve_line(mean, models, column, scale, position, part, {"width": 3, "dash": dash}, opacity=1))
+    always = _always(inputs, method) if quantity == "accuracy" else None
+    if always:
+        ends = [0.5, epochs * len(models) + 0.5]
+        line = figures.line(f"Always {text.name(always[0])} ({text.percent(always[1])})", ends,
+                            figures.percents([always[1]] * 2), 2, line={"color": figures.MUTED, "dash": "dot"},
+                            mode="lines", hoverinfo="skip")  # fmt: skip
+        traces.append(line)
     last = history[history["model"] == models[-1]].groupby("epoch")[f"validation_{quantity}"].mean() * scale
     digits = ".1f" if quantity == "accuracy" else ".3f"
     course = _course(f"{last.iloc[0]:{digits}}", f"{last.iloc[-1]:{digits}}")
@@ -187,13 +194,36 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
     return Figure(
         title=f"{which}: validation {quantity} {course}{sign}",
         caption="Dashed: training images. Solid: validation images. Thin lines are single folds, thick lines their "
-        "mean; the title speaks of the mean.",
+        f"mean; the title speaks of the mean. {_taken(inputs, method, models)} The epoch that is kept need not be the "
+        "last." + (" Dotted across: the share of the largest class of the validation images." if always else ""),
         spec=figures.spec(
             traces, figures.axis("Epoch", range=[0.5, epochs * len(models) + 0.5], **ticks), figures.axis(unit),
             shapes=borders, annotations=names,
         ),
         table=Table(f"curves-{text.slug(method)}-{quantity}", f"{unit} by epoch.", columns, rows),
     )  # fmt: skip
+
+
+def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:
+    """The largest class of a method's validation images and its share: what calling all of them alike gets right."""
+    model = next(iter(inputs.models(kind="out_of_fold", method=method, role="validation")), None)
+    counts = [sum(row) for row in model["confusion"]] if model else []
+    if not sum(counts):
+        return None
+    return inputs.classes[counts.index(max(counts))], max(counts) / sum(counts)
+
+
+def _taken(inputs: ReportInputs, method: str, models: list[str]) -> str:
+    """How the values of training images came about: unlike those of validation images in more than the images."""
+    own = inputs.params.noisy_student
+    noisy = method == "noisy_student"
+    sentence = "Training values are taken during the epoch"
+    if inputs.params.model.dropout or (noisy and own.dropout):
+        sentence += ", with dropout on"
+    if any(model.startswith("student") for model in models):
+        beside = " and the labels beside them" if noisy and own.train_on == "labelled+pseudo" else ""
+        sentence += f", and for students against their pseudo-labels{beside}"
+    return f"{sentence}."
 
 
 def _curve_line(
