@@ -20,7 +20,12 @@ Trace = dict[str, Any]
 
 INK, MUTED, RULE, SURFACE = "--ink", "--muted", "--rule", "--surface"
 SERIES = ("--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "bowtie")
+
+
+# A row of dots counts downwards and is 1 high: the vote stands below the folds, which it would hide.
+BELOW = 0.3
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,11 @@ def points(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **optio
         "marker": marker,
         **options,
     }
+
+
+def spread(of: int) -> list[float]:
+    """Where the models of a row's folds stand in it: in its upper half, apart, so that equal ones show as two."""
+    return [round(-0.08 - 0.34 * n / max(of - 1, 1), 3) for n in range(of)]
 
 
 def line(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **options: Any) -> Trace:

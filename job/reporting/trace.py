@@ -131,8 +131,7 @@ def explanation(trace: Trace) -> list[str]:
     if not trace.filtered:
         sentences.append("No pseudo-label was left out or used more than once an epoch.")
     if trace.positive is not None:
-        shares = text.listed([text.percent(share) for share in means(trace.of("share_positive"))])
-        sentences.append(f"Labels {text.name(trace.positive)}{by_round}: {shares}{_truth(trace)}.")
+        sentences.append(_share_positive(trace))
     sure = means({(e["fold"], e["iteration"]): e["confidence"]["mean"] for e in trace.entries})
     sentences.append(f"Mean confidence{by_round}: {text.listed([text.percent(share) for share in sure])}.")
     balanced = means(trace.scores("balanced_accuracy"))
@@ -161,6 +160,17 @@ def _reading(labels: float, accuracy: float) -> str:
     return "One got worse and the other did not: these numbers do not decide whether there was confirmation bias."
 
 
+def _share_positive(trace: Trace) -> str:
+    """Counted over all folds together, as the figure of the classes and the truth are: folds differ in images."""
+    position = trace.classes.index(str(trace.positive))
+    counts = [trace.counts("labels", iteration) for iteration in trace.rounds]
+    shares = text.listed([text.percent(count[position] / sum(count)) for count in counts])
+    students = [str(iteration) for iteration in trace.rounds]
+    which = f", student {students[0]} to {students[-1]}" if len(students) > 1 else ""
+    label = text.name(str(trace.positive))
+    return f"Share of labels that say {label}{which}, all folds together: {shares}{_truth(trace)}."
+
+
 def _truth(trace: Trace) -> str:
     """How many of the images are positive in truth, where every one of them has a truth."""
     first = [entry for entry in trace.entries if entry["iteration"] == trace.rounds[0]]
@@ -168,4 +178,4 @@ def _truth(trace: Trace) -> str:
     if not counts or sum(counts) < sum(entry["images"] for entry in first):
         return ""
     share = counts[trace.classes.index(str(trace.positive))] / sum(counts)
-    return f"; in truth {text.percent(share)} of these images are"
+    return f"; in truth {text.percent(share)} of these images are {text.name(str(trace.positive))}"

@@ -38,8 +38,10 @@ def _models(trace: Trace) -> Figure:
     spec = _by_iteration(trace, tested, "Balanced accuracy (%)")
     if validated:
         shown = [trace.name(i) for i in sorted({i for _, i in validated})]
+        # No colour, marker or width of a fold: Fold 2 is dashed too.
         dashed = figures.line("Mean of folds, validation", shown, figures.percents(means(validated)), 1,
-                              line={"width": 3, "dash": "dash"})  # fmt: skip
+                              line={"width": 4, "dash": "dash", "color": figures.MUTED})  # fmt: skip
+        dashed["marker"] = {"color": figures.MUTED, "symbol": "x", "size": 9}
         spec["data"].append(dashed)
     columns = [Column("fold", "Fold"), Column("model", "Model"), Column("test", "Test, %", "percent"),
                Column("validation", "Validation, %", "percent")]  # fmt: skip
@@ -49,7 +51,7 @@ def _models(trace: Trace) -> Figure:
         if round(abs(change), 1)
         else f"Balanced accuracy does not change {ends}",
         caption="Balanced accuracy on the test set of each fold’s teacher and students; the thick line is the mean of "
-        "folds, of which the title speaks. Dashed: the mean on validation images, on which the epoch was chosen.",
+        "folds, of which the title speaks. Grey, dashed: the mean on validation images, on which the epoch was chosen.",
         spec=spec,
         table=table(trace, "self-training-trace", "Balanced accuracy by fold and iteration.", columns, rows),
     )
@@ -127,15 +129,19 @@ def _balance(trace: Trace) -> Figure:
     told = shares[f"Labels for {_lower(trace.name(last))}"]
     before = shares.get("Truth", shares[next(iter(shares))])
     c = max(range(len(told)), key=lambda n: abs(told[n] - before[n]))
-    name, student = text.name(trace.classes[c]), "the student" if trace.name(last) == "Student" else "the last student"
+    title = f"{text.name(trace.classes[c])}: {text.percent(told[c])} of the labels for {_lower(trace.name(last))}"
+    if truth:
+        # Some images may never have had a label.
+        every = sum(truth) == sum(trace.counts("labels", last))
+        of = "the same images in truth" if every else "those images whose truth is known"
+        title += f", {text.percent(before[c])} of {of}"
     columns = [Column("labels", "Of"), Column("class", "Class", "name"), Column("count", "Labels", "count"),
                Column("share", "Share, %", "percent")]  # fmt: skip
     rows = [
         [group, label, groups[group][n], shares[group][n]] for group in shares for n, label in enumerate(trace.classes)
     ]
     return Figure(
-        title=f"{text.percent(told[c])} of {student}’s labels are {name}"
-        + (f", and {text.percent(before[c])} of these images" if truth else ""),
+        title=title,
         caption="Share of each class, all folds together."
         + (" Truth: labels that were hidden from the fold." if truth else ""),
         spec=figures.spec(bars, figures.axis(""), figures.axis("Share (%)", range=[0, 100]), barmode="group"),
@@ -157,6 +163,9 @@ def _confidence(trace: Trace, iteration: int) -> Figure:
         if any(counts)
     ]  # fmt: skip
     top = max(n for n in range(len(names)) if any(counts[n] for counts in found.values()))
+    # One height for both charts: they stand side by side.
+    highest = max(sum(n) for i in trace.rounds for n in zip(*(trace.bins(key, i) for key in words), strict=True))
+    y = figures.axis("Pseudo-labels", range=[0, round(1.05 * highest, 1)])
     right, wrong, unknown = (found[key][top] for key in ("right", "wrong", "unknown"))
     student, bin_name = _lower(trace.name(iteration)), f"{names[top].replace('–', ' to ')}{text.PERCENT}"
     if right + wrong:
@@ -178,7 +187,7 @@ def _confidence(trace: Trace, iteration: int) -> Figure:
     return Figure(
         title=title,
         caption=caption if len(trace.rounds) == 1 else f"Labels for {student}. {caption}",
-        spec=figures.spec(bars, figures.axis("Confidence (%)"), figures.axis("Pseudo-labels"), barmode="stack"),
+        spec=figures.spec(bars, figures.axis("Confidence (%)"), y, barmode="stack"),
         table=table(trace, f"pseudo-labels-confidence-{iteration}", "Labels by confidence and fold.", columns, rows),
         height="small",
     )
@@ -187,12 +196,28 @@ def _confidence(trace: Trace, iteration: int) -> Figure:
 def _agreement(trace: Trace) -> Figure:
     values = trace.of("agreement")
     return Figure(
-        title=f"{text.percent(means(values)[-1])} of the last labels are those of the round before",
+        title=f"{text.percent(means(values)[-1])} of the last labels are those of the round before" + _one_class(trace),
         caption="Share of images that two teachers in a row call alike. The thick line is the mean of folds.",
         spec=_by_iteration(trace, values, "Same label as before (%)"),
         table=_values(trace, "pseudo-labels-agreement", "Agreement with the round before.", values),
         height="small",
     )
+
+
+def _one_class(trace: Trace) -> str:
+    """The folds whose last labels cannot differ from those before, because all of both say one class."""
+    *_, before, last = trace.rounds
+    folds: dict[str, list[str]] = {}
+    for fold in trace.folds:
+        told = {e["iteration"]: e["balance"]["labels"] for e in trace.entries if e["fold"] == fold}
+        said = {trace.classes[n] for i in (before, last) for n, count in enumerate(told.get(i, [])) if count}
+        if len(said) == 1 and trace.of("agreement").get((fold, last)) == 1:
+            folds.setdefault(said.pop(), []).append(str(fold))
+    parts = [
+        f"fold{'s' * (len(own) > 1)} {text.listed(own)}: {text.percent(1)}, as every label is {text.name(label)}"
+        for label, own in folds.items()
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def gains(found: Sequence[Trace]) -> Figure | None:

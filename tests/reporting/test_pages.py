@@ -1,6 +1,7 @@
 """What the pages of errors, decisions, experiments and method say is what the files say."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -18,6 +19,7 @@ from job.commands import experiments, site
 from job.evaluation import gallery
 from job.reporting import cells, drawing, figures
 from job.reporting.checklist import ITEMS
+from job.reporting.pages import decisions, errors, folds, overview
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
@@ -60,6 +62,70 @@ def test_the_gallery_holds_the_surest_errors_and_the_closest_calls(finished):
     assert set(wrong["of"]) == {len(missed)}
     close = chosen[chosen["group"] == "uncertain"]["image"]
     assert list(close) == list((mean["p_HEM"] - 0.5).abs().sort_values().index[:3])
+
+
+def test_without_patients_no_cell_is_said_to_be_of_one(finished):
+    found = read_inputs(finished)
+    assert "patients" in [column.key for column in errors.page(found).tables["counts"].columns]
+    unknown = {**found.prepared, "patients_known": False}
+    nameless = found.predictions.assign(patient="")
+    for pseudonym in ("", "Patient 1"):
+        own = nameless.assign(patient=pseudonym)
+        page = errors.page(dataclasses.replace(found, prepared=unknown, predictions=own))
+        assert page.figures == {}
+        assert page.facts["strips"] == []
+        assert "patients" not in [column.key for column in page.tables["counts"].columns]
+    # Where only some are known, the others are nobody's.
+    some = found.predictions["patient"].where(found.predictions["label"] == "ALL", "")
+    page = errors.page(dataclasses.replace(found, predictions=found.predictions.assign(patient=some)))
+    assert "" not in [row[0] for row in page.figures["strip-efficientnet"].table.rows]
+    assert [row[-1] for row in page.tables["counts"].rows if row[1] == "HEM"] == [0, 0]
+
+
+def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(finished):
+    """`Called HEM by 4 of 5, probability 49.8 %` reads as a contradiction."""
+    said, frame = text_of(finished / "site" / "errors.html"), predictions(finished)
+    tested = frame[frame["role"] == "test"]
+    vote, mean = (tested[tested["model"] == f"efficientnet/{rule}"].set_index("image") for rule in ("majority", "mean"))
+    differ = int((vote["predicted"] != mean["predicted"].reindex(vote.index)).sum())
+    note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability make different calls"
+    assert (note in said) == (differ > 0)
+    for image in gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)["image"]:
+        called = vote.loc[image, "predicted"]
+        votes, probability = round(5 * vote.loc[image, f"p_{called}"]), 100 * mean.loc[image, f"p_{called}"]
+        assert f"{votes} of 5 votes for {called}; mean probability of {called} {probability:.1f} %" in said
+    assert "scaled to its own maximum: compare places within a map, not maps" in said
+    found = read_inputs(finished)
+    agreed = frame.copy()
+    both = agreed["rule"].isin(["majority", "mean"]) & (agreed["role"] == "test")
+    agreed.loc[both, "predicted"] = "ALL"
+    assert errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"] == []
+    one = agreed.index[both & (agreed["model"] == "noisy_student/mean")][:1]
+    agreed.loc[one, "predicted"] = "HEM"
+    divided = errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"]
+    assert divided == [("Noisy Student", 1, len(vote))]
+
+
+def strip_title(found, table):
+    page = errors.page(dataclasses.replace(found, predictions=table))
+    return page.figures["strip-efficientnet"].title.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_the_worst_share_is_that_of_a_patient_and_class(finished):
+    """A patient with cells of both classes has two shares; several patients may have the worst one."""
+    found = read_inputs(finished)
+    table = found.predictions.copy()
+    vote = table[(table["model"] == "efficientnet/majority") & (table["role"] == "test")]
+    missed, also = vote.loc[vote["label"] == "ALL", "patient"].unique()[:2]
+    fine = vote.loc[vote["label"] == "HEM", "patient"].unique()[0]
+    table.loc[vote.index, "predicted"] = vote["label"]
+    table.loc[vote.index[vote["patient"] == missed], "predicted"] = "HEM"
+    start = "EfficientNet: from 0.0 % of the cells called right"
+    assert strip_title(found, table) == f"{start} (patient {missed}) to 100.0 %"
+    both = table.assign(patient=table["patient"].replace(fine, missed))
+    assert strip_title(found, both) == f"{start} (patient {missed}, ALL cells) to 100.0 %"
+    table.loc[vote.index[vote["patient"] == also], "predicted"] = "HEM"
+    assert strip_title(found, table) == f"{start} (2 patients) to 100.0 %"
 
 
 def test_every_cell_is_downloadable_with_votes_and_probabilities(finished):
@@ -129,6 +195,51 @@ def test_operating_points_are_those_of_the_evaluation(finished):
         assert [int(half["FN"]), int(half["FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]
         required = shown["Required sensitivity"]
         assert float(required["validation_sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
+
+
+def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
+    """The half that is refused, or any other level of the test set, would be chosen on the test set."""
+    found = read_inputs(finished)
+    first, *others = found.evaluation["abstention"]
+
+    def title(chosen):
+        changed = {**found.evaluation, "abstention": [{**first, "chosen": chosen}, *others]}
+        made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
+        return made.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+    start = f"EfficientNet: {100 * first['confidence']['curve'][-1]['error']:.1f} % errors with every cell called; "
+    reached = first["chosen"]["test"]
+    left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
+    assert f"{start}{left}, and {reached['errors']} of {reached['kept']} " in title(first["chosen"])
+    none = {**first["chosen"], "test": {**reached, "kept": 0, "errors": 0, "error": None, "share_refused": 1.0}}
+    assert title(none).endswith("100.0 % are left to a pathologist, and none is called")
+    assert title(None) == f"{start}no confidence was chosen on validation"
+
+
+def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):
+    traces = decisions.page(read_inputs(finished)).figures["risk"].spec["data"]
+    drawn = [t["line"]["dash"] if t["mode"] == "lines" else t["marker"]["symbol"] for t in traces]
+    assert len(drawn) == len(set(drawn)) == 4
+    assert [t["mode"] for t in traces] == ["lines", "markers"] * 2
+
+
+def test_a_vote_stands_below_the_folds_and_hides_none(finished):
+    found = read_inputs(finished)
+    comparison, dots = overview.page(found).figures["comparison"], folds.page(found).figures["dots"]
+    by_fold, vote, _ = comparison.spec["data"]
+    series = [(by_fold, vote), *zip(dots.spec["data"][::2], dots.spec["data"][1::2], strict=True)]
+    for several, votes in series:
+        assert len(several["y"]) == 5 * len(votes["y"])
+        for n, y in enumerate(votes["y"]):  # rows count downwards
+            own = several["y"][5 * n : 5 * n + 5]
+            assert len(set(own)) == 5
+            assert y - 1 < min(own) < max(own) < y
+    for figure in (comparison, dots):
+        assert "above, the vote below" in figure.caption
+    assert comparison.title.startswith("Balanced accuracy: ")
+    assert [shape["x0"] for shape in comparison.spec["layout"]["shapes"]] == [50]
+    left, right = comparison.spec["layout"]["xaxis"]["range"]
+    assert left < min(50, *by_fold["x"]) < max(50, *by_fold["x"]) < right
 
 
 def test_who_corrects_whom_adds_up(finished):

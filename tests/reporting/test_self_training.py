@@ -162,6 +162,82 @@ def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes,
     assert unsaid not in shown
 
 
+def test_the_mean_on_validation_images_looks_like_no_fold(finished):
+    *folds, _, validation = self_training.page(read_inputs(finished)).figures["noisy-student-trace"].spec["data"]
+    assert validation["name"] == "Mean of folds, validation"
+    assert len(folds) == 5
+    for fold in folds:
+        assert fold["line"]["color"] != validation["line"]["color"]
+        assert fold["marker"]["symbol"] != validation["marker"]["symbol"]
+        assert fold["line"]["width"] < validation["line"]["width"]
+
+
+def test_the_sentence_on_the_share_of_a_class_agrees_with_the_figure(finished):
+    """Both count the labels of all folds together: the mean of folds is another number where folds differ in images."""
+    found = evaluation(finished)["self_training"]
+    counts = [[sum(n) for n in zip(*(e["balance"]["labels"] for e in found if e["iteration"] == i), strict=True)]
+              for i in (1, 2, 3)]  # fmt: skip
+    shares = [f"{100 * all_ / (hem + all_):.1f} %" for hem, all_ in counts]
+    truth = [sum(n) for n in zip(*(e["balance"]["truth"] for e in found if e["iteration"] == 1), strict=True)]
+    listed = f"{shares[0]}, {shares[1]} and {shares[2]}; in truth {100 * truth[1] / sum(truth):.1f} % of these images"
+    shown = text_of(finished / "site" / "self-training.html")
+    assert f"Share of labels that say ALL, student 1 to 3, all folds together: {listed} are ALL." in shown
+    bars = self_training.page(read_inputs(finished)).figures["noisy-student-balance"].spec["data"][1]
+    assert [f"{share:.1f} %" for share in bars["y"][1:]] == shares
+
+
+def test_folds_of_different_sizes_are_counted_together():
+    balance = [{"labels": labels, "kept": labels, "truth": [0, 0]} for labels in ([0, 10], [45, 45])]
+    entries = [
+        {"fold": k, "iteration": 1, "images": sum(b["labels"]), "right": None, "balance": b, "kept": 1.0,
+         "share_positive": b["labels"][1] / sum(b["labels"]), "confidence": {"mean": 0.9}}
+        for k, b in enumerate(balance, start=1)
+    ]  # fmt: skip
+    said = tracing.explanation(tracing.Trace("m", ["HEM", "ALL"], "ALL", entries, []))
+    assert f"Share of labels that say ALL, all folds together: 55.0{THIN}." in said
+
+
+def figures_of(found, **changes):
+    entries = [{**entry, **changes.get(f"{entry['fold']}-{entry['iteration']}", {})}
+               for entry in found.evaluation["self_training"]]  # fmt: skip
+    changed = dataclasses.replace(found, evaluation={**found.evaluation, "self_training": entries})
+    return self_training.page(changed).figures
+
+
+def test_titles_of_labels_say_of_which_images(finished):
+    found = read_inputs(finished)
+    title = figures_of(found)["noisy-student-balance"].title
+    assert "of the labels for student 3, " in title
+    assert title.endswith(" of the same images in truth")
+    own = next(e for e in found.evaluation["self_training"] if (e["fold"], e["iteration"]) == (2, 1))
+    some = {**own["balance"], "truth": [n - 1 for n in own["balance"]["truth"]]}
+    title = figures_of(found, **{"2-1": {"balance": some}})["noisy-student-balance"].title
+    assert title.endswith(" of those images whose truth is known")
+
+
+def test_a_fold_whose_labels_cannot_differ_is_named(finished):
+    found = read_inputs(finished)
+    assert "fold" not in figures_of(found)["noisy-student-agreement"].title
+    own = next(e for e in found.evaluation["self_training"] if (e["fold"], e["iteration"]) == (2, 3))
+    only = {**own["balance"], "labels": [0, own["images"]]}
+    changes = {"2-2": {"balance": only}, "2-3": {"balance": only, "agreement": 1.0}}
+    title = figures_of(found, **changes)["noisy-student-agreement"].title
+    assert title.endswith(
+        f" of the last labels are those of the round before (fold 2: 100.0{THIN}, as every label is ALL)"
+    )
+    # Labels of one class after those of two are no such case.
+    assert "fold" not in figures_of(found, **{"2-3": changes["2-3"]})["noisy-student-agreement"].title
+
+
+def test_charts_of_confidence_that_stand_side_by_side_have_one_height(finished):
+    made = figures_of(read_inputs(finished))
+    specs = [made[f"noisy-student-{name}"].spec for name in ("first", "last")]
+    first, last = (spec["layout"]["yaxis"]["range"] for spec in specs)
+    assert first == last
+    for spec in specs:
+        assert max(map(sum, zip(*(trace["y"] for trace in spec["data"]), strict=True))) < last[1]
+
+
 def test_without_a_filter_nothing_is_said_to_be_kept(finished, both):
     shown = text_of(finished / "site" / "self-training.html")
     assert "No pseudo-label was left out" in shown

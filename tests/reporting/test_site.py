@@ -17,7 +17,7 @@ import pytest
 from job.errors import UserError
 from job.reporting import site
 from job.reporting import trace as tracing
-from job.reporting.pages import folds
+from job.reporting.pages import ensemble, folds
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -219,6 +219,33 @@ def test_a_curve_that_does_not_move_stays(finished):
     assert page.figures["noisy_student-accuracy"].title.endswith("validation accuracy stays at 75.0 %")
 
 
+def test_curves_say_how_training_values_were_taken_and_what_one_class_gets_right(finished):
+    found = read_inputs(finished)
+    made = folds.page(found).figures
+    taken = "Training values are taken during the epoch, with dropout on"
+    assert f"{taken}. The epoch that is kept need not be the last." in made["efficientnet-accuracy"].caption
+    assert f"{taken}, and for students against their pseudo-labels. The" in made["noisy_student-loss"].caption
+    noisy = found.params.noisy_student.model_copy(update={"train_on": "labelled+pseudo"})
+    both = folds.page(dataclasses.replace(found, params=found.params.model_copy(update={"noisy_student": noisy})))
+    assert "pseudo-labels and the labels beside them. The" in both.figures["noisy_student-accuracy"].caption
+    model = next(m for m in found.evaluation["models"] if m["kind"] == "out_of_fold")
+    hem, all_ = map(sum, model["confusion"])
+    name = (
+        f"Always ALL ({100 * all_ / (hem + all_):.1f} %)"
+        if all_ > hem
+        else f"Always HEM ({100 * hem / (hem + all_):.1f} %)"
+    )
+    line = made["efficientnet-accuracy"].spec["data"][-1]
+    assert line["name"].replace("\N{NARROW NO-BREAK SPACE}", " ") == name
+    assert line["y"] == pytest.approx([100 * max(hem, all_) / (hem + all_)] * 2)
+    # Not among losses, and not where nothing is known of the validation images.
+    models = [m for m in found.evaluation["models"] if m["kind"] != "out_of_fold"]
+    without = folds.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models})).figures
+    for figure in (made["efficientnet-loss"], without["efficientnet-accuracy"]):
+        assert not [trace for trace in figure.spec["data"] if trace["name"].startswith("Always")]
+        assert "Dotted" not in figure.caption
+
+
 def test_no_folder_of_the_machine_is_printed(tree):
     parameters = tree / "params.yaml"
     parameters.write_text(parameters.read_text().replace("root: data/raw/demo", "root: /home/somebody/C-NMC"))
@@ -235,6 +262,27 @@ def test_votes_are_counted_from_the_predictions_of_the_folds(finished):
     with (finished / "site" / "csv" / "votes.csv").open() as handle:
         shown = {r["votes"]: int(r["images"]) for r in csv.DictReader(handle) if r["method"] == "EfficientNet"}
     assert shown == {f"{n}:{5 - n}": int((votes == n).sum()) for n in (5, 4, 3)}
+    majority = frame[(frame["model"] == "efficientnet/majority") & (frame["role"] == "test")].set_index("image")
+    right = (majority["predicted"] == majority["label"]).reindex(votes.index)
+    counts = [(int(right[votes == n].sum()), int((votes == n).sum())) for n in (5, 3)]
+    page = ensemble.page(read_inputs(finished))
+    assert page.figures["votes"].title == (
+        "EfficientNet: right on {} of {} images at 5:0, on {} of {} at 3:2".format(*counts[0], *counts[1])
+    )
+    # The figure has its numbers under it, and no table has them again.
+    headings = [table[0] for table in read_page(finished / "site" / "ensemble.html").tables]
+    assert sum("Votes" in heading for heading in headings) == 1
+
+
+def test_bars_of_votes_lie_so_that_no_count_is_printed_over_another_and_unanimous_ones_are_first(finished):
+    found = read_inputs(finished)
+    table = found.predictions
+    split = (table["model"] == "efficientnet/majority") & table["p_ALL"].between(0.15, 0.35)  # without 4:1 for HEM
+    also = (table["model"] == "efficientnet/majority") & table["p_ALL"].between(0.65, 0.85)
+    traces = ensemble.page(dataclasses.replace(found, predictions=table[~split & ~also])).figures["votes"].spec["data"]
+    assert [(t["orientation"], t["y"]) for t in traces] == [("h", ["5:0", "4:1", "3:2"])] * 2
+    assert (traces[0]["x"][1], traces[0]["text"][1]) == (None, "")
+    assert traces[1]["text"][1]
 
 
 def test_csv_files_hold_every_digit_of_the_evaluation(finished):

@@ -265,12 +265,12 @@ def _risk(inputs: ReportInputs) -> Figure:
                 continue
             curve = entry[by]["curve"]
             xs = figures.percents(1 - point["coverage"] for point in curve)
-            trace = figures.line(
-                f"{name}, {words}", xs, figures.percents(point["error"] for point in curve), position,
-                line={"dash": "solid" if by == "confidence" else "dot"},
-            )  # fmt: skip
+            ys = figures.percents(point["error"] for point in curve)
             if by == "confidence":
-                trace["mode"] = "lines"
+                dash = figures.DASHES[position % len(figures.DASHES)]
+                trace = figures.line(f"{name}, {words}", xs, ys, position, line={"dash": dash}, mode="lines")
+            else:  # few levels, and nothing between them
+                trace = figures.points(f"{name}, {words}", xs, ys, position)
             traces.append(trace)
             rows += [[name, words, p["confidence"], p["kept"], p["coverage"], p["errors"], p["error"]] for p in curve]
     columns = [
@@ -280,18 +280,29 @@ def _risk(inputs: ReportInputs) -> Figure:
     ]  # fmt: skip
     first = inputs.evaluation["abstention"][0]
     whole = first["confidence"]["curve"][-1]
-    half = min(first["confidence"]["curve"], key=lambda point: abs(point["coverage"] - 0.5))
     return Figure(
-        title=f"{text.method_name(first['method'])}: {text.percent(whole['error'])} errors with every cell called, "
-        f"{text.percent(half['error'])} with the least sure {text.percent(1 - half['coverage'])} refused",
+        title=f"{text.method_name(first['method'])}: {text.percent(whole['error'])} errors with every cell called; "
+        + _at_the_chosen(first["chosen"]),
         caption="Errors among the test cells that are still called, by the share left to a pathologist: the least sure "
-        "first, or those on which the voters disagree.",
+        "first (lines), or those on which the voters disagree (markers).",
         spec=figures.spec(
             traces, figures.axis("Cells left to a pathologist (%)", range=[-2, 102]),
             figures.axis("Errors among the rest (%)"),
         ),
         table=Table("risk-coverage", "Errors by the share of cells refused.", columns, rows),
     )  # fmt: skip
+
+
+def _at_the_chosen(chosen: dict[str, Any] | None) -> str:
+    """What the confidence that validation chose does on the test set: never the best level of the test set itself."""
+    if chosen is None:
+        return "no confidence was chosen on validation"
+    at = chosen["test"]
+    left = f"at the confidence chosen on validation {text.percent(at['share_refused'])} are left to a pathologist"
+    if not at["kept"]:
+        return f"{left}, and none is called"
+    verb = "is" if at["errors"] == 1 else "are"
+    return f"{left}, and {text.count(at['errors'])} of {text.count(at['kept'])} {verb} wrong"
 
 
 def _abstention_table(inputs: ReportInputs) -> Table:

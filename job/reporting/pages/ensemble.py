@@ -32,7 +32,6 @@ def page(inputs: ReportInputs) -> Page | None:
         tables={
             "models": models_table(inputs),
             "rules": _rules(inputs),
-            "votes": _votes_table(counts),
             "corrections": _corrections(inputs),
         },
         figures={"votes": _votes_figure(counts)},
@@ -73,27 +72,47 @@ def _votes_table(counts: dict[str, list[tuple[str, int, int]]]) -> Table:
 
 
 def _votes_figure(counts: dict[str, list[tuple[str, int, int]]]) -> Figure:
+    # Every method has every division, so that unanimous ones come first whoever lacks one.
+    names = sorted({vote for votes in counts.values() for vote, _, _ in votes}, key=_winning, reverse=True)
     traces = []
-    for position, (method, votes) in enumerate(counts.items()):
+    for position, (method, own) in enumerate(counts.items()):
+        by_name = {vote: (right, images) for vote, images, right in own}
+        found = [by_name.get(name) for name in names]
         traces.append(figures.bars(
-            text.method_name(method), [vote for vote, _, _ in votes], figures.percents(r / n for _, n, r in votes),
-            position, text=[f"{r}/{n}" for _, n, r in votes], textposition="outside", textangle=0, cliponaxis=False,
-            constraintext="none",
-            hovertemplate="%{y:.1f} % right, %{text}<extra></extra>",
+            text.method_name(method), figures.percents(pair and pair[0] / pair[1] for pair in found), names,
+            position, orientation="h", text=["{}/{}".format(*pair) if pair else "" for pair in found],
+            textposition="outside", textangle=0, cliponaxis=False, constraintext="none",
+            hovertemplate="%{x:.1f} % right, %{text}<extra></extra>",
         ))  # fmt: skip
     method, votes = next(iter(counts.items()))
-    shares = [text.percent(right / images) for _, images, right in votes]
-    title = f"{text.method_name(method)}: the majority is right for {shares[0]} of the images at {votes[0][0]}"
-    if len(votes) > 1:
-        title += f", for {shares[-1]} at {votes[-1][0]}"
-    y = figures.axis("Majority right (%)", range=[0, 112], tickvals=[0, 25, 50, 75, 100])
+    (vote, images, right), *others = votes
+    title = (
+        f"{text.method_name(method)}: right on {text.count(right)} of {text.counted(images, 'image')} at {_votes(vote)}"
+    )
+    if others:
+        vote, images, right = others[-1]
+        title += f", on {text.count(right)} of {text.count(images)} at {_votes(vote)}"
+    # Beside the longest bar there is room for its counts on a phone.
+    x = figures.axis("Majority right (%)", range=[0, 130], tickvals=[0, 25, 50, 75, 100])
+    y = figures.axis("Votes for and against the majority", type="category", autorange="reversed",
+                     gridcolor=figures.SURFACE)  # fmt: skip
     return Figure(
         title=title,
-        caption="Share of test images that the majority gets right, by how the folds' votes divide. Above the bars: "
+        caption="Share of test images that the majority gets right, by how the folds' votes divide. Beside the bars: "
         "images right of all images with that division.",
-        spec=figures.spec(traces, figures.axis("Votes for and against the majority", type="category"), y, bargap=0.3),
+        spec=figures.spec(traces, x, y, bargap=0.3),
         table=_votes_table(counts),
+        height="medium" if len(names) * len(counts) <= 8 else "large" if len(names) * len(counts) <= 14 else "tall",
     )
+
+
+def _winning(vote: str) -> int:
+    """Votes for the winner in `4:1` or `4 of 5`."""
+    return int(vote.replace(":", " ").split()[0])
+
+
+def _votes(vote: str) -> str:
+    return vote if ":" in vote else f"{vote} votes"
 
 
 def _rules(inputs: ReportInputs) -> Table:

@@ -35,25 +35,36 @@ def page(inputs: ReportInputs) -> Page | None:
             parts = [*(wrong[wrong["label"] == name] for name in order), own[own["group"] == "uncertain"]]
             groups = [_group(inputs, inputs.gallery, calls[method], part, files) for part in parts if len(part)]
             galleries.append((text.method_name(method), text.slug(method), groups))
-    strips = {method: _strip(inputs, method, table) for method, table in calls.items() if _has_patients(table)}
+    # Without patients every cell would be of the same one, who has no name.
+    known = inputs.prepared.get("patients_known", True)
+    strips = {
+        method: _strip(inputs, method, own)
+        for method, table in calls.items()
+        if known and _has_patients(own := table[table["patient"] != ""])
+    }
     return Page(
         slug="errors",
         title="Errors",
         facts={
             "galleries": galleries,
             "strips": list(strips),
+            "divided": [
+                (text.method_name(method), differ, len(table))
+                for method, table in calls.items()
+                if (differ := int((table["called"] != table["mean_called"]).sum()))
+            ],
             "pictures": bool(inputs.gallery and inputs.gallery.pixels is not None),
             "maps": inputs.gallery.maps.shape[1] if inputs.gallery else 0,
             "size": inputs.prepared["size"],
         },
-        tables={"counts": _counts(inputs, calls), "cells": _every_cell(calls)},
+        tables={"counts": _counts(inputs, calls, patients_known=known), "cells": _every_cell(calls)},
         figures={f"strip-{method}": figure for method, figure in strips.items()},
         files=files,
     )
 
 
 def _calls(inputs: ReportInputs, method: str) -> pd.DataFrame:
-    """One row per test image: patient, label, called by the majority, its votes, mean probability of each class."""
+    """One row per test image: patient, label, called by the majority and by the mean, votes, mean probabilities."""
     tested = inputs.predictions[inputs.predictions["role"] == "test"]
     votes = tested[tested["model"] == f"{method}/majority"].set_index("image")
     mean = tested[tested["model"] == f"{method}/mean"].set_index("image").reindex(votes.index)
@@ -67,6 +78,7 @@ def _calls(inputs: ReportInputs, method: str) -> pd.DataFrame:
     every = np.arange(len(votes))
     return votes[["patient", "label"]].assign(
         called=votes["predicted"],
+        mean_called=mean["predicted"],
         right=votes["predicted"] == votes["label"],
         votes=(shares[every, called] * voters).round().astype(int),
         voters=voters,
@@ -100,11 +112,12 @@ def _group(
     return {"kind": kind, "title": title, "cards": cards, "of": of}
 
 
-def _counts(inputs: ReportInputs, calls: dict[str, pd.DataFrame]) -> Table:
+def _counts(inputs: ReportInputs, calls: dict[str, pd.DataFrame], *, patients_known: bool) -> Table:
     columns = [
         Column("method", "Method", "name"), Column("class", "Class", "name"), Column("images", "Test images", "count"),
         Column("wrong", "Called wrong", "count"), Column("share", "Called wrong, %", "percent"),
-        Column("unanimous", "Wrong and unanimous", "count"), Column("patients", "Patients with an error", "count"),
+        Column("unanimous", "Wrong and unanimous", "count"),
+        *([Column("patients", "Patients with an error", "count")] if patients_known else []),
     ]  # fmt: skip
     rows = []
     for method, table in calls.items():
@@ -113,9 +126,8 @@ def _counts(inputs: ReportInputs, calls: dict[str, pd.DataFrame]) -> Table:
             wrong = own[~own["right"]]
             share = len(wrong) / len(own) if len(own) else None
             unanimous = int((wrong["votes"] == wrong["voters"]).sum())
-            rows.append([
-                text.method_name(method), name, len(own), len(wrong), share, unanimous, wrong["patient"].nunique()
-            ])  # fmt: skip
+            patients = [wrong.loc[wrong["patient"] != "", "patient"].nunique()] if patients_known else []
+            rows.append([text.method_name(method), name, len(own), len(wrong), share, unanimous, *patients])
     return Table("errors-by-class", "Errors of each majority vote on the test set.", columns, rows)
 
 
@@ -150,8 +162,7 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
             name, figures.percents(calls.loc[own, "p_truth"]), (y[own] + _spread(own.to_numpy(), y)).round(3).tolist(),
             index, marker=marker, hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
         ))  # fmt: skip
-    shares = dict(zip(patients["patient"].astype(str), patients["share"], strict=True))
-    worst = min(shares, key=lambda patient: shares[patient])
+    worst = patients[patients["share"] == patients["share"].min()]
     names = [f"{text.name(str(patient))} ({text.name(str(label))})" for label, patient in position]
     shown = [text.short(name, 28) for name in names]
     axis = figures.axis(
@@ -163,16 +174,18 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
         Column("right", "Called right", "count"), Column("share", "Called right, %", "percent"),
         Column("mean", "Mean probability of the true class, %", "percent"),
     ]  # fmt: skip
+    two = len(inputs.classes) == 2
+    turn = "where the mean probability changes its call" if two else "above which the mean probability calls it right"
     rows = [[r.patient, r.label, r.cells, r.right, r.share, r.mean] for r in patients.itertuples()]
     title = (
-        f"{text.method_name(method)}: from {text.percent(shares[worst])} of the cells called right "
-        f"(patient {text.name(worst)}) to {text.percent(max(shares.values()))}"
+        f"{text.method_name(method)}: from {text.percent(patients['share'].min())} of the cells called right "
+        f"({_who(worst, patients)}) to {text.percent(patients['share'].max())}"
     )
     return Figure(
         title=title,
         caption="Every test cell, a row per patient, worst first within a class: the mean probability that the folds "
-        "gave to the cell's true class. A cross is a cell that the majority calls wrong. Points are spread up and down "
-        "so that they do not hide each other.",
+        f"gave to the cell's true class. A cross is a cell that the majority calls wrong. Dotted: 50 %, {turn}. "
+        "Points are spread up and down to overlap less.",
         spec=figures.spec(
             traces, figures.axis("Probability of the true class (%)", range=[-2, 102]), axis,
             shapes=[figures.vertical(50)],
@@ -180,6 +193,19 @@ def _strip(inputs: ReportInputs, method: str, calls: pd.DataFrame) -> Figure:
         table=Table(f"patients-{text.slug(method)}", "Test cells by patient.", columns, rows),
         height=next((height for height, rows in _ROWS.items() if len(names) <= rows), "tall"),
     )  # fmt: skip
+
+
+def _who(worst: pd.DataFrame, patients: pd.DataFrame) -> str:
+    """The worst rows of a strip: a patient by name, several by their number."""
+    names = worst["patient"].unique()
+    if len(names) > 1:
+        return text.counted(len(names), "patient")
+    patient = names[0]
+    # A patient with cells of two classes has two rows, and the share is that of one of them.
+    both = len(worst) == 1 and (patients["patient"] == patient).sum() > 1
+    # With pseudonyms a name says already that it is a patient's.
+    name = text.name(str(patient)).removeprefix("Patient ")
+    return f"patient {name}" + (f", {text.name(str(worst['label'].iloc[0]))} cells" if both else "")
 
 
 def _spread(own: Any, y: Any) -> Any:

@@ -91,49 +91,52 @@ def _dots(inputs: ReportInputs) -> Figure:
     rows: list[list[Any]] = []
     spreads: dict[tuple[str, str], float] = {}
     for position, method in enumerate(inputs.methods):
-        offset = 0.16 * (position - (len(inputs.methods) - 1) / 2) * 2
+        high = 0.9 / len(inputs.methods)
+        offset = high * (position - (len(inputs.methods) - 1) / 2)
         name = text.method_name(method)
         dots: list[tuple[float, float, str]] = []
         votes: list[tuple[float, float]] = []
         vote = inputs.majority(method)
         for row, metric in enumerate(SHOWN):
             values = []
-            for model in inputs.models(kind="fold", method=method):
+            members = inputs.models(kind="fold", method=method)
+            for place, model in zip(figures.spread(len(members)), members, strict=True):
                 value = model["metrics"].get(metric)
                 rows.append([name, text.METRICS[metric].label, f"fold {model['fold']}", value])
                 if value is not None:
                     values.append(100 * value)
-                    dots.append((100 * value, row + offset, f"fold {model['fold']}"))
+                    dots.append((100 * value, row + offset + high * place, f"fold {model['fold']}"))
             if vote:
                 value = vote["metrics"].get(metric)
                 rows.append([name, text.METRICS[metric].label, "majority vote", value])
                 if value is not None:
-                    votes.append((100 * value, row + offset))
+                    votes.append((100 * value, row + offset + high * figures.BELOW))
             if values:
                 spreads[name, text.METRICS[metric].label] = max(values) - min(values)
-        open_marker = {"color": "rgba(0,0,0,0)", "symbol": ("circle", "square")[position % 2], "size": 9}
+        open_marker = {"color": "rgba(0,0,0,0)", "size": 8}
         traces.append(figures.points(
             f"{name}, folds", [d[0] for d in dots], [d[1] for d in dots], position, marker=open_marker,
             text=[d[2] for d in dots], hovertemplate="%{x:.1f} %, %{text}<extra>" + figures.label(name) + "</extra>",
         ))  # fmt: skip
         traces.append(figures.points(
             f"{name}, majority vote", [v[0] for v in votes], [v[1] for v in votes], position,
-            marker={"symbol": ("circle", "square")[position % 2], "size": 13},
+            marker={"size": 9},
             hovertemplate="%{x:.1f} %<extra>majority vote</extra>",
         ))  # fmt: skip
     columns = [Column("method", "Method", "name"), Column("metric", "Metric"), Column("model", "Model"),
                Column("value", "Value, %", "percent")]  # fmt: skip
     (who, metric), widest = max(spreads.items(), key=lambda item: item[1])
     ticks = [text.METRICS[m].label for m in SHOWN]
-    y = figures.axis("", tickvals=list(range(len(ticks))), ticktext=ticks, autorange="reversed")
+    y = figures.axis("", tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.5, -0.5])
     return Figure(
         title=f"The folds differ by up to {widest:.1f} points ({metric.lower()} of {who})"
         if metric not in {"PPV", "F1"}
         else f"The folds differ by up to {widest:.1f} points ({metric} of {who})",
-        caption="Metrics on the test set: one open marker per fold, a filled one for the majority vote of the folds.",
+        caption="Metrics on the test set: one open marker per fold, a filled one for the majority vote of the folds; "
+        "in each row of a method the folds above, the vote below.",
         spec=figures.spec(traces, figures.axis("Value on the test set (%)"), y),
         table=Table("folds-and-votes", "Metrics of folds and votes on the test set.", columns, rows),
-        height="large",
+        height="large" if len(inputs.methods) < 3 else "tall",
     )
 
 
@@ -158,6 +161,13 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
             )
         mean = history.groupby(["model", "epoch", "step"], sort=False)[column].mean().reset_index().sort_values("step")
         traces.append(_curve_line(mean, models, column, scale, position, part, {"width": 3, "dash": dash}, opacity=1))
+    always = _always(inputs, method) if quantity == "accuracy" else None
+    if always:
+        ends = [0.5, epochs * len(models) + 0.5]
+        line = figures.line(f"Always {text.name(always[0])} ({text.percent(always[1])})", ends,
+                            figures.percents([always[1]] * 2), 2, line={"color": figures.MUTED, "dash": "dot"},
+                            mode="lines", hoverinfo="skip")  # fmt: skip
+        traces.append(line)
     last = history[history["model"] == models[-1]].groupby("epoch")[f"validation_{quantity}"].mean() * scale
     digits = ".1f" if quantity == "accuracy" else ".3f"
     course = _course(f"{last.iloc[0]:{digits}}", f"{last.iloc[-1]:{digits}}")
@@ -184,13 +194,36 @@ def _curve(inputs: ReportInputs, method: str, quantity: str) -> Figure:
     return Figure(
         title=f"{which}: validation {quantity} {course}{sign}",
         caption="Dashed: training images. Solid: validation images. Thin lines are single folds, thick lines their "
-        "mean; the title speaks of the mean.",
+        f"mean; the title speaks of the mean. {_taken(inputs, method, models)} The epoch that is kept need not be the "
+        "last." + (" Dotted across: the share of the largest class of the validation images." if always else ""),
         spec=figures.spec(
             traces, figures.axis("Epoch", range=[0.5, epochs * len(models) + 0.5], **ticks), figures.axis(unit),
             shapes=borders, annotations=names,
         ),
         table=Table(f"curves-{text.slug(method)}-{quantity}", f"{unit} by epoch.", columns, rows),
     )  # fmt: skip
+
+
+def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:
+    """The largest class of a method's validation images and its share: what calling all of them alike gets right."""
+    model = next(iter(inputs.models(kind="out_of_fold", method=method, role="validation")), None)
+    counts = [sum(row) for row in model["confusion"]] if model else []
+    if not sum(counts):
+        return None
+    return inputs.classes[counts.index(max(counts))], max(counts) / sum(counts)
+
+
+def _taken(inputs: ReportInputs, method: str, models: list[str]) -> str:
+    """How the values of training images came about: unlike those of validation images in more than the images."""
+    own = inputs.params.noisy_student
+    noisy = method == "noisy_student"
+    sentence = "Training values are taken during the epoch"
+    if inputs.params.model.dropout or (noisy and own.dropout):
+        sentence += ", with dropout on"
+    if any(model.startswith("student") for model in models):
+        beside = " and the labels beside them" if noisy and own.train_on == "labelled+pseudo" else ""
+        sentence += f", and for students against their pseudo-labels{beside}"
+    return f"{sentence}."
 
 
 def _curve_line(

@@ -186,16 +186,17 @@ def _comparison(inputs: ReportInputs) -> Figure:
     metric = "balanced_accuracy"
     names: list[str] = []
     rows: list[list[Any]] = []
-    folds: list[tuple[int, float | None]] = []
-    votes: list[tuple[int, float | None]] = []
-    baselines: list[tuple[int, float | None]] = []
+    folds: list[tuple[float, float | None]] = []
+    votes: list[tuple[float, float | None]] = []
+    baselines: list[tuple[float, float | None]] = []
     for method in inputs.methods:
-        for model in inputs.models(kind="fold", method=method):
-            folds.append((len(names), model["metrics"][metric]))
+        members = inputs.models(kind="fold", method=method)
+        for place, model in zip(figures.spread(len(members)), members, strict=True):
+            folds.append((len(names) + place, model["metrics"][metric]))
             rows.append([text.method_name(method), f"fold {model['fold']}", model["metrics"][metric]])
         vote = inputs.majority(method)
         if vote:
-            votes.append((len(names), vote["metrics"][metric]))
+            votes.append((len(names) + figures.BELOW, vote["metrics"][metric]))
             rows.append([text.method_name(method), "majority vote", vote["metrics"][metric]])
         names.append(text.method_name(method))
     for model in inputs.models(kind="baseline"):
@@ -207,7 +208,7 @@ def _comparison(inputs: ReportInputs) -> Figure:
         figures.points(name, figures.percents(x for _, x in found), [y for y, _ in found], position, **hover, **options)
         for name, found, position, options in (
             ("One fold's model", folds, 0, {"marker": {"color": "rgba(0,0,0,0)"}}),
-            ("Majority vote of the folds", votes, 2, {"marker": {"size": 14}}),
+            ("Majority vote of the folds", votes, 2, {"marker": {"size": 9}}),
             ("Baseline", baselines, 1, {}),
         )
         if found
@@ -217,15 +218,20 @@ def _comparison(inputs: ReportInputs) -> Figure:
     size = f"; cell size alone, {text.percent(area['metrics'][metric])}" if area else ""
     columns = [Column("model", "Model", "name"), Column("what", "Which", "name"), *metric_columns([metric])]
     y = figures.axis(
-        "", tickvals=list(range(len(names))), ticktext=[figures.label(n) for n in names], autorange="reversed"
-    )
+        "", tickvals=list(range(len(names))), ticktext=[figures.label(n) for n in names],
+        range=[len(names) - 0.4, -0.6],
+    )  # fmt: skip
+    chance = 1 / len(inputs.classes)
+    known = [chance, *(row[2] for row in rows if row[2] is not None)]
+    x = figures.axis("Balanced accuracy (%)", range=[round(100 * min(known) - 2, 1), round(100 * max(known) + 2, 1)])
     return Figure(
-        title=f"The majority vote reaches {text.listed(reached)}{size}"
+        title=f"Balanced accuracy: the majority vote reaches {text.listed(reached)}{size}"
         if reached
-        else "No majority vote was evaluated",
-        caption="Balanced accuracy on the test set. Chance is 50 % with two classes, whatever their mix. "
-        "The spread of the folds shows training differences only: all of them are scored on the same images.",
-        spec=figures.spec(traces, figures.axis("Balanced accuracy (%)"), y),
+        else "Balanced accuracy: no majority vote was evaluated",
+        caption="Balanced accuracy on the test set: the folds above, the vote below. Dotted: chance, "
+        f"{100 * chance:.3g} %, whatever the mix of classes. The spread of the folds shows training differences only: "
+        "all of them are scored on the same images.",
+        spec=figures.spec(traces, x, y, shapes=[figures.vertical(100 * chance)]),
         table=Table("balanced-accuracy", "Balanced accuracy of every model.", columns, rows),
         height="small",
     )
