@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from job.reporting import figures, text
@@ -30,7 +31,8 @@ def page(inputs: ReportInputs) -> Page | None:
         title="Ensemble",
         facts={"ties": ties},
         tables={
-            "models": models_table(inputs),
+            # Another name, as the whole report holds both.
+            "models": replace(models_table(inputs), caption="Table 3 again: the vote beside its members."),
             "rules": _rules(inputs),
             "corrections": _corrections(inputs),
         },

@@ -70,7 +70,7 @@ def _out_of_fold(inputs: ReportInputs) -> Table:
     metrics = ("accuracy", "balanced_accuracy", "auroc")
     columns = [
         Column("method", "Method", "name"), Column("images", "Images", "count"),
-        *metric_columns(metrics, "Validation images, out of fold"),
+        *metric_columns(metrics, "Validation images, models pooled"),
         *metric_columns(metrics, "Test images, mean of folds", prefix="test_"),
     ]  # fmt: skip
     rows = []
