@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import importlib
 import json
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from job.training.activation import grad_cam
 from tests import ROOT
 from tests.fixtures.cells import disc
 from tests.fixtures.cells import save as save_image
+from tests.pipeline import repository
 
 CLASSES = ("HEM", "<ALL>, 2")
 SIZE = 96
@@ -50,7 +52,7 @@ def trained(tmp_path_factory):
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})
     (root / "runs/two").symlink_to("efficientnet")
     for method, chosen in (("efficientnet", members), ("two", members[1:])):
-        described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority"}
+        described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority", "views": 1}
         (root / "ensembles" / method).mkdir(parents=True)
         (root / "ensembles" / method / "ensemble.json").write_text(json.dumps(described))
     for number in range(10):
@@ -242,6 +244,64 @@ def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
     differences = [[float(a[name]) - float(b[name]) for name in numbers] for a, b in zip(rows, others, strict=True)]
     assert np.abs(differences).max() < 1e-4
     assert np.std([float(row["p_HEM"]) for row in rows]) > 1e-3
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch):
+    """A copy of the ensembles whose facts a test changes."""
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+
+    def change(path, **facts):
+        path = folder / path
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("precision", "views"), [("bf16", 1), ("fp16", 1), pytest.param("fp32", 8, marks=pytest.mark.slow)]
+)
+def test_an_ensemble_of_a_gpu_or_with_views_is_exported_too(copied, precision, views, capsys):
+    members = json.loads(Path("ensembles/two/ensemble.json").read_text())["members"]
+    copied("ensembles/two/ensemble.json", members=members[:1], views=views)
+    copied("runs/two/fold-3/model.json", precision=precision)
+    assert main(["export", "--model", "two", "--out", "one.onnx"]) == 0, capsys.readouterr().err
+    exact = TorchEnsemble("two")
+    exact.members[0].precision = "fp32"
+    pixels = np.load("data/prepared/images.npy")
+    [said] = importlib.import_module("job.commands.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
+    np.testing.assert_allclose(said, exact.probabilities(pixels)[0], atol=1e-4)
+
+
+def test_an_export_is_held_against_the_mean_over_the_views(copied):
+    """What the exporter is given, and what its file is compared with."""
+    export = importlib.import_module("job.commands.export")
+    copied("ensembles/two/ensemble.json", views=8)
+    ensemble, pixels = TorchEnsemble("two"), np.load("data/prepared/images.npy")
+    with torch.inference_mode():
+        given = export.Together(ensemble.members).eval()(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(export._exact(ensemble, pixels), given, atol=1e-4)
+    copied("ensembles/two/ensemble.json", views=1)
+    assert np.abs(export._exact(TorchEnsemble("two"), pixels) - given).max() > 1e-3
+
+
+def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(copied, tmp_path, capsys):
+    once = predict(tmp_path / "once.csv", "cells")
+    repository.change(Path(), {"predict": {"tta": True}})
+    assert predict(tmp_path / "again.csv", "cells") == once
+    pixels = scoring.images.read(Path("cells/a/0.png"), SIZE, 30, "cell")[0]
+    turned = np.stack([np.rot90(view, turns) for view in (pixels, pixels[:, ::-1]) for turns in range(4)])
+    said = TorchEnsemble("efficientnet").probabilities(turned)[1, :, 0].astype(np.float64)
+    copied("ensembles/efficientnet/ensemble.json", views=8)
+    averaged = predict(tmp_path / "averaged.csv", "cells")
+    assert float(averaged[0]["fold_3_p_HEM"]) == pytest.approx(said.mean(), abs=1e-6)
+    described = json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())
+    del described["views"]
+    Path("ensembles/efficientnet/ensemble.json").write_text(json.dumps(described))
+    assert main(["predict", "cells", "--out", "no.csv"]) == 2
+    assert "ensemble.json is of an older version of this code: run `dvc repro`" in capsys.readouterr().err
 
 
 def test_an_export_that_computes_something_else_is_not_kept(exported, here, tmp_path, monkeypatch, capsys):
