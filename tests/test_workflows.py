@@ -248,6 +248,17 @@ def test_changes_name_metrics_and_parameters(tmp_path):
     assert "\n".join(lines).strip() == said.strip()
 
 
+def test_the_preflight_of_a_training_run_is_of_its_own_parameters(tmp_path):
+    folder = repository.create(tmp_path / "copy")
+    repository.change(folder, {"data": {"root": "/nowhere/at/all"}})
+    begin = ["bash", "-c", "source .github/scripts/lib && begin"]
+    variables = {"DVC_REMOTE": str(tmp_path / "remote"), "OVERRIDES": "data.root=data/raw/demo"}
+    assert "synthetic cells" in repository.run(folder, *begin, **variables).stdout
+    failed = repository.run(folder, *begin, check=False, **variables | {"OVERRIDES": "data.root=/not/here/either"})
+    assert failed.returncode == 2
+    assert "/not/here/either does not exist" in failed.stdout
+
+
 def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(tmp_path):
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()

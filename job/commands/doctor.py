@@ -107,6 +107,8 @@ def _data(values: Params) -> Finding:
     root = Path(values.data.root)
     if values.data.root == DEMO_ROOT:
         return Finding("ok", "data", f"{values.demo.images} synthetic cells, drawn by the stage demo")
+    if params.awaits_fetch(root):
+        return Finding("note", "data", f"{root.absolute()} is not fetched yet", "dvc pull fetches it")
     if not root.is_dir():
         return Finding(
             "wrong", "data", f"{root.absolute()} does not exist",

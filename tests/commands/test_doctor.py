@@ -4,6 +4,8 @@ import shutil
 import pytest
 
 from job.commands import doctor, machine
+from job.errors import UserError
+from job.stages import check
 from tests import ROOT
 from tests.pipeline import repository
 
@@ -55,6 +57,24 @@ def test_what_is_wrong_is_named_with_its_remedy(checkout, monkeypatch, capsys, s
     assert state == "wrong"
     assert all(part in text for part in parts)
     assert [other for other, (state, _) in found.items() if state == "wrong"] == [name]
+
+
+@pytest.mark.parametrize("tracked", ["data/raw/cells.dvc", "data/raw.dvc", "data.dvc"])
+def test_a_folder_that_dvc_has_yet_to_fetch_is_no_mistake(checkout, monkeypatch, capsys, tracked):
+    """As in a fresh clone, where the stage `check` runs before anything is pulled."""
+    repository.change(checkout, {"data": {"root": "data/raw/cells"}})
+    assert diagnose(checkout, monkeypatch, capsys)[1] == 2
+    with pytest.raises(UserError, match=r"data\.root: folder .* does not exist"):
+        check.run()
+    (checkout / tracked).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / tracked).touch()
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["data"][0]) == (0, "note")
+    assert "data/raw/cells is not fetched yet dvc pull fetches it" in found["data"][1]
+    assert check.run() == "params.yaml is valid"
+    (checkout / "data/raw").mkdir(parents=True, exist_ok=True)
+    (checkout / "data/raw/cells").touch()
+    assert diagnose(checkout, monkeypatch, capsys)[1] == 2, "a file in the place of the folder"
 
 
 def test_a_remote_that_cannot_be_reached(checkout, monkeypatch, capsys, tmp_path):
