@@ -157,7 +157,8 @@ class NoisyStudent(Section):
     loss_weight: Annotated[float, Field(gt=0, le=100)]
     confidence: Chance
     balance: bool
-    backbone: Backbone | Literal["same"]
+    # One list, of which a message can say what is allowed; of a union pydantic names every part.
+    backbone: Literal[Backbone, "same"]
     dropout: Chance
     stochastic_depth: Chance
     augment: Augment

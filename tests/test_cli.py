@@ -1,8 +1,11 @@
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from job.__main__ import main
 from job.commands import folds
 from tests import ROOT
 
@@ -40,6 +43,28 @@ def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
     assert result.stderr.startswith("error: params.yaml does not exist")
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/out.csv"), "error: /srv/out.csv: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+    ],
+)
+def test_what_a_disk_refuses_is_a_sentence(monkeypatch, capsys, error, said):
+    def run(**_):
+        raise error
+
+    monkeypatch.setattr("job.commands.folds.run", run)
+    assert main(["folds"]) == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_file_that_a_fault_of_ours_looks_for_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("job.commands.folds.run", lambda **_: Path("/not/here").read_bytes())
+    with pytest.raises(FileNotFoundError):
+        main(["folds"])
 
 
 def test_gpus_are_handed_out_in_turn(monkeypatch):

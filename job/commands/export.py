@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.commands import outputs
 from job.commands.ensembles import Member, TorchEnsemble
 from job.commands.onnx_file import KEY, OnnxEnsemble, pack
 from job.data.images import Pixels
@@ -55,8 +56,9 @@ def run(model: str, out: Path) -> str:
     """Write `out`; a sentence with the largest difference from torch.
 
     Raises:
-        UserError: no such ensemble, or the file does not compute what torch computes.
+        UserError: no such ensemble, no place for the file, or the file does not compute what torch computes.
     """
+    outputs.check_file(out)
     ensemble = TorchEnsemble(model)
     batches = np.array_split(_some_images(ensemble.facts.size), BATCHES)
     expected = [_exact(ensemble, batch) for batch in batches]

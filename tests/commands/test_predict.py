@@ -2,6 +2,7 @@ import csv
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,8 @@ def test_maps_that_cannot_be_drawn_are_a_sentence_and_touch_nothing(here, tmp_pa
         (["cells", "--model", "other"], "there is: efficientnet"),
         (["cells", "--threshold", "0.5"], "CLASS=PROBABILITY"),
         (["cells", "--threshold", "AML=0.5"], "none of the classes HEM"),
+        (["cells", "--min-agreement", "80"], "between 0 and 1, such as 0.8, not 80"),
+        (["cells", "--min-agreement", "nan"], "between 0 and 1"),
         (["cells", "--onnx", "cells/a/0.png"], "not an ensemble"),
     ],
 )
@@ -216,6 +219,27 @@ def test_what_cannot_be_scored_is_a_sentence_and_leaves_no_file(here, tmp_path, 
     assert main(["predict", *arguments, "--out", str(tmp_path / "scores.csv")]) == 2
     assert part in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["predict", "cells"], ["export"]])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(here, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.setattr("job.commands.ensembles.TorchEnsemble.__init__", lambda *_: pytest.fail("it went to work"))
+    (tmp_path / "file").touch()
+    for out, part in ((tmp_path, "is a folder: name the file"), (tmp_path / "file/scores.csv", "file is no folder")):
+        assert main([*command, "--out", str(out)]) == 2
+        assert part in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_that_is_no_utf_8_is_in_the_table_with_escapes(here, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(here / "cells/a", folder)
+    (folder / "0.png").rename(folder / os.fsdecode(b"bl\xe4st.png"))
+    (folder / os.fsdecode(b"b\xe4d.png")).touch()
+    rows = predict(tmp_path / "scores.csv", folder, "--maps", tmp_path / "maps")
+    assert [row["image"].rsplit("/", 1)[1] for row in rows][-2:] == [r"bl\xe4st.png", r"b\xe4d.png"]
+    assert [row["problem"] for row in rows[-2:]] == ["", "empty file"]
+    assert (tmp_path / "maps" / rows[-2]["map"]).is_file()
 
 
 def test_weights_that_were_not_evaluated_are_refused(trained, tmp_path, monkeypatch, capsys):
