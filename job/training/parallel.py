@@ -62,7 +62,7 @@ def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
         number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= there:
             raise UserError(
-                f"train.devices is {devices}, but this process sees {there} GPUs, not {number + 1}: lower it"
+                f"train.devices is {devices}, but the processes here see {there} GPU{'s' * (there != 1)}: lower it"
             )
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)

@@ -36,5 +36,5 @@ def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    with pytest.raises(UserError, match=r"train\.devices is 2, but this process sees 1 GPUs, not 2: lower it"):
+    with pytest.raises(UserError, match=r"train\.devices is 2, but the processes here see 1 GPU: lower it"):
         parallel.join(2, torch.device("cuda"))
