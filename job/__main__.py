@@ -5,6 +5,7 @@ Nothing heavy is imported before a command is chosen, so that `--help` answers a
 
 import argparse
 import ctypes
+import errno
 import importlib
 import os
 import signal
@@ -14,6 +15,10 @@ from pathlib import Path
 from job.errors import StoppedError, UserError
 
 _PR_SET_PDEATHSIG = 1
+# What a disk or its owner refuses: rights, room, a file in the place of a folder and the other way round.
+_OF_THE_MACHINE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "evaluate", "explain", "report")
 
 
@@ -39,6 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # A file that should be there and is not is a fault of this program; it keeps its traceback.
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"error: {where}{error.strerror}: mend that, or name another place", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -35,7 +35,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     Where the file system can exchange two folders in one step, `path` is the old or the new one at every instant. Where
     it cannot, two renames are needed (a folder cannot be renamed over a full one) and for an instant `path` may be
-    absent; it is never half-written and never half-deleted.
+    absent; it is never half-written and never half-deleted, and the old one returns where the second rename fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}.tmp") for end in ("new", "old"))
@@ -49,6 +49,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 path.replace(old)
             temporary.replace(path)
     finally:
+        # Ctrl-C may fall between the renames; then the old folder is the only one.
+        if old.exists() and not path.exists():
+            old.replace(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -157,7 +157,8 @@ class NoisyStudent(Section):
     loss_weight: Annotated[float, Field(gt=0, le=100)]
     confidence: Chance
     balance: bool
-    backbone: Backbone | Literal["same"]
+    # One list, of which a message can say what is allowed; of a union pydantic names every part.
+    backbone: Literal[Backbone, "same"]
     dropout: Chance
     stochastic_depth: Chance
     augment: Augment
@@ -262,6 +263,12 @@ def check_fold(values: Params, method: str, fold: int) -> None:
             f"{method} fold {fold} is not among methods and folds of params.yaml: "
             f"{', '.join(values.methods)}; {', '.join(map(str, values.folds))}"
         )
+
+
+def awaits_fetch(folder: Path) -> bool:
+    """Whether a folder is not here yet, but is, or lies in, what `dvc add` tracks: `dvc pull` brings it."""
+    tracked = (path.with_name(f"{path.name}.dvc") for path in (folder, *folder.parents) if path.name)
+    return not folder.exists() and any(file.is_file() for file in tracked)
 
 
 METHODS: tuple[str, ...] = get_args(Method)

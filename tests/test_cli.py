@@ -1,10 +1,18 @@
+import errno
 import subprocess
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from job import params
+from job.__main__ import main
 from job.commands import folds
+from job.errors import UserError
 from tests import ROOT
+from tests.pipeline import repository
 
 
 def job(*arguments, cwd=ROOT):
@@ -42,15 +50,78 @@ def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/out.csv"), "error: /srv/out.csv: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+    ],
+)
+def test_what_a_disk_refuses_is_a_sentence(monkeypatch, capsys, error, said):
+    def run(**_):
+        raise error
+
+    monkeypatch.setattr("job.commands.folds.run", run)
+    assert main(["folds"]) == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_file_that_a_fault_of_ours_looks_for_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("job.commands.folds.run", lambda **_: Path("/not/here").read_bytes())
+    with pytest.raises(FileNotFoundError):
+        main(["folds"])
+
+
 def test_gpus_are_handed_out_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     seen = []
     monkeypatch.setattr(
         folds._SideBySide, "_dvc", lambda _self, name, env: seen.append((name, env["CUDA_VISIBLE_DEVICES"]))
     )
-    side_by_side = folds._SideBySide(jobs=2)
+    train = params.load(ROOT / "params.yaml").train
+    side_by_side = folds._SideBySide(folds._shares(train, folds._gpus()))
     for name in ("a", "b", "c"):
         side_by_side.run(name, bars=False)
     assert seen == [("a", "2"), ("b", "5"), ("c", "2")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert folds._gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "devices", "given"),
+    [
+        ("0", "auto", 1, {"0"}),
+        ("0,1,2,3,4", "auto", 2, {"0,1", "2,3"}),
+        ("0,1,2,3", "cuda", 4, {"0,1,2,3"}),
+        ("0,1", "cpu", 4, {"0,1"}),
+        ("", "auto", 2, {""}),
+    ],
+)
+def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, gpus, device, devices, given):
+    """`make report` asks for as many folds as there are cores."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    repository.change(tmp_path, {"train": {"device": device, "devices": devices}})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr(folds.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    monkeypatch.setattr(folds, "_up_to_date", lambda _: False)
+    seen, running, most = set(), [], []
+
+    def run(_self, name, environment):
+        running.append(name)
+        most.append(len(running))
+        seen.add(environment["CUDA_VISIBLE_DEVICES"])
+        time.sleep(0.01)
+        running.remove(name)
+        return 0
+
+    monkeypatch.setattr(folds._SideBySide, "_dvc", run)
+    assert folds.run(jobs=3) == "10 folds are trained and predicted"
+    assert seen == given
+    assert max(most) == (len(given) if gpus and device != "cpu" else 3)
+
+
+def test_a_fold_that_wants_more_gpus_than_there_are_is_not_started(monkeypatch):
+    train = params.load(ROOT / "params.yaml").train.model_copy(update={"devices": 4})
+    with pytest.raises(UserError, match=r"train\.devices is 4, but a fold can have 2 here \(GPU 2, 5\)"):
+        folds._shares(train, ["2", "5"])

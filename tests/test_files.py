@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from job import files
@@ -31,6 +33,34 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
         with files.replacing_folder(folder) as temporary:
             (temporary / name).write_text(name)
     assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_the_old_folder_returns_where_two_renames_are_needed_and_one_fails(tmp_path, monkeypatch, error, failing):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("old")
+    renames = []
+
+    def rename(path, target):
+        renames.append(path)
+        if len(renames) == failing:
+            raise error
+        path.rename(target)
+
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "replace", rename)
+    with pytest.raises(type(error)), files.replacing_folder(folder) as temporary:
+        (temporary / "index.html").write_text("new")
+    assert (folder / "index.html").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_renames_do_where_folders_cannot_change_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    test_a_folder_is_replaced_as_a_whole(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path):

@@ -44,6 +44,7 @@ def test_the_file_of_the_repository_is_valid():
         ("methods", ["efficientnet", "efficientnet"], ["methods", "twice"]),
         ("folds", [1, 6], ["fold 6", "split.folds is 5"]),
         ("split.test", "random", ["split.test", "'report'", "'official'", "'fraction'"]),
+        ("noisy_student.backbone", "efficientnet-b9", ["noisy_student.backbone: input should be", "or 'same'"]),
         ("noisy_student.labels", "soft-ish", ["noisy_student.labels", "'hard'", "'soft'"]),
     ],
 )

@@ -248,6 +248,46 @@ def test_changes_name_metrics_and_parameters(tmp_path):
     assert "\n".join(lines).strip() == said.strip()
 
 
+def test_the_preflight_of_a_training_run_is_of_its_own_parameters(tmp_path):
+    folder = repository.create(tmp_path / "copy")
+    repository.change(folder, {"data": {"root": "/nowhere/at/all"}})
+    begin = ["bash", "-c", "source .github/scripts/lib && begin"]
+    variables = {"DVC_REMOTE": str(tmp_path / "remote"), "OVERRIDES": "data.root=data/raw/demo"}
+    assert "synthetic cells" in repository.run(folder, *begin, **variables).stdout
+    failed = repository.run(folder, *begin, check=False, **variables | {"OVERRIDES": "data.root=/not/here/either"})
+    assert failed.returncode == 2
+    assert "/not/here/either does not exist" in failed.stdout
+
+
+@pytest.mark.parametrize("ending", ["true", "false"])
+def test_the_key_of_the_remote_is_there_for_its_owner_while_the_script_runs(tmp_path, ending):
+    folder = repository.create(tmp_path / "copy")
+    (folder / ".dvc/tmp").mkdir()
+    command = f"source .github/scripts/lib; configure_remote; stat -c 'mode %a' .dvc/tmp/remote.key; {ending}"
+    variables = {"DVC_REMOTE": "ssh://somebody@example.org/store", "DVC_REMOTE_KEY": "secret"}
+    said = repository.run(folder, "bash", "-c", command, check=False, **variables)
+    assert "mode 600" in said.stdout
+    assert said.returncode == (ending == "false")
+    assert not (folder / ".dvc/tmp/remote.key").exists()
+
+
+def test_a_result_is_kept_once_as_a_branch_of_its_run_and_attempt(tmp_path):
+    folder = repository.create(tmp_path / "copy")
+    origin = tmp_path / "origin"
+    repository.run(tmp_path, "git", "clone", "--quiet", "--bare", folder, origin)
+    repository.run(folder, "git", "remote", "add", "origin", origin)
+    before = repository.run(folder, "git", "rev-parse", "HEAD").stdout
+    said = repository.script(folder, "keep", RUN_ID="17", GITHUB_RUN_ATTEMPT="1").stdout
+    assert said == f"The result is that of commit {before[:7]}: there is nothing to keep.\n"
+    for attempt in ("1", "2"):
+        repository.run(folder, "git", "reset", "--quiet", "--hard", before.strip())
+        (folder / "dvc.lock").write_text(f"of attempt {attempt}\n")
+        repository.script(folder, "keep", RUN_ID="17", GITHUB_RUN_ATTEMPT=attempt, OVERRIDES="train.epochs=2")
+        kept = ["git", "show", f"results/17-{attempt}:dvc.lock"]
+        assert repository.run(origin, *kept).stdout == f"of attempt {attempt}\n"
+    assert "17 with train.epochs=2" in repository.run(origin, "git", "log", "-1", "results/17-2").stdout
+
+
 def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(tmp_path):
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()

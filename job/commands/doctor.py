@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-import torch
-from efficientnet_pytorch.utils import url_map
-
 from job import params
 from job.commands.machine import Finding, available_memory, device, disk, free, gpus, memory, output, shared_memory
 from job.errors import UserError
+from job.models import weights
 from job.params import Params
 
 LOCK = Path("requirements.lock")
@@ -57,7 +55,7 @@ def _findings() -> Iterator[Finding]:
     yield Finding("ok", "parameters", "params.yaml is valid")
     yield device(values)
     yield _data(values)
-    yield _weights(values)
+    yield from _weights(values)
     yield _remote()
 
 
@@ -107,6 +105,8 @@ def _data(values: Params) -> Finding:
     root = Path(values.data.root)
     if values.data.root == DEMO_ROOT:
         return Finding("ok", "data", f"{values.demo.images} synthetic cells, drawn by the stage demo")
+    if params.awaits_fetch(root):
+        return Finding("note", "data", f"{root.absolute()} is not fetched yet", "dvc pull fetches it")
     if not root.is_dir():
         return Finding(
             "wrong", "data", f"{root.absolute()} does not exist",
@@ -118,13 +118,24 @@ def _data(values: Params) -> Finding:
     return Finding("ok", "data", f"{files:,} files under {root.absolute()}")
 
 
-def _weights(values: Params) -> Finding:
-    if values.model.weights == "none":
-        return Finding("ok", "weights", "random: model.weights is none")
-    backbone = values.model.backbone
-    if backbone == "efficientnet-lite0":
-        return Finding("ok", "weights", f"{backbone}: in the installed packages")
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url_map[backbone].rsplit("/", 1)[1]
+def _weights(values: Params) -> Iterator[Finding]:
+    model = values.model
+    if model.weights == "none":
+        yield Finding("ok", "weights", "random: model.weights is none")
+    elif model.weights != "imagenet":
+        try:
+            weights.of_file(Path(model.weights), model.weights_sha256)
+            yield Finding("ok", "weights", f"{model.weights}, with the SHA-256 of model.weights_sha256")
+        except UserError as error:
+            yield Finding("wrong", "weights", str(error), "mend model.weights and model.weights_sha256 in params.yaml")
+    else:
+        students = values.noisy_student.backbone if "noisy_student" in values.methods else "same"
+        for backbone in dict.fromkeys((model.backbone, *({students} - {"same"}))):
+            yield _published_weights(backbone)
+
+
+def _published_weights(backbone: str) -> Finding:
+    path = weights.location(backbone)
     if path.is_file():
         return Finding("ok", "weights", f"{path.name} of {backbone}")
     return Finding(

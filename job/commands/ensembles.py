@@ -46,10 +46,13 @@ class Member(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
-        seen = list(views(images)) if self.tta else [images]
         with autocast(pixels.device, self.precision):
-            logits = [self.network(view) for view in seen]
+            logits = [self.network(view) for view in self.seen(images)]
         return torch.stack([one.double().softmax(1) for one in logits]).mean(0).float()
+
+    def seen(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The views of normalised images that the mean is taken over: (B, 3, S, S) each."""
+        return list(views(images)) if self.tta else [images]
 
 
 class TorchEnsemble:
@@ -64,7 +67,8 @@ class TorchEnsemble:
             folder: root of the repository.
 
         Raises:
-            UserError: no such ensemble, or a member's weights are not those that were evaluated.
+            UserError: no such ensemble, one that says not how it was evaluated, or a member's weights are not those
+                that were evaluated.
         """
         made = folder / "ensembles"
         if not (made / method / "ensemble.json").is_file():
@@ -74,12 +78,16 @@ class TorchEnsemble:
                 "`dvc pull ensemble train`"
             )
         described = read_json(made / method / "ensemble.json")
+        if "views" not in described:
+            raise UserError(f"{made / method / 'ensemble.json'} is of an older version of this code: run `dvc repro`")
         folds = [folder / "runs" / method / f"fold-{member['fold']}" for member in described["members"]]
         for fold, member in zip(folds, described["members"], strict=True):
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
         facts = runs.read_facts(folds[0])
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
         settings = params.load(folder / "params.yaml")
+        # Not predict.tta of today's parameters: what was evaluated is what predicts.
+        tta = described["views"] > 1
         self.device = runtime.setup(settings.train.model_copy(update={"device": device, "threads": facts["threads"]}))
         members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
         data = facts["parameters"]["data"]
@@ -93,10 +101,7 @@ class TorchEnsemble:
             synthetic=facts.get("synthetic", False),
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
-        self.members = [
-            Member(network, normalise, precision=facts["precision"], tta=settings.predict.tta).eval()
-            for network in members
-        ]
+        self.members = [Member(network, normalise, precision=facts["precision"], tta=tta).eval() for network in members]
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
         together = max(1, min(cores, len(self.members)))
         # Each of those that judge at a time has the activations of a batch in memory; a GPU has its own.

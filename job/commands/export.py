@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.commands import outputs
 from job.commands.ensembles import Member, TorchEnsemble
 from job.commands.onnx_file import KEY, OnnxEnsemble, pack
 from job.data.images import Pixels
@@ -28,11 +29,16 @@ BATCHES = 8
 
 
 class Together(nn.Module):
-    """Every member on the same pixels: (B, S, S, 3) uint8 to probabilities (members, B, classes) float32."""
+    """Every member on the same pixels: (B, S, S, 3) uint8 to probabilities (members, B, classes) float32.
+
+    In single precision, whatever the members were trained at: ONNX runtimes refuse graphs that autocast has mixed.
+    """
 
     def __init__(self, members: list[Member]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = nn.ModuleList(
+            Member(one.network, one.normalise, precision="fp32", tta=one.tta) for one in members
+        )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """In the order of the folds."""
@@ -50,8 +56,9 @@ def run(model: str, out: Path) -> str:
     """Write `out`; a sentence with the largest difference from torch.
 
     Raises:
-        UserError: no such ensemble, or the file does not compute what torch computes.
+        UserError: no such ensemble, no place for the file, or the file does not compute what torch computes.
     """
+    outputs.check_file(out)
     ensemble = TorchEnsemble(model)
     batches = np.array_split(_some_images(ensemble.facts.size), BATCHES)
     expected = [_exact(ensemble, batch) for batch in batches]
@@ -78,8 +85,12 @@ def _exact(ensemble: TorchEnsemble, pixels: Pixels) -> npt.NDArray[np.float64]:
     would be compared, and not the file with what it should compute.
     """
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    logits = [copy.deepcopy(one.network).double()(one.normalise(batch).double()) for one in ensemble.members]
-    result: npt.NDArray[np.float64] = torch.stack(logits).softmax(2).numpy()
+    found = []
+    for one in ensemble.members:
+        network = copy.deepcopy(one.network).double()
+        said = [network(view).softmax(1) for view in one.seen(one.normalise(batch).double())]
+        found.append(torch.stack(said).mean(0))
+    result: npt.NDArray[np.float64] = torch.stack(found).numpy()
     return result
 
 

@@ -1,7 +1,7 @@
 """`python -m job folds`: train and predict all folds side by side, each through DVC.
 
 The folds write the same bytes as one `dvc repro` that runs them in turn: threads and seeds of a fold are parameters.
-Where there are GPUs each fold has one of them, handed out by `CUDA_VISIBLE_DEVICES`.
+Where there are GPUs each fold has `train.devices` of them to itself, handed out by `CUDA_VISIBLE_DEVICES`.
 """
 
 import os
@@ -15,22 +15,26 @@ from tqdm import tqdm
 
 from job import params
 from job.errors import UserError
+from job.params import Train
 
 # DVC locks the repository while it hashes and records; by default it waits three seconds for the lock and gives up.
 _REPRO = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro"]
 
 
 def run(jobs: int) -> str:
-    """Bring every fold up to date, `jobs` at a time.
+    """Bring every fold up to date, `jobs` at a time, and no more than there are GPUs for.
 
     A failing fold lets the running ones finish, so that their work is kept, and starts no other.
 
     Raises:
-        UserError: a fold failed; its own message stands above.
+        UserError: a fold wants more GPUs than there are, or it failed; its own message stands above.
     """
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
     values = params.load()
+    shares = _shares(values.train, _gpus())
+    # Folds side by side on one GPU would take turns at it, and each needs its memory all the time.
+    jobs = min(jobs, len(shares) or jobs)
     # Everything upstream first and once: folds started side by side would all begin with the stages they share.
     if subprocess.run([*_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
@@ -38,7 +42,7 @@ def run(jobs: int) -> str:
     names = [f"{method}-{fold}" for method in reversed(values.methods) for fold in values.folds]
     if _up_to_date(names):
         return f"all {len(names)} folds are up to date"
-    side_by_side = _SideBySide(jobs)
+    side_by_side = _SideBySide(shares[:jobs])
     pool = ThreadPoolExecutor(jobs)
     try:
         waiting = {pool.submit(side_by_side.run, name, bars=jobs == 1): name for name in names}
@@ -54,25 +58,25 @@ def run(jobs: int) -> str:
 
 
 class _SideBySide:
-    """The DVC processes of the running folds."""
+    """The DVC processes of the running folds, each with one of these shares of the GPUs."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, shares: list[str]) -> None:
         self._running: set[subprocess.Popen[str]] = set()
-        self._gpus: SimpleQueue[str] = SimpleQueue()
-        gpus = _gpus()
-        for number in range(jobs if gpus else 0):
-            self._gpus.put(gpus[number % len(gpus)])
+        self._shares: SimpleQueue[str] = SimpleQueue()
+        self._shared = bool(shares)
+        for share in shares:
+            self._shares.put(share)
 
     def run(self, name: str, *, bars: bool) -> int:
         """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
         environment = os.environ | ({} if bars else {"TQDM_DISABLE": "1"})
-        if self._gpus.empty():
+        if not self._shared:
             return self._dvc(name, environment)
-        gpu = self._gpus.get()
+        share = self._shares.get()
         try:
-            return self._dvc(name, environment | {"CUDA_VISIBLE_DEVICES": gpu})
+            return self._dvc(name, environment | {"CUDA_VISIBLE_DEVICES": share})
         finally:
-            self._gpus.put(gpu)
+            self._shares.put(share)
 
     def _dvc(self, name: str, environment: dict[str, str]) -> int:
         command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
@@ -90,6 +94,22 @@ class _SideBySide:
         """End them; what they had finished is recorded."""
         for process in list(self._running):
             process.terminate()
+
+
+def _shares(train: Train, gpus: list[str]) -> list[str]:
+    """Groups of `train.devices` GPUs, as `CUDA_VISIBLE_DEVICES` takes them; none where folds run on the CPU.
+
+    Raises:
+        UserError: there are GPUs, and fewer than one fold wants.
+    """
+    if train.device == "cpu" or not gpus:
+        return []
+    if train.devices > len(gpus):
+        raise UserError(
+            f"train.devices is {train.devices}, but a fold can have {len(gpus)} here (GPU {', '.join(gpus)}): lower it"
+        )
+    whole = len(gpus) - len(gpus) % train.devices
+    return [",".join(gpus[first : first + train.devices]) for first in range(0, whole, train.devices)]
 
 
 def _gpus() -> list[str]:

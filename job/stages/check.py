@@ -13,7 +13,8 @@ def run() -> str:
     """Validate `params.yaml`; the output is a constant, so that later stages rerun only for their own sections."""
     values = params.load()
     root = Path(values.data.root)
-    if values.data.root != DEMO_ROOT and not root.is_dir():
+    # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
+    if values.data.root != DEMO_ROOT and not root.is_dir() and not params.awaits_fetch(root):
         where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
         raise UserError(
             f"data.root: folder {root.absolute()} does not exist{where}. Set data.root to the folder that holds "

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from job import files, params
+from job.errors import UserError
 from job.evaluation import calibration, pooling
 from job.evaluation.pooling import VOTED
-from job.evaluation.reading import class_indices, read_dataset
+from job.evaluation.reading import REMEDY, class_indices, read_dataset
 from job.evaluation.split import read_split
 
 
@@ -13,7 +16,7 @@ def run(method: str) -> str:
     """Write ensembles/METHOD/{predictions.csv, ensemble.json} from predictions/METHOD/fold-K.csv of every fold.
 
     Raises:
-        UserError: a file is missing, wrong, or belongs to another split.
+        UserError: a file is missing, wrong, or belongs to another split, or the folds were not predicted alike.
     """
     folds = sorted(params.load().folds)
     dataset = read_dataset(Path("data/prepared/summary.json"))
@@ -48,6 +51,7 @@ def run(method: str) -> str:
         "members": members,
         "rule": "majority",
         "tie_break": "mean probability",
+        "views": _views(method, predictions),
         "temperature": temperature,
         "ties": ties,
     })  # fmt: skip
@@ -57,3 +61,14 @@ def run(method: str) -> str:
         f"{method}: {len(folds)} folds voted on {voted['test']} test and {voted['unlabelled']} unlabelled images "
         f"({sum(ties['majority'].values())} ties), and {pooled} validation images were pooled"
     )
+
+
+def _views(method: str, predictions: dict[int, pd.DataFrame]) -> int:
+    """Over how many views of an image every probability is a mean: 8 with `predict.tta`, else 1."""
+    found = {text for table in predictions.values() for text in table.get("views", ["missing"])}
+    if len(found) > 1 or not found <= {"1", "8"}:
+        said = ", ".join(sorted(found))
+        raise UserError(
+            f"predictions/{method}: column 'views' must be 1 in all files or 8 in all files, not {said}: {REMEDY}"
+        )
+    return int(found.pop())

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from job import params
 from job.files import replacing
 from job.training import runs, runtime
+from job.training.augment import VIEWS
 from job.training.batches import Normalise, PixelStore
 from job.training.bench import Bench
 from job.training.fold import Split
@@ -33,6 +34,8 @@ def run(method: str, fold: int) -> str:
     }
     models = runs.iterations(folder)
     images = len(models) * sum(len(rows) for rows in roles.values())
+    # Written down, because whoever predicts with these networks later must see images as they were seen here.
+    views = VIEWS if values.predict.tta else 1
     bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
     for iteration, path in models.items():
@@ -46,9 +49,11 @@ def run(method: str, fold: int) -> str:
             said = predict(network, bench, rows, values.predict.batch_size, tta=values.predict.tta)
             bar.update(len(rows))
             table = pd.DataFrame(said, columns=[f"p_{name}" for name in classes])
-            tables.append(table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration))
+            tables.append(
+                table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration, views=views)
+            )
     bar.close()
-    keys = ["image", "role", "fold", "iteration"]
+    keys = ["image", "role", "fold", "iteration", "views"]
     result = pd.concat(tables, ignore_index=True)[[*keys, *tables[0].columns.difference(keys, sort=False)]]
     path = Path("predictions") / method / f"fold-{fold}.csv"
     with replacing(path) as temporary:

@@ -50,7 +50,8 @@ def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
     """Meet the other processes; each gets the GPU of its number on its machine.
 
     Raises:
-        UserError: their number is not `train.devices`, which is part of what identifies a run.
+        UserError: their number is not `train.devices`, which is part of what identifies a run, or there is no GPU for
+            this one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != devices:
@@ -58,7 +59,12 @@ def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
     if size == 1:
         return World(), device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= there:
+            raise UserError(
+                f"train.devices is {devices}, but the processes here see {there} GPU{'s' * (there != 1)}: lower it"
+            )
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     atexit.register(distributed.destroy_process_group)

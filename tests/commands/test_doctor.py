@@ -1,9 +1,15 @@
+import hashlib
 import re
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from job.commands import doctor, machine
+from job.errors import UserError
+from job.models import weights
+from job.stages import check
 from tests import ROOT
 from tests.pipeline import repository
 
@@ -55,6 +61,68 @@ def test_what_is_wrong_is_named_with_its_remedy(checkout, monkeypatch, capsys, s
     assert state == "wrong"
     assert all(part in text for part in parts)
     assert [other for other, (state, _) in found.items() if state == "wrong"] == [name]
+
+
+@pytest.mark.parametrize("tracked", ["data/raw/cells.dvc", "data/raw.dvc", "data.dvc"])
+def test_a_folder_that_dvc_has_yet_to_fetch_is_no_mistake(checkout, monkeypatch, capsys, tracked):
+    """As in a fresh clone, where the stage `check` runs before anything is pulled."""
+    repository.change(checkout, {"data": {"root": "data/raw/cells"}})
+    assert diagnose(checkout, monkeypatch, capsys)[1] == 2
+    with pytest.raises(UserError, match=r"data\.root: folder .* does not exist"):
+        check.run()
+    (checkout / tracked).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / tracked).touch()
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["data"][0]) == (0, "note")
+    assert "data/raw/cells is not fetched yet dvc pull fetches it" in found["data"][1]
+    assert check.run() == "params.yaml is valid"
+    (checkout / "data/raw").mkdir(parents=True, exist_ok=True)
+    (checkout / "data/raw/cells").touch()
+    assert diagnose(checkout, monkeypatch, capsys)[1] == 2, "a file in the place of the folder"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "state", "part"),
+    [
+        ("efficientnet-lite0", "ok", "efficientnet-lite0-57934424.pth of efficientnet-lite0"),
+        ("efficientnet-lite2", "ok", ".pth of efficientnet-lite2"),
+        ("efficientnet-b3", "note", "those of efficientnet-b3 are not on this machine"),
+        ("torchvision/resnet50", "note", "WEIGHTS=torchvision/resnet50"),
+    ],
+)
+def test_weights_are_looked_for_where_training_takes_them(
+    checkout, monkeypatch, capsys, tmp_path, backbone, state, part
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    repository.change(checkout, {"model": {"backbone": backbone}, "methods": ["efficientnet"]})
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["weights"][0]) == (0, state)
+    assert part in found["weights"][1]
+    if state == "note":
+        weights.location(backbone).parent.mkdir(parents=True)
+        weights.location(backbone).touch()
+        assert diagnose(checkout, monkeypatch, capsys)[0]["weights"][0] == "ok"
+
+
+def test_weights_of_students_count_where_there_are_any(checkout, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    repository.change(checkout, {"noisy_student": {"backbone": "efficientnet-b3"}})
+    assert "efficientnet-b3" in diagnose(checkout, monkeypatch, capsys)[0]["weights"][1]
+
+
+def test_a_weights_file_is_there_and_the_one_that_was_meant(checkout, monkeypatch, capsys):
+    save_file({"layer": torch.zeros(1)}, checkout / "mine.safetensors")
+    digest = hashlib.sha256((checkout / "mine.safetensors").read_bytes()).hexdigest()
+    for name, sha256, code, part in (
+        ("mine.safetensors", digest, 0, "mine.safetensors"),
+        ("mine.safetensors", "0" * 64, 2, f"its SHA-256 is {digest}"),
+        ("other.safetensors", digest, 2, "other.safetensors does not exist"),
+    ):
+        repository.change(checkout, {"model": {"weights": name, "weights_sha256": sha256}})
+        found, ended = diagnose(checkout, monkeypatch, capsys)
+        assert ended == code
+        assert found["weights"][0] == ("wrong" if code else "ok")
+        assert part in found["weights"][1]
 
 
 def test_a_remote_that_cannot_be_reached(checkout, monkeypatch, capsys, tmp_path):

@@ -1,6 +1,8 @@
 import csv
 import hashlib
+import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from job.training.activation import grad_cam
 from tests import ROOT
 from tests.fixtures.cells import disc
 from tests.fixtures.cells import save as save_image
+from tests.pipeline import repository
 
 CLASSES = ("HEM", "<ALL>, 2")
 SIZE = 96
@@ -50,7 +53,7 @@ def trained(tmp_path_factory):
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})
     (root / "runs/two").symlink_to("efficientnet")
     for method, chosen in (("efficientnet", members), ("two", members[1:])):
-        described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority"}
+        described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority", "views": 1}
         (root / "ensembles" / method).mkdir(parents=True)
         (root / "ensembles" / method / "ensemble.json").write_text(json.dumps(described))
     for number in range(10):
@@ -207,6 +210,8 @@ def test_maps_that_cannot_be_drawn_are_a_sentence_and_touch_nothing(here, tmp_pa
         (["cells", "--model", "other"], "there is: efficientnet"),
         (["cells", "--threshold", "0.5"], "CLASS=PROBABILITY"),
         (["cells", "--threshold", "AML=0.5"], "none of the classes HEM"),
+        (["cells", "--min-agreement", "80"], "between 0 and 1, such as 0.8, not 80"),
+        (["cells", "--min-agreement", "nan"], "between 0 and 1"),
         (["cells", "--onnx", "cells/a/0.png"], "not an ensemble"),
     ],
 )
@@ -214,6 +219,27 @@ def test_what_cannot_be_scored_is_a_sentence_and_leaves_no_file(here, tmp_path, 
     assert main(["predict", *arguments, "--out", str(tmp_path / "scores.csv")]) == 2
     assert part in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["predict", "cells"], ["export"]])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(here, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.setattr("job.commands.ensembles.TorchEnsemble.__init__", lambda *_: pytest.fail("it went to work"))
+    (tmp_path / "file").touch()
+    for out, part in ((tmp_path, "is a folder: name the file"), (tmp_path / "file/scores.csv", "file is no folder")):
+        assert main([*command, "--out", str(out)]) == 2
+        assert part in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_that_is_no_utf_8_is_in_the_table_with_escapes(here, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(here / "cells/a", folder)
+    (folder / "0.png").rename(folder / os.fsdecode(b"bl\xe4st.png"))
+    (folder / os.fsdecode(b"b\xe4d.png")).touch()
+    rows = predict(tmp_path / "scores.csv", folder, "--maps", tmp_path / "maps")
+    assert [row["image"].rsplit("/", 1)[1] for row in rows][-2:] == [r"bl\xe4st.png", r"b\xe4d.png"]
+    assert [row["problem"] for row in rows[-2:]] == ["", "empty file"]
+    assert (tmp_path / "maps" / rows[-2]["map"]).is_file()
 
 
 def test_weights_that_were_not_evaluated_are_refused(trained, tmp_path, monkeypatch, capsys):
@@ -242,6 +268,64 @@ def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
     differences = [[float(a[name]) - float(b[name]) for name in numbers] for a, b in zip(rows, others, strict=True)]
     assert np.abs(differences).max() < 1e-4
     assert np.std([float(row["p_HEM"]) for row in rows]) > 1e-3
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch):
+    """A copy of the ensembles whose facts a test changes."""
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+
+    def change(path, **facts):
+        path = folder / path
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("precision", "views"), [("bf16", 1), ("fp16", 1), pytest.param("fp32", 8, marks=pytest.mark.slow)]
+)
+def test_an_ensemble_of_a_gpu_or_with_views_is_exported_too(copied, precision, views, capsys):
+    members = json.loads(Path("ensembles/two/ensemble.json").read_text())["members"]
+    copied("ensembles/two/ensemble.json", members=members[:1], views=views)
+    copied("runs/two/fold-3/model.json", precision=precision)
+    assert main(["export", "--model", "two", "--out", "one.onnx"]) == 0, capsys.readouterr().err
+    exact = TorchEnsemble("two")
+    exact.members[0].precision = "fp32"
+    pixels = np.load("data/prepared/images.npy")
+    [said] = importlib.import_module("job.commands.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
+    np.testing.assert_allclose(said, exact.probabilities(pixels)[0], atol=1e-4)
+
+
+def test_an_export_is_held_against_the_mean_over_the_views(copied):
+    """What the exporter is given, and what its file is compared with."""
+    export = importlib.import_module("job.commands.export")
+    copied("ensembles/two/ensemble.json", views=8)
+    ensemble, pixels = TorchEnsemble("two"), np.load("data/prepared/images.npy")
+    with torch.inference_mode():
+        given = export.Together(ensemble.members).eval()(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(export._exact(ensemble, pixels), given, atol=1e-4)
+    copied("ensembles/two/ensemble.json", views=1)
+    assert np.abs(export._exact(TorchEnsemble("two"), pixels) - given).max() > 1e-3
+
+
+def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(copied, tmp_path, capsys):
+    once = predict(tmp_path / "once.csv", "cells")
+    repository.change(Path(), {"predict": {"tta": True}})
+    assert predict(tmp_path / "again.csv", "cells") == once
+    pixels = scoring.images.read(Path("cells/a/0.png"), SIZE, 30, "cell")[0]
+    turned = np.stack([np.rot90(view, turns) for view in (pixels, pixels[:, ::-1]) for turns in range(4)])
+    said = TorchEnsemble("efficientnet").probabilities(turned)[1, :, 0].astype(np.float64)
+    copied("ensembles/efficientnet/ensemble.json", views=8)
+    averaged = predict(tmp_path / "averaged.csv", "cells")
+    assert float(averaged[0]["fold_3_p_HEM"]) == pytest.approx(said.mean(), abs=1e-6)
+    described = json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())
+    del described["views"]
+    Path("ensembles/efficientnet/ensemble.json").write_text(json.dumps(described))
+    assert main(["predict", "cells", "--out", "no.csv"]) == 2
+    assert "ensemble.json is of an older version of this code: run `dvc repro`" in capsys.readouterr().err
 
 
 def test_an_export_that_computes_something_else_is_not_kept(exported, here, tmp_path, monkeypatch, capsys):

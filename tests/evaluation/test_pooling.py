@@ -76,7 +76,7 @@ def test_members_and_ties_are_recorded(tree):
             {"fold": k, "weight": pytest.approx(skill), "weights_sha256": digest}
             for k, (digest, skill) in enumerate(zip(digests, skills, strict=True), start=1)
         ],
-        "rule": "majority", "tie_break": "mean probability", "temperature": record["temperature"],
+        "rule": "majority", "tie_break": "mean probability", "views": 1, "temperature": record["temperature"],
         "ties": {rule: {"test": 0, "unlabelled": 0} for rule in pooling.RULES},
     }  # fmt: skip
 
@@ -94,6 +94,21 @@ def test_an_even_number_of_folds_counts_its_ties(tree):
     means = table[table["rule"] == "mean"].set_index("image").loc[tied["image"], "predicted"]
     assert means.tolist() == tied["predicted"].tolist()
     assert f"{sum(ties.values())} ties" in sentence
+
+
+def test_views_are_recorded_and_are_the_same_in_every_fold(tree):
+    """`predict` sees new cells as the evaluated ones were seen, whatever params.yaml says by then."""
+    files = sorted(Path("predictions/efficientnet").glob("*.csv"))
+    for path in files:
+        path.write_text(read(path).assign(views="8").to_csv(index=False))
+    ensemble.run("efficientnet")
+    assert json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())["views"] == 8
+    for damaged, said in ((lambda t: t.assign(views="1"), "1, 8"), (lambda t: t.drop(columns="views"), "8, missing")):
+        files[0].write_text(damaged(read(files[0])).to_csv(index=False))
+        with pytest.raises(
+            UserError, match=rf"predictions/efficientnet: column 'views' .* not {said}: run `dvc repro`"
+        ):
+            ensemble.run("efficientnet")
 
 
 def test_the_same_inputs_give_the_same_bytes(tree):

@@ -182,3 +182,40 @@ def test_wrong_files_are_refused_with_row_and_column_and_nothing_is_written(here
 def test_a_missing_file_is_a_sentence(here):
     with pytest.raises(UserError, match=r"absent\.csv does not exist"):
         score.run(here / "absent.csv", here / "out", site_too=False, synthetic=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: text.replace("patient", "p_ALL", 1), "column 'p_ALL' occurs twice"),
+        (lambda text: text.replace("\n1_11.bmp", '\n"1_11.bmp', 1), "line 13 is no CSV (unexpected end of data)"),
+        (lambda text: text.replace("\n1_11.bmp", "\n\n1_11.bmp", 1), "line 13 has 0 values, not 4"),
+    ],
+)
+def test_what_is_no_table_is_refused_by_its_line(here, damage, says):
+    path = here / "theirs.csv"
+    path.write_text(damage(predictions().to_csv(index=False)))
+    with pytest.raises(UserError, match=re.escape(f"theirs.csv: {says}: mend the file")):
+        score.run(path, here / "out", site_too=False, synthetic=False)
+    assert not (here / "out").exists()
+
+
+def test_blank_lines_at_the_end_are_no_rows(here):
+    path = here / "theirs.csv"
+    path.write_text(predictions().to_csv(index=False) + "\n\r\n")
+    assert "1 sets of predictions scored" in score.run(path, here / "out", site_too=False, synthetic=False)
+
+
+def test_what_stands_in_the_way_is_said_before_anything_is_written(here):
+    path = here / "theirs.csv"
+    predictions().to_csv(path, index=False)
+    (here / "taken").touch()
+    for out in (here / "taken", here / "taken/below"):
+        with pytest.raises(UserError, match="taken is no folder: name another place"):
+            score.run(path, out, site_too=False, synthetic=False)
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        score.run(here, here / "out", site_too=False, synthetic=False)
+    (here / "report_templates").unlink()
+    with pytest.raises(UserError, match=r"needs report_templates/, .* root of the repository"):
+        score.run(path, here / "out", site_too=True, synthetic=False)
+    assert not (here / "out").exists()

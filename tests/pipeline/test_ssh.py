@@ -85,8 +85,7 @@ def test_a_job_of_a_workflow_reaches_the_remote_with_its_secret_key(server, tmp_
         said = repository.script(clone, "inputs", **variables).stdout
         assert "shared answers" in said
         assert repository.stages_run(said) == stages
-        key = clone / ".dvc/tmp/remote.key"
-        assert key.stat().st_mode & 0o777 == 0o600
+        assert not (clone / ".dvc/tmp/remote.key").exists(), "a runner of one's own keeps the folder"
         tracked = repository.run(clone, "git", "status", "--porcelain", "--untracked-files=all").stdout
         assert "key" not in tracked
         assert "config" not in tracked

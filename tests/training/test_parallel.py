@@ -4,6 +4,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from job.errors import UserError
 from job.training import parallel, runtime
@@ -29,3 +30,11 @@ def test_the_number_of_processes_is_that_of_the_parameters(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match=r"4 processes, but train\.devices is 2"):
         parallel.join(2, runtime.setup(params()))
+
+
+def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"train\.devices is 2, but the processes here see 1 GPU: lower it"):
+        parallel.join(2, torch.device("cuda"))
