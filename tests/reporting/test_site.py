@@ -17,7 +17,7 @@ import pytest
 from job.errors import UserError
 from job.reporting import site
 from job.reporting import trace as tracing
-from job.reporting.pages import ensemble, folds
+from job.reporting.pages import ensemble, folds, overview
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -416,6 +416,9 @@ def test_three_classes_render(tmp_path):
     root = make_tree(tmp_path / "three", classes=("A", "B", "C"), iterations=1, patients=36, folds=(1, 2))
     assert "% of the B cells" in re.sub(r"\s+", " ", read_page(root / "site" / "index.html").visible)
     assert rows(root / "site" / "folds.html", "Truth")[0] == ["Truth", "A", "B", "C"]
+    comparison = overview.page(read_inputs(root)).figures["comparison"]
+    assert [shape["x0"] for shape in comparison.spec["layout"]["shapes"]] == [pytest.approx(100 / 3)]
+    assert comparison.height == "medium"  # six rows, of which some hold a vote below its folds
 
 
 def test_the_report_needs_no_torch():

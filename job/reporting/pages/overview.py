@@ -233,7 +233,7 @@ def _comparison(inputs: ReportInputs) -> Figure:
         "all of them are scored on the same images.",
         spec=figures.spec(traces, x, y, shapes=[figures.vertical(100 * chance)]),
         table=Table("balanced-accuracy", "Balanced accuracy of every model.", columns, rows),
-        height="small",
+        height="small" if len(names) <= 5 else "medium" if len(names) <= 7 else "large",
     )
 
 
