@@ -61,5 +61,6 @@ def _renamed(row: dict[str, Any], patients: dict[str, str]) -> dict[str, Any]:
 
 
 def _numbers(word: str, names: Iterable[str]) -> dict[str, str]:
-    order = sorted(set(names), key=lambda name: hashlib.sha256(name.encode()).digest())
-    return {name: f"{word} {position}" for position, name in enumerate(order, start=1)}
+    order = sorted(set(names) - {""}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    # Nobody's images stay nobody's: a number would make them one person's.
+    return {"": ""} | {name: f"{word} {position}" for position, name in enumerate(order, start=1)}

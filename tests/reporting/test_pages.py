@@ -186,6 +186,17 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
             assert "UID_" not in content
 
 
+def test_images_without_a_patient_get_no_pseudonym(tree):
+    path = tree / "results" / "predictions.csv"
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    frame.loc[frame["patient"] == frame["patient"].iloc[0], "patient"] = ""
+    frame.to_csv(path, index=False)
+    edit_params(tree, report={"pseudonyms": True})
+    shown = read_inputs(tree).predictions
+    assert ((shown["patient"] == "") == (frame["patient"] == "")).all()
+    assert (shown["patient"] == "").any()
+
+
 def test_operating_points_are_those_of_the_evaluation(finished):
     for entry in evaluation(finished)["operating_points"]:
         slug = entry["method"].replace("_", "-")
