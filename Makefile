@@ -66,9 +66,10 @@ lock:  ## compile requirements.lock from pyproject.toml (needs uv)
 	  --no-emit-index-url --output-file requirements.lock
 
 clean:  ## remove what the pipeline and the tools made here; data of yours and the cache of DVC stay
-	rm -rf .venv logs site data/raw/demo data/prepared/*.csv data/prepared/*.npy data/prepared/*.json data/*.csv data/*.json
-	rm -rf runs/*/fold-* predictions/*/*.csv ensembles/*/ results/*.csv results/evaluation.json
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json
+	rm -rf runs/*/fold-* predictions/*/fold-*.csv ensembles/*/ site
+	rm -rf results/predictions.csv results/differences.csv results/history.csv results/evaluation.json results/explanations
+	rm -rf .venv logs .state .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
