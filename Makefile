@@ -61,9 +61,11 @@ audit: .venv/installed  ## known vulnerabilities of the locked packages; their b
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .
 
-lock:  ## compile requirements.lock from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --output-file requirements.lock
+# Renovate reads this command in the head of the lock, and knows these options with an equals sign only. uv writes neither
+# --upgrade nor the address of an index there.
+lock:  ## compile requirements.lock from pyproject.toml (needs uv); UPGRADE=1 takes the newest versions it allows
+	uv pip compile pyproject.toml --group=dev --universal --python-version=3.11 --generate-hashes \
+	  --output-file=requirements.lock $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove what the pipeline and the tools made here; data of yours and the cache of DVC stay
 	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json

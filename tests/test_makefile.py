@@ -1,5 +1,7 @@
 """Targets that no other test runs."""
 
+import json
+import re
 import shutil
 import subprocess
 
@@ -32,3 +34,19 @@ def test_clean_removes_what_the_pipeline_made_and_nothing_of_the_users(tmp_path)
     assert [name for name in made if (tmp_path / name).exists()] == []
     assert [name for name in mine if not (tmp_path / name).exists()] == []
     assert not (tmp_path / ".state").exists()
+
+
+def test_renovate_finds_the_lock_and_how_it_is_made():
+    """Its manager pip-compile takes the command from the head, by this expression, and refuses other options."""
+    lock = (ROOT / "requirements.lock").read_text()
+    found = re.match(r"^(?:#.*?\r?\n)+# {4}(?P<command>\S*)(?P<arguments> .*?)?\r?\n", lock)
+    words = f"{found['command']}{found['arguments']}".split()
+    known = {"--universal", "--generate-hashes", "--group", "--python-version", "--output-file"}
+    assert {word.split("=")[0] for word in words if word.startswith("-")} == known
+    assert "://" not in "".join(line for line in lock.splitlines() if line.startswith("#"))
+    for more in ([], ["--upgrade"]):
+        command = ["make", "--dry-run", "--silent", "lock", *(["UPGRADE=1"] if more else [])]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert said.replace("\\\n", " ").split() == [*words, *more]
+    [pattern] = json.loads((ROOT / ".github/renovate.json").read_text())["pip-compile"]["managerFilePatterns"]
+    assert re.search(pattern.strip("/"), "requirements.lock")
