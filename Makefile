@@ -61,14 +61,17 @@ audit: .venv/installed  ## known vulnerabilities of the locked packages; their b
 format: .venv/installed  ## put the code into its usual form
 	@ruff check --fix . && ruff format .
 
-lock:  ## compile requirements.lock from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --output-file requirements.lock
+# Renovate reads this command in the head of the lock, and knows these options with an equals sign only. uv writes neither
+# --upgrade nor the address of an index there.
+lock:  ## compile requirements.lock from pyproject.toml (needs uv); UPGRADE=1 takes the newest versions it allows
+	uv pip compile pyproject.toml --group=dev --universal --python-version=3.11 --generate-hashes \
+	  --output-file=requirements.lock $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove what the pipeline and the tools made here; data of yours and the cache of DVC stay
-	rm -rf .venv logs site data/raw/demo data/prepared/*.csv data/prepared/*.npy data/prepared/*.json data/*.csv data/*.json
-	rm -rf runs/*/fold-* predictions/*/*.csv ensembles/*/ results/*.csv results/evaluation.json
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json
+	rm -rf runs/*/fold-* predictions/*/fold-*.csv ensembles/*/ site
+	rm -rf results/predictions.csv results/differences.csv results/history.csv results/evaluation.json results/explanations
+	rm -rf .venv logs .state .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -288,6 +288,49 @@ def test_a_result_is_kept_once_as_a_branch_of_its_run_and_attempt(tmp_path):
     assert "17 with train.epochs=2" in repository.run(origin, "git", "log", "-1", "results/17-2").stdout
 
 
+@pytest.fixture
+def site(tmp_path):
+    """Runs the script `site` with tools that only say what they are told; `ready` is whether doctor is content."""
+    for name in ("lib", "site"):
+        (tmp_path / ".github/scripts").mkdir(parents=True, exist_ok=True)
+        shutil.copy(SCRIPTS / name, tmp_path / ".github/scripts")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("make", "dvc", "python"):
+        tool = tmp_path / ".venv/bin" / name
+        tool.write_text(f'#!/bin/sh\necho {name} "$@"\ncase "$*" in *doctor) exit "$WRONG";; esac\n')
+        tool.chmod(0o755)
+
+    def run(remote, *, ready=True):
+        environment = {"PATH": f"{tmp_path / '.venv/bin'}:/usr/bin:/bin", "DVC_REMOTE": str(remote)}
+        return subprocess.run(
+            [tmp_path / ".github/scripts/site"], env=environment | {"WRONG": "0" if ready else "2"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_a_folder_that_a_lent_runner_does_not_see_is_no_remote(site, tmp_path):
+    for remote in ("", "/not/here"):
+        said = site(remote)
+        assert said.returncode == 0, said.stderr
+        assert said.stdout.endswith("python -m job doctor\nmake report\n")
+        assert "dvc" not in said.stdout
+        assert ("::notice::DVC_REMOTE is a folder" in said.stdout) == bool(remote)
+    for remote in (tmp_path, "ssh://somebody@example.org/store"):
+        said = site(remote).stdout
+        assert f"shared {remote}\npython -m job doctor\ndvc pull report\npython -m job site\n" in said
+        assert "notice" not in said
+
+
+def test_a_report_is_fetched_where_its_data_are_not(site, tmp_path):
+    assert site("", ready=False).returncode == 2
+    said = site(tmp_path, ready=False)
+    assert said.returncode == 0
+    assert "::notice::not ready to train" in said.stdout
+    assert "dvc pull report" in said.stdout
+
+
 def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(tmp_path):
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()

@@ -69,6 +69,7 @@ def test_a_result_that_is_not_in_the_remote_is_an_error(demo, tmp_path):
     clone = tmp_path / "clone"
     repository.run(tmp_path, "git", "clone", "--quiet", folder, clone)
     repository.lend_environment(clone)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(AssertionError, match="site"):
         script(clone, "site", DVC_REMOTE=str(tmp_path / "empty"))
     assert not (clone / "site").exists()
