@@ -288,6 +288,23 @@ def test_a_fold_file_from_another_split_is_refused(repo, tmp_path):
     assert repository.digests(folder, "ensembles") == before
 
 
+def test_a_fold_file_says_over_how_many_views_it_is_a_mean(repo, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(repo, folder, symlinks=True)
+    path = folder / "predictions/efficientnet/fold-1.csv"
+    once = pd.read_csv(path)
+    assert set(once["views"]) == {1}
+    path.unlink()
+    repository.change(folder, {"predict": {"tta": True}})
+    assert stage(folder, "predict", "--method", "efficientnet", "--fold", "1").returncode == 0
+    averaged = pd.read_csv(path)
+    assert set(averaged["views"]) == {8}
+    assert (averaged["p_ALL"] != once["p_ALL"]).any()
+    result = stage(folder, "ensemble", "--method", "efficientnet")
+    assert result.returncode == 2
+    assert "column 'views'" in result.stdout
+
+
 def test_a_damaged_image_stops_prepare_and_keeps_the_old_outputs(repo, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(repo, folder, symlinks=True)
