@@ -150,9 +150,10 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder.mkdir()
     runs.write(
         folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
-        params=task.params, device="cpu", precision="fp32", data="0",
+        params=task.params, device="cpu", precision="fp32", data="0", synthetic=True,
     )  # fmt: skip
     facts = runs.read_facts(folder)
+    assert facts["synthetic"]
     assert list(runs.iterations(folder)) == [0, 1, 2]
     for iteration, path in runs.iterations(folder).items():
         network = runs.load_network(facts, path, torch.device("cpu"))
