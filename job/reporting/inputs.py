@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ class ReportInputs:
             if len(rows):
                 values = [sign * float(rows.iloc[0][key]) for key in keys]
                 ends = sorted(values[1:])
-                return {k: None if v != v else v for k, v in zip(keys, [values[0], *ends], strict=True)}  # noqa: PLR0124
+                return {k: None if math.isnan(v) else v for k, v in zip(keys, [values[0], *ends], strict=True)}
         return dict.fromkeys(keys)
 
     def area(self) -> Model | None:
@@ -144,7 +145,7 @@ def read(
         history=pd.read_csv(results / "history.csv"),
         split=read_json(split),
         prepared=read_json(prepared / "summary.json"),
-        differences=pd.read_csv(results / "differences.csv", dtype={"model": str, "other": str}, keep_default_na=True),
+        differences=pd.read_csv(results / "differences.csv", dtype={"model": str, "other": str}),
         cells=_cells(params, prepared.absolute() / "cells", len(evaluation["classes"])),
         gallery=_gallery(params, results / "explanations", prepared / "images.npy"),
     )

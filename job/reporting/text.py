@@ -55,6 +55,7 @@ _METHODS = {
     "meta_pseudo_labels": "Meta Pseudo Labels",
     "linear_probe": "Linear probe",
 }
+OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"
@@ -107,6 +108,11 @@ def counted(value: int, singular: str, plural: str | None = None) -> str:
 def percent(share: float | None) -> str:
     """A share as a percentage with one decimal, for prose."""
     return "undefined" if share is None else f"{100 * share:.1f}{PERCENT}"
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign."""
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def listed(items: list[str]) -> str:

@@ -236,7 +236,7 @@ def gains(found: Sequence[Trace]) -> Figure | None:
                                marker=filled, hovertemplate="%{x:.1f} points<extra></extra>"))  # fmt: skip
     y = figures.axis("", tickvals=list(range(len(shown))), ticktext=[figures.label(name) for name, _ in shown],
                      range=[len(shown) - 0.5, -0.5])  # fmt: skip
-    ends = [f"{fmean(own):+.1f} ({name})".replace("-", "\N{MINUS SIGN}")
+    ends = [f"{text.signed(fmean(own))} ({name})"
             for (name, _), own in zip(shown, values, strict=True)]  # fmt: skip
     columns = [Column("method", "Method", "name"), Column("fold", "Fold"), Column("gain", "Gain, points", "percent")]
     rows = [[name, fold, gain] for name, own in shown for fold, gain in own.items()]
@@ -260,7 +260,7 @@ def _by_iteration(trace: Trace, values: Values, unit: str) -> dict[str, Any]:
     lines = []
     for position, fold in enumerate(sorted({fold for fold, _ in values})):
         ys = figures.percents(values.get((fold, i)) for i in iterations)
-        dash = ("dot", "dash", "dashdot", "longdash", "longdashdot")[position % 5]
+        dash = figures.DASHES[1 + position % 5]
         line = figures.line(f"Fold {fold}", names, ys, position, line={"width": 1.5, "dash": dash}, opacity=0.8)
         lines.append(line)
     bold = figures.line("Mean of folds", names, figures.percents(means(values)), 0,

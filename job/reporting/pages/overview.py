@@ -100,7 +100,7 @@ def against_size(inputs: ReportInputs) -> list[str]:
 
 def _points(share: float | None) -> str:
     """A difference of shares in percentage points, with its sign."""
-    return "an undefined number of" if share is None else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "an undefined number of" if share is None else text.signed(100 * share)
 
 
 def _only_call(inputs: ReportInputs, model: Model) -> str | None:
@@ -242,7 +242,6 @@ def _what_was_run(inputs: ReportInputs) -> Table:
     params, prepared = inputs.params, inputs.prepared
     model, train = params.model, params.train
     folds = text.listed([str(fold) for fold in inputs.evaluation["folds"]])
-    optimiser = {"sgd": "SGD", "adamw": "AdamW"}[train.optimiser]
     crop = f"from a crop of {params.data.crop}" if params.data.crop else "whole"
     run = {
         "Data": text.name(inputs.evaluation["name"]),
@@ -250,7 +249,7 @@ def _what_was_run(inputs: ReportInputs) -> Table:
         "Methods": text.listed([text.method_name(method) for method in inputs.methods]),
         "Folds": f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}",
         "Network": f"{model.backbone}, {text.weights_name(model.weights)}, dropout {model.dropout:g}",
-        "Training": f"{text.counted(train.epochs, 'epoch')} per model, {optimiser}, batch {train.batch_size}",
+        "Training": f"{text.counted(train.epochs, 'epoch')} per model, {text.OPTIMISERS[train.optimiser]}, batch {train.batch_size}",
         "Learning rate": f"{train.learning_rate:g}{_decay(train)}",
         "Batch norm": {"running": "running averages", "recomputed": "recomputed after training"}[train.batch_norm],
     }
