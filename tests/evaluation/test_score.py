@@ -116,6 +116,18 @@ def test_predictions_beside_an_evaluation_of_synthetic_cells_are_called_syntheti
     assert json.loads((here / "again/evaluation.json").read_text())["synthetic"]
 
 
+def test_the_net_benefit_names_the_share_of_the_test_images(here):
+    """Validation images come first in the evaluation, and have another share."""
+    validation = predictions(seed=2, patients=30, first=100)
+    few = validation[(validation["label"] == "HEM") | (validation.index % 4 == 0)]
+    table = pd.concat([few.assign(role="validation"), predictions(seed=1).assign(role="test")])
+    assert (few["label"] == "ALL").mean() < 0.4
+    run(table, here, site_too=True)
+    assert (
+        "50.0\N{NARROW NO-BREAK SPACE}% of these cells are positive" in (here / "out/site/decisions.html").read_text()
+    )
+
+
 def test_calls_of_ones_own_do_not_move_the_abstention(here):
     """Which cells are left to a pathologist follows from probabilities, on validation and test images alike."""
     table = pd.concat([predictions(seed=1).assign(role="test"),

@@ -1,4 +1,4 @@
-"""Decisions: what the probabilities are good for: thresholds and persons here, calibration and refusal in `certainty`."""
+"""Decisions: what probabilities are good for: thresholds and persons; how sure they are is `certainty`'s to say."""
 
 from __future__ import annotations
 

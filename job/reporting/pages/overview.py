@@ -249,7 +249,8 @@ def _what_was_run(inputs: ReportInputs) -> Table:
         "Methods": text.listed([text.method_name(method) for method in inputs.methods]),
         "Folds": f"{folds} of {params.split.folds}, stratified by class, divided by {params.split.fold_by}",
         "Network": f"{model.backbone}, {text.weights_name(model.weights)}, dropout {model.dropout:g}",
-        "Training": f"{text.counted(train.epochs, 'epoch')} per model, {text.OPTIMISERS[train.optimiser]}, batch {train.batch_size}",
+        "Training": f"{text.counted(train.epochs, 'epoch')} per model, {text.OPTIMISERS[train.optimiser]}, "
+        f"batch {train.batch_size}",
         "Learning rate": f"{train.learning_rate:g}{_decay(train)}",
         "Batch norm": {"running": "running averages", "recomputed": "recomputed after training"}[train.batch_norm],
     }
