@@ -17,7 +17,7 @@ report: .venv/installed  ## the whole pipeline, folds side by side over the core
 folds: .venv/installed  ## train and predict all folds, JOBS at a time
 	@python -m job folds --jobs $(JOBS)
 
-SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.size=32 train.epochs=1 \
+SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.pixels=32 train.epochs=1 \
   noisy_student.iterations=1
 
 smoke: .venv/installed  ## the whole pipeline on a handful of cells, beside the work tree, as experiment `smoke`

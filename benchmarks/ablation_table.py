@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 from benchmarks.arms import BASE, CONTROL, Arm, experiment
 from benchmarks.comparison import SHOWN, Comparison, Difference
-from job.evaluation.reading import read_dataset
+from job.contracts.dataset import read_dataset
+from job.contracts.split import read_split
 from job.params import Params
-from job.training.fold import Split
 
 TEACHER = "teacher of "
 
@@ -150,10 +150,10 @@ def _images(bench: Experiments, arm: Arm, seed: int) -> int:
     if arm.iteration is not None:
         student = params.noisy_student.model_copy(update={"iterations": arm.iteration})
         params = params.model_copy(update={"noisy_student": student})
-    method = importlib.import_module(f"job.training.methods.{arm.method}")
+    method = importlib.import_module(f"job.methods.{arm.method}")
     data = bench.repository / "data"
     classes = read_dataset(data / "prepared/summary.json").classes
-    fold = Split.read(data / "split.csv").fold(seed, classes, labels=method.labels(params))
+    fold = read_split(data / "split.csv", classes).fold(seed, classes, labels=method.labels(params))
     return int(method.images(fold, params))
 
 

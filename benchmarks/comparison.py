@@ -12,11 +12,11 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
 from job.errors import UserError
 from job.evaluation import intervals
 from job.evaluation.intervals import Replicates
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset
 from job.evaluation.replicates import Scored, Subjects
 from job.seeds import generator
 

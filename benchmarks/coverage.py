@@ -12,9 +12,10 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray
 from job.evaluation import intervals, replicates
 from job.evaluation.metrics import METRICS, score
-from job.evaluation.reading import Dataset, FloatArray
 from job.seeds import generator
 
 DATASET = Dataset("simulated", synthetic=True, classes=("HEM", "ALL"), positive="ALL")

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from job import params
-from job.data import cells
 from job.data.prepare import prepare
+from job.demo import cells
 from job.seeds import generator
 
 SPEED_IMAGES = 1_000

@@ -25,7 +25,7 @@ def _peak_mib(folder: Path) -> float:
     repo = repository.create(folder / "peak")
     change = {
         "methods": ["efficientnet"],
-        "data": {"size": 300, "crop": 0},
+        "data": {"pixels": 300, "crop": 0},
         "train": {"epochs": 2, "batch_size": 15},
     }
     repository.change(repo, change | {"model": {"backbone": "efficientnet-b0", "weights": "none"}})
@@ -40,7 +40,7 @@ def _peak_mib(folder: Path) -> float:
 def _folds(folder: Path) -> float:
     """Five folds one after the other against two at a time, each with one thread."""
     repo = repository.create(folder / "repository")
-    change = {"folds": [1, 2, 3, 4, 5], "methods": ["efficientnet"], "split": {"folds": 5}, "data": {"size": 64}}
+    change = {"folds": [1, 2, 3, 4, 5], "methods": ["efficientnet"], "split": {"folds": 5}, "data": {"pixels": 64}}
     repository.change(repo, change | {"train": {"epochs": 4}})
     repository.run(repo, "dvc", "repro", "split")
     ratios = []

@@ -25,7 +25,8 @@ from job.errors import UserError
 
 FOLDER = Path(".work/sample")
 COMMON: dict[str, str | int | float] = {
-    "data.size": 128, "split.test": "fraction", "split.test_share": 0.01, "split.fold_by": "subject", "train.epochs": 8,
+    "data.pixels": 128, "split.test": "fraction", "split.test_share": 0.01, "split.fold_by": "subject",
+    "train.epochs": 8,
 }  # fmt: skip
 
 PROBE: dict[str, str | int | float] = {"methods": "[linear_probe]"}
@@ -36,7 +37,7 @@ ARMS: dict[str, dict[str, str | int | float]] = {
     "linear-probe-tta": PROBE | {"predict.tta": "true"},
     "linear-probe-views": VIEWS | {"predict.tta": "true"},
     "linear-probe-views-c-0.1": VIEWS | {"predict.tta": "true", "linear_probe.c": 0.1},
-    "linear-probe-views-224": VIEWS | {"predict.tta": "true", "data.size": 224},
+    "linear-probe-views-224": VIEWS | {"predict.tta": "true", "data.pixels": 224},
     "linear-probe-views-lite2": VIEWS | {"predict.tta": "true", "model.backbone": "efficientnet-lite2"},
     "efficientnet": {"methods": "[efficientnet]"},
     "noisy-student-published": {"methods": "[noisy_student]"},

@@ -21,17 +21,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published
 from job import params
-from job.data import cells, images
+from job.data import images
+from job.demo import cells
+from job.inference import runtime
+from job.inference.context import Bench
+from job.inference.pixels import Normalise, PixelStore
+from job.inference.predict import predict_logits
 from job.models.network import build, normalisation
 from job.seeds import generator
-from job.training import runtime
-from job.training.batches import Normalise, PixelStore
-from job.training.bench import Bench
-from job.training.course import Course
 from job.training.fit import _step
-from job.training.inference import predict_logits
 from job.training.restart import Restart
 from job.training.source import Source
+from job.training.state import TrainState
 
 BATCH, PAIRS = 15, 5
 ROWS = np.arange(BATCH)
@@ -74,7 +75,7 @@ class Training:
 
     def __init__(self, paths: list[Path], size: int, crop: int) -> None:
         self.bench = _bench(paths, size, crop)
-        self.course = Course.start(_network().train(), self.bench, params.load().train)
+        self.course = TrainState.start(_network().train(), self.bench, params.load().train)
         self.source = Source(ROWS, torch.from_numpy(ROWS % 2), BATCH)
 
     def __call__(self) -> None:
@@ -164,7 +165,7 @@ def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
         states.save("base", course.capture())
         saves.append(time.perf_counter() - started)
     # A state is saved every so many seconds; an epoch of the published length (6,500 images) takes longer than that.
-    every = max(params.load().train.save_every_seconds, statistics.median(saves))
+    every = max(params.load().machine.save_every_seconds, statistics.median(saves))
     # Forward alone is counted, and the backward pass taken as twice that: the counter takes the gradients of depthwise
     # convolutions for those of dense ones.
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -64,7 +64,7 @@ class Data(Section):
     root: Annotated[str, Field(min_length=1)]
     layout: Literal["auto", "c-nmc", "csv", "folders"]
     positive: Annotated[str, Field(min_length=1)]
-    size: Annotated[int, Field(ge=32, le=1024)]
+    pixels: Annotated[int, Field(ge=32, le=1024)]
     crop: Annotated[int, Field(ge=0, le=4096)]
     center: Literal["cell", "image"]
     max_rejected: Annotated[int, Field(ge=0)]
@@ -128,8 +128,6 @@ class Train(Section):
     deterministic: bool
     cudnn_benchmark: bool
     tf32: bool
-    keep_memory: bool
-    save_every_seconds: Annotated[float, Field(ge=0)]
 
     @pydantic.model_validator(mode="after")
     def _timing_decides_nothing(self) -> Train:
@@ -138,6 +136,13 @@ class Train(Section):
         if self.devices > self.batch_size:
             raise ValueError(f"devices is {self.devices}, more than the images of a batch ({self.batch_size})")
         return self
+
+
+class Machine(Section):
+    """What decides nothing about a result, so that no stage depends on it."""
+
+    keep_memory: bool
+    save_every_seconds: Annotated[float, Field(ge=0)]
 
 
 class EfficientNet(Section):
@@ -225,6 +230,7 @@ class Params(Section):
     split: Split
     model: Model
     train: Train
+    machine: Machine
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     meta_pseudo_labels: MetaPseudoLabels

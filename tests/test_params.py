@@ -57,9 +57,9 @@ def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path, key, value, expec
 
 def test_all_wrong_values_are_named_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
-        params.load(changed(tmp_path, **{"train.epochs": -1, "data.size": "big"}))
+        params.load(changed(tmp_path, **{"train.epochs": -1, "data.pixels": "big"}))
     assert "train.epochs" in str(caught.value)
-    assert "data.size" in str(caught.value)
+    assert "data.pixels" in str(caught.value)
 
 
 def test_whole_numbers_are_accepted_where_fractions_are(tmp_path):

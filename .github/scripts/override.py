@@ -1,4 +1,4 @@
-"""Set parameters for one run, as `dvc exp run -S` does: `override.py train.epochs=50 data.size=450`."""
+"""Set parameters for one run, as `dvc exp run -S` does: `override.py train.epochs=50 data.pixels=450`."""
 
 import sys
 

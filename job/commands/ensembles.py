@@ -19,10 +19,10 @@ from job.commands.scoring import Facts
 from job.data.images import Pixels
 from job.errors import UserError
 from job.files import read_json
-from job.training import runs, runtime
-from job.training.augment import views
-from job.training.batches import Normalise
-from job.training.bench import autocast
+from job.inference import runs, runtime
+from job.inference.augment import views
+from job.inference.context import autocast
+from job.inference.pixels import Normalise
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
 """Of the batches in work at a time: with Lite0 some 400 MiB on a CPU."""
@@ -88,16 +88,16 @@ class TorchEnsemble:
         settings = params.load(folder / "params.yaml")
         # Not predict.tta of today's parameters: what was evaluated is what predicts.
         tta = described["views"] > 1
-        self.device = runtime.setup(settings.train.model_copy(update={"device": device, "threads": facts["threads"]}))
+        train = settings.train.model_copy(update={"device": device, "threads": facts["threads"]})
+        self.device = runtime.setup(train, keep_memory=settings.machine.keep_memory)
         members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
-        data = facts["parameters"]["data"]
         self.facts = Facts(
             method=method,
             members=tuple(member["fold"] for member in described["members"]),
             classes=tuple(described["classes"]),
             size=facts["size"],
-            crop=data["crop"],
-            center=data["center"],
+            crop=facts["crop"],
+            center=facts["center"],
             synthetic=facts.get("synthetic", False),
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)

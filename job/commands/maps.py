@@ -11,8 +11,8 @@ import torch
 from job.commands.ensembles import Member, TorchEnsemble
 from job.data import tree
 from job.data.images import Pixels
+from job.inference.activation import grad_cam
 from job.reporting.cells import overlay
-from job.training.activation import grad_cam
 
 _STEM = 60
 """Characters of an image's name that a picture keeps: with four bytes each a file name still has room for them."""

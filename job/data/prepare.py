@@ -54,8 +54,9 @@ def prepare(params: Data, folder: Path) -> dict[str, Any]:
         "synthetic": synthetic,
         "classes": classes,
         "positive": positive,
-        "size": params.size,
+        "size": params.pixels,
         "crop": params.crop,
+        "center": params.center,
         "ignored": tree.ignored,
         **evidence.summary(index, listing, sorted(rejected), synthetic=synthetic),
     }

@@ -32,14 +32,14 @@ def fill(path: Path, entries: Sequence[Entry], params: Data) -> list[Read]:
     Raises:
         UserError: the disk has no room for the array.
     """
-    needed, free = len(entries) * params.size**2 * 3, shutil.disk_usage(path.parent).free
+    needed, free = len(entries) * params.pixels**2 * 3, shutil.disk_usage(path.parent).free
     if needed > free:
         # Looked at first: on a full disk, writing to a mapped file kills the process without a word.
         raise UserError(
-            f"{len(entries)} images of {params.size} pixels need {needed / 1e9:.1f} GB, and "
-            f"{path.parent.absolute()} has {free / 1e9:.1f} GB left: free some, or lower data.size"
+            f"{len(entries)} images of {params.pixels} pixels need {needed / 1e9:.1f} GB, and "
+            f"{path.parent.absolute()} has {free / 1e9:.1f} GB left: free some, or lower data.pixels"
         )
-    array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(entries), params.size, params.size, 3))
+    array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(entries), params.pixels, params.pixels, 3))
     found: list[Read] = []
     row = 0
     for result in tqdm(_read_all(entries, params), total=len(entries), desc="prepare", unit="image", disable=None):
@@ -77,7 +77,7 @@ def _read_all(entries: Sequence[Entry], params: Data) -> Iterator[tuple[images.P
 
     def one(entry: Entry) -> tuple[images.Pixels, images.Facts] | str:
         try:
-            return images.read(root / entry.image, params.size, params.crop, params.center)
+            return images.read(root / entry.image, params.pixels, params.crop, params.center)
         except images.UnreadableImageError as error:
             return str(error)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from job.evaluation.reading import FloatArray
+from job.contracts.tables import FloatArray
 
 POINTS = 50
 

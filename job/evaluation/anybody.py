@@ -12,19 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, class_indices, floats, probabilities, read_table
 from job.errors import UserError
 from job.evaluation import calibration
 from job.evaluation.assembly import Fitted
-from job.evaluation.reading import (
-    FIRST_LINE,
-    REMEDY,
-    Dataset,
-    FloatArray,
-    class_indices,
-    floats,
-    probabilities,
-    read_table,
-)
 from job.evaluation.scored import Block
 
 ROLES = ("validation", "test")
@@ -70,9 +62,9 @@ def _read(path: Path, *, synthetic: bool) -> Given:
     table["subject"] = known.where(known != "", table["image"])
     dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
-    table["truth"] = class_indices(path, table, "label", dataset)
+    table["truth"] = class_indices(path, table, "label", dataset.classes)
     table["called"] = (
-        class_indices(path, table, "predicted", dataset)
+        class_indices(path, table, "predicted", dataset.classes)
         if "predicted" in table
         else table[dataset.probability_columns].to_numpy().argmax(axis=1)
     )
@@ -112,7 +104,7 @@ def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatAr
         if wrong.any():
             raise _error(path, table[wrong], column, f"{given[wrong][0]} is not a probability between 0 and 1")
         table = table.assign(**{other: (1 - given).astype(str)})
-    return probabilities(path, table, dataset)
+    return probabilities(path, table, dataset.probability_columns)
 
 
 def _check(path: Path, table: pd.DataFrame) -> None:

@@ -21,9 +21,9 @@ from typing import Any
 
 import pandas as pd
 
+from job.contracts.dataset import Dataset
 from job.evaluation import decisions, evidence, patients
 from job.evaluation.intervals import Replicates
-from job.evaluation.reading import Dataset
 from job.evaluation.scored import Block, model_entry
 from job.params import Evaluation
 

@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from job.contracts.tables import FloatArray, IntArray
 from job.errors import UserError
-from job.evaluation.reading import FloatArray, IntArray
 
 
 def always(position: int, images: int, classes: int) -> FloatArray:

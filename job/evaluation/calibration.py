@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from job.evaluation.reading import FloatArray, IntArray
+from job.contracts.tables import FloatArray, IntArray
 
 ECE_BINS = 15
 RELIABILITY_BINS = 10

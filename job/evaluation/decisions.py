@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray, IntArray
 from job.evaluation import abstention, calibration, evidence, metrics, thresholds
-from job.evaluation.reading import Dataset, FloatArray, IntArray
 from job.evaluation.replicates import Scored
 from job.evaluation.scored import Block, scored
 from job.params import Evaluation

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from job import seeds
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray
 from job.evaluation import intervals
 from job.evaluation.intervals import Replicates
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset, FloatArray
 from job.evaluation.replicates import Scored, Subjects
 from job.evaluation.scored import Block, scored
 from job.params import Evaluation

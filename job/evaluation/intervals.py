@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray, IntArray
 from job.evaluation import replicates
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset, FloatArray, IntArray
 
 LEVEL = 0.95
 # With two subjects in a class the interval still covers, but says no more than "between 0 and 1".

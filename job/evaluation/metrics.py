@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import sklearn.metrics as sk
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray, IntArray
 from job.evaluation import calibration
-from job.evaluation.reading import Dataset, FloatArray, IntArray
 
 METRICS = (
     "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "weighted_f1", "macro_f1", "balanced_accuracy", "mcc",

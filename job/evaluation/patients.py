@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import sklearn.metrics as sk
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray
 from job.evaluation import intervals
-from job.evaluation.reading import Dataset, FloatArray
 from job.evaluation.scored import Block
 
 

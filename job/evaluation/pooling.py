@@ -1,86 +1,20 @@
-"""A method's folds brought together: every file checked against the split, then the folds vote.
-
-A fold file is `image,role,fold,iteration,p_<CLASS>…`. Iteration 0 is the fold's network, or the teacher of
-self-training; 1 and up are students. The highest iteration is the fold's model.
-"""
+"""A method's folds brought together: the folds vote, and their validation predictions are pooled."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.split import Split
+from job.contracts.tables import REMEDY, FloatArray
 from job.errors import UserError
 from job.evaluation import calibration, votes
-from job.evaluation.reading import (
-    FIRST_LINE,
-    REMEDY,
-    Dataset,
-    FloatArray,
-    check_unique,
-    integers,
-    probabilities,
-    read_table,
-)
-from job.evaluation.split import Split
 
-ROLES = ("validation", "masked", "test", "unlabelled")
 VOTED = ("test", "unlabelled")
 # The published report's first. `calibrated` is the mean of probabilities brought to the temperature of the method.
 RULES = ("majority", "mean", "median", "rank_mean", "weighted", "calibrated")
 RANKS = ("rank_mean",)  # rules whose scores are no probabilities
-
-
-def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataFrame:
-    """Read predictions/METHOD/fold-K.csv.
-
-    Returns:
-        `image, role, fold, iteration, p_<CLASS>…`, ordered by iteration, role and position in the split; probabilities
-        are float64 and sum to one.
-
-    Raises:
-        UserError: values are wrong, an image is missing or occurs twice, or the file belongs to another fold or to
-            another split.
-    """
-    table = read_table(path, ["image", "role", "fold", "iteration", *dataset.probability_columns])
-    for column in ("fold", "iteration"):
-        table[column] = integers(path, table, column)
-    table[dataset.probability_columns] = probabilities(path, table, dataset)
-    for column, wrong in (("role", ~table["role"].isin(ROLES)), ("fold", table["fold"] != fold)):
-        if wrong.any():
-            value, line = table.loc[wrong, column].iloc[0], table.index[wrong][0] + FIRST_LINE
-            allowed = fold if column == "fold" else f"one of {', '.join(ROLES)}"
-            raise UserError(f"{path}: line {line}, column {column!r}: {value} is not {allowed}: {REMEDY}")
-    last = table["iteration"].max()
-    parts = []
-    for iteration in sorted(table["iteration"].unique()):
-        for role in ROLES:
-            rows = table[(table["iteration"] == iteration) & (table["role"] == role)]
-            required = iteration == last and role != "masked"
-            if len(rows) or required:
-                parts.append(in_order(path, rows, split.images(role, fold), f"{role} image of fold {fold}"))
-    if not parts:
-        raise UserError(f"{path} holds no predictions: {REMEDY}")
-    return pd.concat(parts, ignore_index=True)
-
-
-def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> pd.DataFrame:
-    """The rows in the order of `expected`, the images they must hold exactly once each.
-
-    Raises:
-        UserError: an image occurs twice, is missing, or is not expected.
-    """
-    check_unique(path, rows)
-    found, wanted = set(rows["image"]), set(expected)
-    for line, image in zip(rows.index + FIRST_LINE, rows["image"], strict=True):
-        if image not in wanted:
-            other = "so the file was made with another split"
-            raise UserError(f"{path}: line {line}: {image} is not a {what} in data/split.csv, {other}: {REMEDY}")
-    for image in expected:
-        if image not in found:
-            raise UserError(f"{path}: {image}, a {what} in data/split.csv, is missing: {REMEDY}")
-    ordered: pd.DataFrame = rows.set_index("image").loc[expected].reset_index()
-    return ordered
 
 
 def model_of(fold: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +71,7 @@ def pool(folds: Mapping[int, pd.DataFrame], skill: FloatArray, temperature: floa
     """Votes and mean probabilities of a method's folds, and its pooled validation predictions.
 
     Args:
-        folds: tables of `read_fold` by fold number, all of one split.
+        folds: tables of `contracts.predictions.read_fold` by fold number, all of one split.
         skill: what `skills` returned.
         temperature: of the method, fitted on `out_of_fold`.
         dataset: the classes.

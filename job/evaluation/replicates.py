@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from job.contracts.dataset import Dataset
+from job.contracts.tables import FloatArray, IntArray
 from job.evaluation import calibration
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset, FloatArray, IntArray
 
 # Resamples that are worked on together: 100 x 2,500 images x 4 bytes stay in a core's cache.
 _TOGETHER = 100

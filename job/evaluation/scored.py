@@ -10,20 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.predictions import in_order
+from job.contracts.split import Split
+from job.contracts.tables import REMEDY, FloatArray, IntArray, check_unique, class_indices, probabilities, read_table
 from job.errors import UserError
 from job.evaluation import metrics, pooling, votes
-from job.evaluation.reading import (
-    REMEDY,
-    Dataset,
-    FloatArray,
-    IntArray,
-    check_unique,
-    class_indices,
-    probabilities,
-    read_table,
-)
 from job.evaluation.replicates import Scored
-from job.evaluation.split import Split
 
 ACROSS = "across"
 ITERATED = ("test", "validation", "masked")  # roles in which every teacher and student is scored
@@ -69,7 +62,7 @@ def read_truth(path: Path, split: Split, dataset: Dataset) -> pd.DataFrame:
     """
     table = read_table(path, ["image", "patient", "subject", "label"])
     check_unique(path, table)
-    table["truth"] = class_indices(path, table, "label", dataset)
+    table["truth"] = class_indices(path, table, "label", dataset.classes)
     truth = table.set_index("image")
     labelled = split.table[split.table["role"] != "unlabelled"]
     for image, role in zip(labelled["image"], labelled["role"], strict=True):
@@ -89,7 +82,7 @@ def fold_blocks(method: str, fold: int, table: pd.DataFrame, dataset: Dataset) -
     Args:
         method: the method's name.
         fold: the fold's number.
-        table: what `pooling.read_fold` returned.
+        table: what `contracts.predictions.read_fold` returned.
         dataset: the classes.
     """
     last = int(table["iteration"].max())
@@ -126,17 +119,15 @@ def ensemble_blocks(method: str, path: Path, split: Split, folds: list[int], dat
         UserError: ensembles/METHOD/predictions.csv is wrong or belongs to another split.
     """
     table = read_table(path, ["image", "role", "rule", *dataset.probability_columns, "predicted", "tie"])
-    table[dataset.probability_columns] = probabilities(path, table, dataset)
-    table["position"] = class_indices(path, table, "predicted", dataset)
+    table[dataset.probability_columns] = probabilities(path, table, dataset.probability_columns)
+    table["position"] = class_indices(path, table, "predicted", dataset.classes)
     validated = [image for fold in folds for image in split.images("validation", fold)]
     tested = split.images("test", folds[0])
     blocks = []
     for rule, role, expected in (
         *((rule, "test", tested) for rule in pooling.RULES), ("out_of_fold", "validation", validated),
     ):  # fmt: skip
-        rows = pooling.in_order(
-            path, table[(table["rule"] == rule) & (table["role"] == role)], expected, f"{role} image"
-        )
+        rows = in_order(path, table[(table["rule"] == rule) & (table["role"] == role)], expected, f"{role} image")
         pooled = rule == "out_of_fold"
         blocks.append(
             Block(

@@ -11,20 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.predictions import in_order
+from job.contracts.split import Split
+from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, IntArray, class_indices, floats, integers, read_table
 from job.errors import UserError
-from job.evaluation.pooling import in_order
-from job.evaluation.reading import (
-    FIRST_LINE,
-    REMEDY,
-    Dataset,
-    FloatArray,
-    IntArray,
-    class_indices,
-    floats,
-    integers,
-    read_table,
-)
-from job.evaluation.split import Split
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -91,7 +82,7 @@ def _read(path: Path, images: list[str], fold: int, dataset: Dataset) -> _Labels
     fits = (sure >= least - _ROUNDING) & (sure <= 1 + _ROUNDING)
     _check(path, table, "confidence", fits, f"a confidence between 1/{len(dataset.classes)} and 1")
     _check(path, table, "times", times >= 0, "a number of times")
-    table["label"] = class_indices(path, table, "label", dataset)
+    table["label"] = class_indices(path, table, "label", dataset.classes)
     table["confidence"], table["times"] = sure, times
     ordered = in_order(path, table, images, f"pseudo-labelled image of fold {fold}")
     return _Labels(*(ordered[column].to_numpy() for column in ("label", "confidence", "times")))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from job.contracts.dataset import Dataset
+from job.contracts.split import Split
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset
-from job.evaluation.split import Split
 
 DISPLAY_NAMES = {
     "efficientnet": "EfficientNet",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from job.evaluation.reading import FloatArray
+from job.contracts.tables import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 

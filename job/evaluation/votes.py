@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from job.evaluation.reading import FloatArray, IntArray
+from job.contracts.tables import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

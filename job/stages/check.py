@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from job import params
+from job.contracts import paths
 from job.errors import UserError
 from job.files import write_json
-
-DEMO_ROOT = "data/raw/demo"
 
 
 def run() -> str:
@@ -14,11 +13,11 @@ def run() -> str:
     values = params.load()
     root = Path(values.data.root)
     # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
-    if values.data.root != DEMO_ROOT and not root.is_dir() and not params.awaits_fetch(root):
+    if root != paths.DEMO and not root.is_dir() and not params.awaits_fetch(root):
         where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
         raise UserError(
             f"data.root: folder {root.absolute()} does not exist{where}. Set data.root to the folder that holds "
-            f"training_data/, as unpacked from Kaggle (andrewmvd/leukemia-classification), or to {DEMO_ROOT}."
+            f"training_data/, as unpacked from Kaggle (andrewmvd/leukemia-classification), or to {paths.DEMO}."
         )
-    write_json(Path("data/checked.json"), {"parameters": "valid"})
+    write_json(paths.CHECKED, {"parameters": "valid"})
     return "params.yaml is valid"

@@ -1,15 +1,16 @@
 """Stage `ensemble`: the folds of one method checked, pooled and put to the vote."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from job import files, params
+from job.contracts import paths
+from job.contracts.dataset import read_dataset
+from job.contracts.predictions import read_fold
+from job.contracts.split import read_split
+from job.contracts.tables import REMEDY, class_indices
 from job.errors import UserError
 from job.evaluation import calibration, pooling
 from job.evaluation.pooling import VOTED
-from job.evaluation.reading import REMEDY, class_indices, read_dataset
-from job.evaluation.split import read_split
 
 
 def run(method: str) -> str:
@@ -19,16 +20,14 @@ def run(method: str) -> str:
         UserError: a file is missing, wrong, or belongs to another split, or the folds were not predicted alike.
     """
     folds = sorted(params.load().folds)
-    dataset = read_dataset(Path("data/prepared/summary.json"))
-    split = read_split(Path("data/split.csv"), dataset)
-    predictions = {
-        fold: pooling.read_fold(Path("predictions", method, f"fold-{fold}.csv"), fold, split, dataset) for fold in folds
-    }
+    dataset = read_dataset(paths.SUMMARY)
+    split = read_split(paths.SPLIT, dataset.classes)
+    predictions = {fold: read_fold(paths.predictions(method, fold), fold, split, dataset) for fold in folds}
     skills = pooling.skills(predictions, split, dataset)
     validation = pooling.out_of_fold(predictions)
     labels = split.train().set_index("image").loc[validation["image"]].reset_index()
     temperature = calibration.fit_temperature(
-        validation[dataset.probability_columns].to_numpy(), class_indices(split.path, labels, "label", dataset)
+        validation[dataset.probability_columns].to_numpy(), class_indices(split.path, labels, "label", dataset.classes)
     )
     table = pooling.pool(predictions, skills, temperature, dataset)
     ties = {
@@ -39,11 +38,11 @@ def run(method: str) -> str:
         {
             "fold": fold,
             "weight": float(skill),
-            "weights_sha256": files.read_json(Path("runs", method, f"fold-{fold}", "model.json"))["weights_sha256"],
+            "weights_sha256": files.read_json(paths.run(method, fold) / "model.json")["weights_sha256"],
         }
         for fold, skill in zip(folds, skills, strict=True)
     ]
-    output = Path("ensembles", method)
+    output = paths.ensemble(method)
     files.write_text(output / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     files.write_json(output / "ensemble.json", {
         "method": method,
@@ -65,10 +64,10 @@ def run(method: str) -> str:
 
 def _views(method: str, predictions: dict[int, pd.DataFrame]) -> int:
     """Over how many views of an image every probability is a mean: 8 with `predict.tta`, else 1."""
-    found = {text for table in predictions.values() for text in table.get("views", ["missing"])}
-    if len(found) > 1 or not found <= {"1", "8"}:
-        said = ", ".join(sorted(found))
+    found = {int(views) for table in predictions.values() for views in table["views"]}
+    if found not in ({1}, {8}):
+        said = ", ".join(map(str, sorted(found)))
         raise UserError(
             f"predictions/{method}: column 'views' must be 1 in all files or 8 in all files, not {said}: {REMEDY}"
         )
-    return int(found.pop())
+    return found.pop()

@@ -1,21 +1,21 @@
 """Stage `evaluate`: the only one that reads the truth of test and masked images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from job import files, params
+from job.contracts import paths
+from job.contracts.dataset import Dataset, read_dataset
+from job.contracts.predictions import read_fold
+from job.contracts.split import Split, read_split
+from job.contracts.tables import REMEDY, check_unique, class_indices, integers, read_table
 from job.errors import UserError
 from job.evaluation import assembly, baselines, pooling, published, scored, self_training, tables
-from job.evaluation.reading import REMEDY, Dataset, check_unique, class_indices, integers, read_dataset, read_table
-from job.evaluation.split import Split, read_split
 
-INDEX = Path("data/prepared/index.csv")
 HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
-RESULTS = Path("results")
 
 
 def run() -> str:
@@ -26,18 +26,18 @@ def run() -> str:
     """
     settings = params.load()
     methods, folds = settings.methods, sorted(settings.folds)
-    dataset = read_dataset(Path("data/prepared/summary.json"))
-    split = read_split(Path("data/split.csv"), dataset)
-    truth = scored.read_truth(Path("data/truth.csv"), split, dataset)
+    dataset = read_dataset(paths.SUMMARY)
+    split = read_split(paths.SPLIT, dataset.classes)
+    truth = scored.read_truth(paths.TRUTH, split, dataset)
     index = _read_index(split)
 
     blocks = []
     ensembles: dict[str, _Ensemble] = {method: _read_ensemble(method) for method in methods}
     for method in methods:
         for fold in folds:
-            table = pooling.read_fold(Path("predictions", method, f"fold-{fold}.csv"), fold, split, dataset)
+            table = read_fold(paths.predictions(method, fold), fold, split, dataset)
             blocks += scored.fold_blocks(method, fold, table, dataset)
-        path = Path("ensembles", method, "predictions.csv")
+        path = paths.ensemble(method) / "predictions.csv"
         blocks += scored.ensemble_blocks(method, path, split, folds, dataset)
     if len(methods) > 1:
         blocks += _across(blocks, ensembles)
@@ -47,7 +47,7 @@ def run() -> str:
         {"method": method, **entry}
         for method in methods
         for fold in folds
-        for entry in self_training.trace(Path("runs", method, f"fold-{fold}"), fold, split, truth, dataset)
+        for entry in self_training.trace(paths.run(method, fold), fold, split, truth, dataset)
     ]
 
     fitted = [_fitted(method, ensemble, blocks) for method, ensemble in ensembles.items()]
@@ -55,11 +55,11 @@ def run() -> str:
     models = found.models
     table2 = tables.folds_on_test(models, methods)
     predictions = scored.predictions_table(blocks, truth, dataset)
-    files.write_text(RESULTS / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
-    files.write_text(RESULTS / "differences.csv", found.differences.to_csv(index=False, lineterminator="\n"))
-    files.write_text(RESULTS / "history.csv", history.to_csv(index=False, lineterminator="\n"))
-    files.write_json(RESULTS / "summary.json", tables.headlines(models, methods))
-    files.write_json(RESULTS / "evaluation.json", {
+    files.write_text(paths.RESULT_PREDICTIONS, predictions.to_csv(index=False, lineterminator="\n"))
+    files.write_text(paths.DIFFERENCES, found.differences.to_csv(index=False, lineterminator="\n"))
+    files.write_text(paths.HISTORY, history.to_csv(index=False, lineterminator="\n"))
+    files.write_json(paths.HEADLINES, tables.headlines(models, methods))
+    files.write_json(paths.EVALUATION, {
         "schema": 1,
         "name": dataset.name,
         "synthetic": dataset.synthetic,
@@ -86,7 +86,7 @@ class _Ensemble(NamedTuple):
 
 
 def _read_ensemble(method: str) -> _Ensemble:
-    path = Path("ensembles", method, "ensemble.json")
+    path = paths.ensemble(method) / "ensemble.json"
     found = files.read_json(path)
     try:
         return _Ensemble(found["temperature"], [member["weight"] for member in found["members"]])
@@ -114,20 +114,20 @@ def _across(blocks: list[scored.Block], ensembles: dict[str, _Ensemble]) -> list
 
 
 def _read_index(split: Split) -> pd.DataFrame:
-    table = read_table(INDEX, ["image", "patient", "box_w", "box_h"])
-    check_unique(INDEX, table)
+    table = read_table(paths.INDEX, ["image", "patient", "box_w", "box_h"])
+    check_unique(paths.INDEX, table)
     for column in ("box_w", "box_h"):
-        table[column] = integers(INDEX, table, column)
+        table[column] = integers(paths.INDEX, table, column)
     index = table.set_index("image")
     unknown = split.table.loc[~split.table["image"].isin(index.index), "image"]
     if len(unknown):
-        raise UserError(f"{split.path}: {unknown.iloc[0]} is not in {INDEX}: run `dvc repro`")
+        raise UserError(f"{split.path}: {unknown.iloc[0]} is not in {paths.INDEX}: run `dvc repro`")
     return index
 
 
 def _baselines(split: Split, index: pd.DataFrame, dataset: Dataset) -> list[scored.Block]:
     train = split.train()
-    labels = class_indices(split.path, train, "label", dataset)
+    labels = class_indices(split.path, train, "label", dataset.classes)
     tested = split.table.loc[split.table["role"] == "test", "image"].tolist()
     train_area, test_area = (baselines.log_area(index.loc[images]) for images in (train["image"], tested))
     blocks = [scored.baseline_block("area", tested, baselines.area(train_area, labels, test_area))]
@@ -142,7 +142,7 @@ def _history(methods: Sequence[str], folds: list[int]) -> pd.DataFrame:
     parts = []
     for method in methods:
         for fold in folds:
-            table = read_table(Path("runs", method, f"fold-{fold}", "history.csv"), HISTORY)[HISTORY]
+            table = read_table(paths.run(method, fold) / "history.csv", HISTORY)[HISTORY]
             table.insert(0, "method", method)
             table.insert(1, "fold", str(fold))
             parts.append(table)

@@ -9,13 +9,12 @@ import torch
 from tqdm import tqdm
 
 from job import files, params
+from job.contracts import paths
+from job.contracts.split import Rows, read_split
 from job.evaluation import gallery
-from job.training import runs, runtime
-from job.training.activation import grad_cam
-from job.training.batches import Normalise, PixelStore, Rows, in_batches
-from job.training.fold import Split
-
-RESULTS = Path("results")
+from job.inference import runs, runtime
+from job.inference.activation import grad_cam
+from job.inference.pixels import Normalise, PixelStore, in_batches
 
 
 def run() -> str:
@@ -29,14 +28,14 @@ def run() -> str:
         UserError: an input is missing.
     """
     values = params.load()
-    device = runtime.setup(values.train)
-    classes = files.read_json(RESULTS / "evaluation.json")["classes"]
+    device = runtime.setup(values.train, keep_memory=values.machine.keep_memory)
+    classes = tuple(files.read_json(paths.EVALUATION)["classes"])
     text = dict.fromkeys(("model", "role", "image", "label", "predicted"), str)
-    predictions = pd.read_csv(files.existing(RESULTS / "predictions.csv"), dtype=text, keep_default_na=False)
+    predictions = pd.read_csv(files.existing(paths.RESULT_PREDICTIONS), dtype=text, keep_default_na=False)
     cells = gallery.cells(predictions, values.methods, classes, values.explain.cells)
-    split = Split.read(Path("data/split.csv")).table.set_index("image")
+    split = read_split(paths.SPLIT, classes).table.set_index("image")
     cells["row"] = split.loc[cells["image"], "row"].to_numpy()
-    store = PixelStore.open(Path("data/prepared/images.npy"))
+    store = PixelStore.open(paths.PIXELS)
 
     parts = []
     with tqdm(
@@ -47,14 +46,14 @@ def run() -> str:
             targets = np.array([classes.index(name) for name in own["called"]], dtype=np.int64)
             folds = []
             for fold in values.folds:
-                folder = Path("runs", method, f"fold-{fold}")
+                folder = paths.run(method, fold)
                 rows = own["row"].to_numpy(np.int64)
                 folds.append(_maps(folder, store, rows, targets, values.predict.batch_size, device))
                 bar.update(len(own))
             parts.append(torch.stack(folds).mean(dim=0))
     maps = torch.cat(parts)
     highest = maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
-    with files.replacing_folder(RESULTS / "explanations") as folder:
+    with files.replacing_folder(paths.EXPLANATIONS) as folder:
         cells.to_csv(folder / "cells.csv", index=False, lineterminator="\n")
         np.save(folder / "maps.npy", (255 * maps / highest).round().to(torch.uint8).numpy())
     return f"{len(cells)} cells chosen, each with the mean activation map of {len(values.folds)} folds"

@@ -1,36 +1,31 @@
 """Stage `predict`: probabilities of one fold's models for images they did not train on."""
 
-from pathlib import Path
-
 import pandas as pd
 from tqdm import tqdm
 
 from job import params
+from job.contracts import paths, predictions
+from job.contracts.split import read_split
 from job.files import replacing
-from job.training import runs, runtime
-from job.training.augment import VIEWS
-from job.training.batches import Normalise, PixelStore
-from job.training.bench import Bench
-from job.training.fold import Split
-from job.training.inference import predict
+from job.inference import runs, runtime
+from job.inference.augment import VIEWS
+from job.inference.context import Context
+from job.inference.pixels import Normalise, PixelStore
+from job.inference.predict import predict
 
 
 def run(method: str, fold: int) -> str:
     """Write `predictions/METHOD/fold-K.csv`."""
     values = params.load()
     params.check_fold(values, method, fold)
-    device = runtime.setup(values.train)
-    folder = Path("runs") / method / f"fold-{fold}"
+    device = runtime.setup(values.train, keep_memory=values.machine.keep_memory)
+    folder = paths.run(method, fold)
     facts = runs.read_facts(folder)
     classes = tuple(facts["classes"])
-    split = Split.read(Path("data/split.csv"))
-    data = split.fold(fold, classes, labels=facts["labels"])
-    store = PixelStore.open(Path("data/prepared/images.npy")).near(device)
+    split = read_split(paths.SPLIT, classes)
+    store = PixelStore.open(paths.PIXELS).near(device)
     roles = {
-        "validation": data.validation.rows,
-        "masked": data.masked,
-        "test": split.rows("test"),
-        "unlabelled": split.rows("unlabelled"),
+        role: split.rows(role, fold) for role in predictions.ROLES if role != "masked" or facts["labels"] == "half"
     }
     models = runs.iterations(folder)
     images = len(models) * sum(len(rows) for rows in roles.values())
@@ -41,21 +36,17 @@ def run(method: str, fold: int) -> str:
     for iteration, path in models.items():
         model = runs.of_iteration(facts, iteration)
         normalise = Normalise.of(tuple(model["mean"]), tuple(model["std"]), device)
-        bench = Bench(store, normalise, device, facts["precision"])
+        bench = Context(store, normalise, device, facts["precision"])
         network = runs.load_network(model, path, device)
         for role, rows in roles.items():
             if len(rows) == 0:
                 continue
             said = predict(network, bench, rows, values.predict.batch_size, tta=values.predict.tta)
             bar.update(len(rows))
-            table = pd.DataFrame(said, columns=[f"p_{name}" for name in classes])
-            tables.append(
-                table.assign(image=split.images(rows), role=role, fold=fold, iteration=iteration, views=views)
-            )
+            tables.append(predictions.fold_rows(split, role, fold, iteration, views, said, classes))
     bar.close()
-    keys = ["image", "role", "fold", "iteration", "views"]
-    result = pd.concat(tables, ignore_index=True)[[*keys, *tables[0].columns.difference(keys, sort=False)]]
-    path = Path("predictions") / method / f"fold-{fold}.csv"
+    result = pd.concat(tables, ignore_index=True)
+    path = paths.predictions(method, fold)
     with replacing(path) as temporary:
         result.to_csv(temporary, index=False, lineterminator="\n")
     return f"{path}: {len(result)} rows, {result['iteration'].nunique()} models"

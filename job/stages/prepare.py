@@ -1,15 +1,14 @@
 """Stage `prepare`: from a folder of images to an index and a pixel store."""
 
-from pathlib import Path
-
 from job import params
+from job.contracts import paths
 from job.data.prepare import prepare
 from job.files import replacing_folder, write_json
 
 
 def run() -> str:
     """Write `data/prepared/`."""
-    with replacing_folder(Path("data/prepared")) as folder:
+    with replacing_folder(paths.PREPARED) as folder:
         summary = prepare(params.load().data, folder)
         write_json(folder / "summary.json", summary)
     known = f"{summary['patients']} patients ({summary['subjects']} subjects)"

@@ -1,26 +1,25 @@
 """Stage `split`: who is held out, which fold validates what, which labels are masked."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from job import params
-from job.data.split import split, truth
+from job.contracts import paths
 from job.files import existing, replacing, write_json
+from job.split.assignment import split, truth
 
 
 def run() -> str:
     """Write `data/split.csv`, `data/truth.csv`, `data/split.json`."""
     index = pd.read_csv(
-        existing(Path("data/prepared/index.csv")),
+        existing(paths.INDEX),
         dtype={"image": str, "label": str, "patient": str, "subject": str},
         keep_default_na=False,
     )
     table, proof = split(index, params.load().split)
-    for name, frame in (("split", table), ("truth", truth(index))):
-        with replacing(Path(f"data/{name}.csv")) as temporary:
+    for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
+        with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    write_json(Path("data/split.json"), proof)
+    write_json(paths.SPLIT_FACTS, proof)
     roles = table["role"].value_counts()
     counts = ", ".join(f"{roles.get(role, 0)} {role}" for role in ("train", "test", "unlabelled"))
     return f"data/split.csv: {counts} images, {len(proof['folds'])} folds, no subject in both training and test"

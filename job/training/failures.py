@@ -29,8 +29,8 @@ def explained() -> Iterator[None]:
         if not _out_of_memory(error):
             raise
         raise UserError(
-            "out of memory: lower train.batch_size or data.size, take a smaller model.backbone, run fewer folds at "
-            "a time (JOBS=1), or, on a CPU, use train.keep_memory=false"
+            "out of memory: lower train.batch_size or data.pixels, take a smaller model.backbone, run fewer folds at "
+            "a time (JOBS=1), or, on a CPU, use machine.keep_memory=false"
         ) from None
 
 

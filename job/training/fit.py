@@ -9,23 +9,22 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.contracts.split import Labelled, Rows
 from job.errors import StoppedError, UserError
+from job.inference.context import Context
+from job.inference.predict import evaluate, predict_logits, recompute_batch_norm
+from job.inference.runtime import noise_state, seeded, set_noise_state
 from job.params import Train
 from job.seeds import derive, generator
-from job.training.batches import Rows
-from job.training.bench import Bench
-from job.training.course import Course
-from job.training.fold import Labelled
 from job.training.history import Epoch, Fitted, Progress
-from job.training.inference import evaluate, predict_logits, recompute_batch_norm
 from job.training.restart import Restart
-from job.training.runtime import noise_state, seeded, set_noise_state
 from job.training.source import Source, Step, images, rows_of, steps
+from job.training.state import TrainState
 
 
 def fit(
     network: nn.Module,
-    bench: Bench,
+    bench: Context,
     *,
     name: str,
     sources: Sequence[Source],
@@ -62,7 +61,7 @@ def fit(
         return Fitted(finished["state"], history[finished["best"] - 1], history)
     sources = [source.to(bench.device) for source in sources]
     every_row = np.concatenate([source.rows for source in sources])
-    course = Course.start(network, bench, params)
+    course = TrainState.start(network, bench, params)
     if saved := restart.load(name):
         course.restore(saved)
         plan = steps(sources, course.epoch, seed, bench.world.size)
@@ -91,8 +90,8 @@ def fit(
 
 
 def finish_epoch(
-    course: Course,
-    bench: Bench,
+    course: TrainState,
+    bench: Context,
     name: str,
     rate: float,
     seen: Sequence[Rows],
@@ -150,8 +149,8 @@ def _images(plan: Sequence[Step]) -> int:
 
 
 def _train_one_epoch(
-    course: Course,
-    bench: Bench,
+    course: TrainState,
+    bench: Context,
     name: str,
     sources: Sequence[Source],
     plan: Sequence[Step],
@@ -178,7 +177,7 @@ def _train_one_epoch(
             course.noise = noise_state(bench.device)
 
 
-def _step(course: Course, bench: Bench, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
+def _step(course: TrainState, bench: Context, sources: Sequence[Source], step: Step, magnitude: int, seed: int) -> None:
     """One batch of every source through the network together, so that batch norm sees them together.
 
     Of every batch this process takes its share.

@@ -1,10 +1,14 @@
 """What a training leaves behind: epochs, the best of them, and its weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
+
+from job.contracts.split import Rows
 
 State = dict[str, torch.Tensor]
 
@@ -42,6 +46,36 @@ class Fitted:
         """This network after a further training that went on from it: the better of both, with both histories."""
         better = tuned if tuned.best.score > self.best.score else self
         return Fitted(better.state, better.best, self.history + tuned.history)
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What a teacher said of images without labels, and which of it a student learned from.
+
+    Attributes:
+        rows: of the pixel store, (N,).
+        probabilities: of the teacher, (N, C).
+        confidence: of its answer, after calibration where it was calibrated, (N,).
+        times: how often an epoch of the student has the image, (N,); 0 for those that were left out.
+    """
+
+    rows: Rows
+    probabilities: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method made: its models in the order of their making, the last of which is the fold's model.
+
+    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves; `backbones` are those of the
+    models where they are not all `model.backbone`.
+    """
+
+    models: list[Fitted]
+    pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
+    backbones: tuple[str, ...] = ()
 
 
 class Progress(Protocol):

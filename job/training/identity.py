@@ -8,19 +8,16 @@ from typing import Any
 import torch
 
 import job
+from job.contracts import paths
 from job.files import existing
 from job.params import Params
-
-# When a state is saved, and whether freed memory is kept, decides nothing about the result.
-_NO_RESULT = {"save_every_seconds", "keep_memory"}
 
 
 def parameters(params: Params, method: str) -> dict[str, Any]:
     """The parameters that a fold of this method depends on."""
     return {
-        "data": params.data.model_dump(exclude={"root", "max_rejected"}),
         "model": params.model.model_dump(),
-        "train": params.train.model_dump(exclude=_NO_RESULT),
+        "train": params.train.model_dump(),
         method: getattr(params, method).model_dump(),
     }
 
@@ -28,8 +25,8 @@ def parameters(params: Params, method: str) -> dict[str, Any]:
 def data_digest() -> str:
     """SHA-256 over the digests of the pixels, the class names and the split."""
     digest = hashlib.sha256()
-    for path in ("data/prepared/images.npy", "data/prepared/summary.json", "data/split.csv"):
-        with existing(Path(path)).open("rb") as handle:
+    for path in (paths.PIXELS, paths.SUMMARY, paths.SPLIT):
+        with existing(path).open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()
 
@@ -45,11 +42,11 @@ def code_digest(method: str) -> str:
 def code(method: str) -> list[Path]:
     """Those modules, relative to the root of the repository. A test compares them with `deps` of the stage."""
     root = _root()
-    rooms = [*(root / "job/models").glob("*.py"), *(root / "job/training").glob("*.py")]
-    named = ("job/stages/train.py", f"job/training/methods/{method}.py", "job/files.py", "job/seeds.py")
-    unseen = {root / "job/training" / name for name in ("progress.py", "activation.py")}
-    found = {*rooms} - unseen | {root / name for name in named}
-    return sorted(path.relative_to(root) for path in found if path.name != "__init__.py")
+    rooms = ("contracts", "models", "inference", "training")
+    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py")
+    modules = {path for room in rooms for path in (root / "job" / room).glob("*.py")}
+    modules |= {root / "job" / name for name in named}
+    return sorted(path.relative_to(root) for path in modules if path.name != "__init__.py")
 
 
 def run_digest(params: Params, method: str, fold: int, device: torch.device, data: str) -> str:

@@ -7,7 +7,6 @@ compute what one does with the same batch, to rounding. Evaluation is done by ev
 import atexit
 import os
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,28 +14,8 @@ from torch import distributed, nn
 from torch.nn import functional
 
 from job.errors import UserError
+from job.inference.world import World
 from job.models.layers import NormSiLU
-
-
-@dataclass(frozen=True)
-class World:
-    """Which process of how many this is."""
-
-    rank: int = 0
-    size: int = 1
-
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose backward pass averages gradients over the processes; its own parameters stay in place."""
-        return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes."""
-        if self.size > 1:
-            distributed.all_reduce(values)
-        return values
-
-
-ALONE = World()
 
 
 def run_again_under_torchrun(devices: int) -> None:

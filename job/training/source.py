@@ -7,10 +7,10 @@ from itertools import count, islice
 import numpy as np
 import torch
 
+from job.contracts.split import Labelled, Rows
+from job.inference.pixels import in_batches
 from job.params import Train
 from job.seeds import generator
-from job.training.batches import Rows, in_batches
-from job.training.fold import Labelled
 from job.training.optimise import class_weights
 
 
@@ -22,7 +22,7 @@ class Source:
         rows: of the pixel store; one may be there more than once.
         targets: class numbers (N,) int64, or class probabilities (N, C) float32.
         batch_size: images of it in every step.
-        noise: policy of `job.training.augment`.
+        noise: policy of `job.inference.augment`.
         weight: of its mean loss in the sum that a step minimises.
         smoothing: share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
         class_weights: (C,) float32; only with class numbers.

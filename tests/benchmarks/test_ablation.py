@@ -22,7 +22,7 @@ from tests import ROOT
 from tests.pipeline import repository
 
 COMMON_HERE = {
-    "demo.images": 120, "demo.patients": 40, "demo.unlabelled": 4, "data.size": 32, "train.epochs": 1,
+    "demo.images": 120, "demo.patients": 40, "demo.unlabelled": 4, "data.pixels": 32, "train.epochs": 1,
     "split.test": "fraction", "split.test_share": 0.5, "split.folds": 3,
 }  # fmt: skip
 NAMES = ("base-half", "base-longer-noise", "published", "published-first", "linear-probe")
@@ -107,10 +107,10 @@ def ended(tmp_path_factory):
 def test_killed_and_started_again_it_ends_with_every_experiment(ended, monkeypatch):
     monkeypatch.chdir(ended)
 
-    def refuse(_bench: experiments.Bench, name: str, _settings: object) -> float:
+    def refuse(_bench: experiments.Context, name: str, _settings: object) -> float:
         raise AssertionError(name)
 
-    monkeypatch.setattr(experiments.Bench, "run", refuse)
+    monkeypatch.setattr(experiments.Context, "run", refuse)
     table = run_small()
     assert table["arm"].tolist() == list(NAMES)
     with experiments.opened(ablation.FOLDER) as bench:

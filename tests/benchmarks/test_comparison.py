@@ -4,10 +4,10 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from benchmarks.comparison import Comparison
+from job.contracts.dataset import Dataset
 from job.errors import UserError
 from job.evaluation import intervals
 from job.evaluation.metrics import METRICS
-from job.evaluation.reading import Dataset
 
 DATASET = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
 SUBJECTS, CELLS = 30, 8

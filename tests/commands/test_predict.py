@@ -17,9 +17,9 @@ from safetensors.torch import save
 from job.__main__ import main
 from job.commands import scoring
 from job.commands.ensembles import TorchEnsemble
+from job.inference.activation import grad_cam
 from job.models.network import build, normalisation
 from job.reporting.cells import overlay
-from job.training.activation import grad_cam
 from tests import ROOT
 from tests.fixtures.cells import disc
 from tests.fixtures.cells import save as save_image
@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
         mean, std = normalisation(backbone)
         facts = {
             "backbone": backbone, "classes": CLASSES, "size": SIZE, "mean": mean, "std": std, "threads": 1,
-            "precision": "fp32", "parameters": {"data": {"size": SIZE, "crop": 30, "center": "cell"}},
+            "precision": "fp32", "crop": 30, "center": "cell",
         }  # fmt: skip
         (run / "model.json").write_text(json.dumps(facts))
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})

@@ -275,7 +275,7 @@ def test_other_ways_to_save_a_cell_come_out_right(root, tmp_path, kind):
     suffix, content = GOOD[kind]
     name = f"{ALL}UID_1_9_9_all.{suffix}"
     (root / name).write_bytes(content)
-    prepare(data(root, size=40), tmp_path)
+    prepare(data(root, pixels=40), tmp_path)
     index = pd.read_csv(tmp_path / "index.csv").set_index("image")
     ours = np.load(tmp_path / "images.npy")[index.loc[name, "row"]].astype(int)
     expected = np.asarray(PICTURE.quantize(255).convert("RGB") if kind == "palette" else PICTURE)
@@ -298,7 +298,7 @@ def test_an_image_that_is_to_be_turned_is_turned(root, tmp_path, turn, suffix):
     options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
     name = f"{ALL}UID_1_9_9_all.{suffix}"
     Image.fromarray(np.ascontiguousarray(undo[turn](pixels))).save(root / name, exif=tag, **options)
-    prepare(data(root, size=40), tmp_path)
+    prepare(data(root, pixels=40), tmp_path)
     index = pd.read_csv(tmp_path / "index.csv").set_index("image")
     assert index.loc[name, ["width", "height"]].tolist() == [20, 40]
     ours = np.load(tmp_path / "images.npy")[index.loc[name, "row"]].astype(int)

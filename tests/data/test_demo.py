@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from job.data import cells, demo
+from job.demo import cells
+from job.demo import cohort as demo
 from job.errors import UserError
 from job.seeds import generator
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from job.data.prepare import prepare
-from job.data.split import split
 from job.errors import UserError
+from job.split.assignment import split
 from tests.fixtures import cells, three_classes
 from tests.fixtures.parameters import data, split_params
 
@@ -245,7 +245,7 @@ def test_the_pool_holds_nothing_of_a_test_subject_and_no_copy_of_a_labelled_imag
 
 
 def test_a_cell_strip_per_class_runs_from_small_to_large(mixed, tmp_path):
-    prepared(mixed, tmp_path / "out", size=64)
+    prepared(mixed, tmp_path / "out", pixels=64)
     strips = sorted((tmp_path / "out/cells").iterdir())
     assert [path.name for path in strips] == ["0.png", "1.png", "2.png"]
     with_cells = np.asarray(cells.Image.open(strips[0]))

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from job.data import cnmc, holdout
+from job.data import cnmc
 from job.data.prepare import prepare
-from job.data.split import split
+from job.split import holdout
+from job.split.assignment import split
 from tests import ROOT
 from tests.fixtures.parameters import data, split_params
 
@@ -138,7 +139,7 @@ def test_the_final_phase_is_a_pool_that_shares_nothing_with_labelled_images(whol
 
 def test_the_real_sample(tmp_path, official):
     root = SHARED / "C-NMC_Leukemia"
-    summary = prepare(data(root, size=48, crop=300), tmp_path)
+    summary = prepare(data(root, pixels=48, crop=300), tmp_path)
     assert (summary["images"], summary["patients"], summary["subjects"]) == (104, 47, 45)
     assert summary["copies"]["linked_patients"] == [["20", "21"], ["H2", "H4"]]
     assert summary["name"] == "C-NMC 2019 (partial copy)"

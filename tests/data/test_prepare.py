@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 def test_every_image_has_a_row_and_its_own_pixels(root, tmp_path):
-    summary, index, images = prepared(root, tmp_path / "out", size=40)
+    summary, index, images = prepared(root, tmp_path / "out", pixels=40)
     assert summary["images"] == len(index) == len(images) == 14 * 3 + 4 + 2
     assert summary["patients"] == 16
     assert not summary["synthetic"]
@@ -136,7 +136,7 @@ def test_a_bad_file_stops_the_job_with_its_name_and_the_remedy(root, tmp_path, n
 def test_accepted_refusals_are_listed_and_leave_no_gap(root, tmp_path):
     name = "training_data/fold_0/all/UID_1_1_1_all.bmp"
     truncated(root / name)
-    summary, index, images = prepared(root, tmp_path / "out", max_rejected=1, size=40)
+    summary, index, images = prepared(root, tmp_path / "out", max_rejected=1, pixels=40)
     assert summary["rejected"] == 1
     assert pd.read_csv(tmp_path / "out/rejected.csv").to_numpy().tolist() == [[name, "truncated"]]
     assert name not in set(index["image"])

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from job.data import cnmc
 from job.data.prepare import prepare
-from job.data.split import split
 from job.data.subjects import assign, natural
 from job.data.tree import by_path, shown
 from job.errors import UserError
+from job.split.assignment import split
 from tests.fixtures import cells
 from tests.fixtures.parameters import data, split_params
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from job.data.holdout import choose
-from job.data.split import split, truth
 from job.data.subjects import assign
 from job.errors import UserError
 from job.seeds import generator
+from job.split.assignment import split, truth
+from job.split.holdout import choose
 from tests.fixtures.parameters import split_params as params
 
 

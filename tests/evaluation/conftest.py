@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from job.evaluation.reading import Dataset
+from job.contracts.dataset import Dataset
 from tests.fixtures.run_tree import run_evidence, write_run_tree
 
 

@@ -5,8 +5,8 @@ import sklearn.metrics as sk
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from job.contracts.dataset import Dataset
 from job.evaluation.metrics import METRICS, score
-from job.evaluation.reading import Dataset
 from tests.evaluation.recompute import recompute
 
 TWO = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")

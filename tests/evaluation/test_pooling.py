@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
+from job.contracts.dataset import read_dataset
+from job.contracts.predictions import read_fold
+from job.contracts.split import read_split
 from job.errors import UserError
 from job.evaluation import pooling
-from job.evaluation.reading import read_dataset
-from job.evaluation.split import read_split
 from job.stages import ensemble
 from tests.fixtures.run_tree import edit_params
 
@@ -103,11 +104,12 @@ def test_views_are_recorded_and_are_the_same_in_every_fold(tree):
         path.write_text(read(path).assign(views="8").to_csv(index=False))
     ensemble.run("efficientnet")
     assert json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())["views"] == 8
-    for damaged, said in ((lambda t: t.assign(views="1"), "1, 8"), (lambda t: t.drop(columns="views"), "8, missing")):
+    for damaged, said in (
+        (lambda t: t.assign(views="1"), "must be 1 in all .* not 1, 8"),
+        (lambda t: t.drop(columns="views"), "is missing"),
+    ):
         files[0].write_text(damaged(read(files[0])).to_csv(index=False))
-        with pytest.raises(
-            UserError, match=rf"predictions/efficientnet: column 'views' .* not {said}: run `dvc repro`"
-        ):
+        with pytest.raises(UserError, match=rf"predictions/efficientnet.*: column 'views' {said}: run `dvc repro`"):
             ensemble.run("efficientnet")
 
 
@@ -175,8 +177,8 @@ def test_a_wrong_fold_file_is_refused_with_file_place_and_remedy(tree, damage, s
 
 def test_a_missing_a_cut_off_and_a_binary_fold_file_are_refused(tree):
     whole = FOLD.read_bytes()
-    for content, says in ((whole[:-9], "has . values, not 6|not 1:|not a number"), (b"\xff\xfe\x00", "not UTF-8"),
-                          (b"", "column 'image' is missing")):  # fmt: skip
+    for content, says in ((whole[:-9], "has . values, not 8|not 1:|not a number"), (b"\xff\xfe\x00", "not UTF-8"),
+                          (b"", "column 'row' is missing")):  # fmt: skip
         FOLD.write_bytes(content)
         with pytest.raises(UserError, match=f"{re.escape(str(FOLD))}.*({says}).*dvc repro"):
             ensemble.run("noisy_student")
@@ -221,7 +223,7 @@ def test_line_numbers_hold_below_rows_of_other_roles(tree):
 
 def test_digits_of_a_float32_survive_reading(tree):
     dataset = read_dataset(Path("data/prepared/summary.json"))
-    table = pooling.read_fold(FOLD, 2, read_split(SPLIT, dataset), dataset).set_index(["iteration", "role", "image"])
+    table = read_fold(FOLD, 2, read_split(SPLIT, dataset.classes), dataset).set_index(["iteration", "role", "image"])
     raw = read(FOLD)
     keys = pd.MultiIndex.from_arrays([raw["iteration"].astype(int), raw["role"], raw["image"]])
     np.testing.assert_array_equal(

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from job.contracts.dataset import Dataset
 from job.evaluation import published
 from job.evaluation.metrics import score
-from job.evaluation.reading import Dataset
 
 DATASET = Dataset("C-NMC 2019", synthetic=False, classes=("HEM", "ALL"), positive="ALL")
 PRINTED = published.TABLE_3[3]["metrics"]

@@ -6,9 +6,9 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from job.contracts.dataset import Dataset
 from job.evaluation import replicates
 from job.evaluation.metrics import METRICS, score
-from job.evaluation.reading import Dataset
 from job.evaluation.replicates import Scored, Subjects
 
 TWO = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")

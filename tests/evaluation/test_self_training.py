@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from job.evaluation.reading import Dataset
+from job.contracts.dataset import Dataset
+from job.contracts.split import Split
 from job.evaluation.self_training import trace
-from job.evaluation.split import Split
 from tests.fixtures.run_tree import run_evidence, write_run_tree
 
 
@@ -77,7 +77,7 @@ def write_labels(folder: Path, rows: list[tuple]) -> None:
 
 def traced(folder: Path, known: dict[str, int]) -> dict:
     images = ["a", "b", "c", "d"]
-    table = pd.DataFrame({"image": images, "role": "train", "fold": 2, "half": "masked", "pool": "1"})
+    table = pd.DataFrame({"image": images, "role": "train", "fold": 2, "half": "masked", "pool": 1})
     truth = pd.DataFrame({"truth": known}, dtype="int64")
     dataset = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
     (entry,) = trace(folder, 1, Split(Path("split.csv"), table), truth, dataset)

@@ -26,7 +26,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         AssertionError: an ending differs, or a state was left behind.
     """
     repo = repository.create(folder)
-    repository.change(repo, {"train": {"epochs": 2, "save_every_seconds": 0.2}})
+    repository.change(repo, {"train": {"epochs": 2}, "machine": {"save_every_seconds": 0.2}})
     repository.run(repo, "dvc", "repro", "split")
     names = [f"{method}-{fold}" for method in ("efficientnet", "noisy_student") for fold in (1, 2)]
     expected, seconds = {}, {}

@@ -15,7 +15,7 @@ from tests import ROOT
 SMALL = {
     "folds": [1, 2],
     "demo": {"images": 120, "patients": 40, "unlabelled": 4},
-    "data": {"size": 32},
+    "data": {"pixels": 32},
     "split": {"folds": 2},
     "train": {"epochs": 1},
     "noisy_student": {"iterations": 1},

@@ -20,7 +20,7 @@ def test_three_classes_go_through_every_stage_and_method(tmp_path, layout):
     else:
         root = three_classes.write_folders(tmp_path / "cells", images=15)
     repository.change(folder, {
-        "methods": list(METHODS), "data": {"root": str(root), "size": 32, "crop": 0},
+        "methods": list(METHODS), "data": {"root": str(root), "pixels": 32, "crop": 0},
         "split": {"test": "official" if layout == "csv" else "fraction", "folds": 2}, "model": {"weights": "none"},
     })  # fmt: skip
     repository.run(folder, "dvc", "repro")

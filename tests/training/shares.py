@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict, replace
 
-from job.training import parallel, runtime
-from job.training.batches import Normalise, PixelStore
-from job.training.bench import Bench
+from job.inference import runtime
+from job.inference.context import Context
+from job.inference.pixels import Normalise, PixelStore
+from job.training import parallel
 from tests.training.test_fit import MEAN, STD, network, params, pixels, train
 
 
@@ -16,7 +17,7 @@ def double(bench):
 
 if __name__ == "__main__":
     world, device = parallel.join(2, runtime.setup(params()))
-    bench = double(Bench(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device, world=world))
+    bench = double(Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device, world=world))
     fitted = train(bench, parallel.synchronise(network("efficientnet-b0").double()), batch_size=7)
     if world.rank == 0:
         print(json.dumps([asdict(epoch) for epoch in fitted.history]))

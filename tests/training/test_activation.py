@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from job.inference.activation import grad_cam
 from job.models.network import build
-from job.training.activation import grad_cam
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from torch._subclasses import FakeTensorMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from job.training import augment
-from job.training.augment import VIEWS, views
+from job.inference import augment
+from job.inference.augment import VIEWS, views
 
 POLICIES = ["dihedral", "cells", "randaugment"]
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.transforms import v2
 
+from job.contracts.split import Labelled
 from job.errors import UserError
+from job.inference import runtime
+from job.inference.augment import augment
+from job.inference.context import Context
+from job.inference.pixels import Normalise, PixelStore, in_batches
+from job.inference.predict import predict_logits, recompute_batch_norm
 from job.models.network import build
 from job.params import load
 from job.seeds import generator
-from job.training import runtime
-from job.training.augment import augment
-from job.training.batches import Normalise, PixelStore, in_batches
-from job.training.bench import Bench
 from job.training.fit import fit
-from job.training.fold import Labelled
-from job.training.inference import predict_logits, recompute_batch_norm
 from job.training.source import Source, steps
 from tests import ROOT
 from tests.training.silent import NoState, Silent
@@ -47,7 +47,7 @@ def pixels():
 @pytest.fixture(scope="module")
 def bench():
     device = runtime.setup(params())
-    return Bench(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device)
+    return Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device)
 
 
 def network(backbone="efficientnet-lite0", **changes):
@@ -110,7 +110,7 @@ def test_losses_are_those_of_a_plain_loop(backbone, double, close):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 48, 3), dtype=np.uint8)
     pixels[::2, 12:36, 12:36] //= 4
     single = Normalise.of(MEAN, STD, device)
-    bench = Bench(PixelStore(pixels), (lambda batch: single(batch).double()) if double else single, device)
+    bench = Context(PixelStore(pixels), (lambda batch: single(batch).double()) if double else single, device)
     start = network(backbone=backbone, size=48, pretrained=pretrained)
     blocks, options = efficientnet(1.0, 1.0, 48, 0.0, 0.0, 2)
     if backbone == "efficientnet-lite0":
@@ -225,7 +225,7 @@ def test_noise_is_new_in_every_epoch_and_never_in_validation(bench, monkeypatch)
         seen.append((policy, options["seed"]))
         return augment(pixels, policy, **options)
 
-    monkeypatch.setattr("job.training.bench.augment", spy)
+    monkeypatch.setattr("job.inference.context.augment", spy)
     train(bench, network(), augment="cells", batch_norm="recomputed")
     noisy = [seed for policy, seed in seen if policy == "cells"]
     assert len(noisy) == len(set(noisy)) == 8

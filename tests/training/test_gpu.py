@@ -11,11 +11,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from job.inference import runtime
+from job.inference.context import Context
+from job.inference.pixels import Normalise, PixelStore
+from job.inference.predict import predict_logits
 from job.models.network import build, normalisation
-from job.training import runtime
-from job.training.batches import Normalise, PixelStore
-from job.training.bench import Bench
-from job.training.inference import predict_logits
 from tests.training.test_fit import CLASSES, ROWS, bench, network, params, train  # noqa: F401 - a fixture
 
 CUDA = torch.device("cuda")
@@ -43,7 +43,7 @@ def test_batch_forward_and_loss_stay_on_the_device(backbone, precision, resident
     real = build(backbone, classes=2, size=64, dropout=0.5, stochastic_depth=0.2, seed=1)
     with FakeTensorMode(allow_non_fake_inputs=True), CUDA:
         store = PixelStore(PIXELS, torch.zeros(PIXELS.shape, dtype=torch.uint8) if resident else None)
-        bench = Bench(store, Normalise.of(*normalisation(backbone), CUDA), CUDA, precision)
+        bench = Context(store, Normalise.of(*normalisation(backbone), CUDA), CUDA, precision)
         net = on_fake_gpu(real)
         rows = np.array([2, 0, 3])
         images = bench.images(rows)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from job.errors import StoppedError
-from job.training.methods.meta_pseudo_labels import consistency_loss, draw, quiet, teacher_loss, train
+from job.methods.meta_pseudo_labels import consistency_loss, draw, quiet, teacher_loss, train
 from job.training.restart import Restart
 from tests.training.test_methods import small_task
 from tests.training.test_restart import StopAfter, same

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from job.contracts.split import Split, read_split
 from job.errors import UserError
+from job.inference import predict as inference
+from job.inference import runs, runtime
+from job.inference.context import Context
+from job.inference.pixels import Normalise, PixelStore
+from job.methods import linear_probe, noisy_student
+from job.methods.task import Task
 from job.models.network import normalisation
 from job.params import METHODS, load
-from job.training import fit, inference, runs, runtime
-from job.training.batches import Normalise, PixelStore
-from job.training.bench import Bench
-from job.training.fold import Split
-from job.training.methods import linear_probe, noisy_student
-from job.training.task import Task
+from job.training import fit, record
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 
@@ -42,7 +45,7 @@ def split_file(path, count=60, folds=3, test=9, seed=0):
     table["pool"] = (table["half"] == "masked").astype(int)
     table.loc[~train, "fold"] = pd.NA
     table.to_csv(path, index=False)
-    return Split.read(path)
+    return read_split(path, CLASSES)
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,13 +72,13 @@ def test_students_learn_from_what_the_split_names_and_never_from_what_validates(
     table = split.table
     table.loc[table["role"] == "test", "role"] = "unlabelled"
     table["pool"] = (table["role"] == "unlabelled").astype(int)
-    fold = Split(table).fold(1, CLASSES, labels="half")
+    fold = Split(Path("split.csv"), table).fold(1, CLASSES, labels="half")
     assert sorted(fold.unlabelled) == sorted(table.loc[table["role"] == "unlabelled", "row"])
     table["pool"] |= table["half"] == "masked"
-    fold = Split(table).fold(1, CLASSES, labels="half")
+    fold = Split(Path("split.csv"), table).fold(1, CLASSES, labels="half")
     assert len(fold.unlabelled) == len(fold.masked) + 9
     assert not set(fold.unlabelled) & set(fold.validation.rows)
-    assert len(Split(table).fold(1, CLASSES, labels="all").unlabelled) == 0
+    assert len(Split(Path("split.csv"), table).fold(1, CLASSES, labels="all").unlabelled) == 0
 
 
 def test_all_labels_means_no_masked_images(tmp_path):
@@ -88,8 +91,8 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
     split = split_file(tmp_path / "split.csv")
     split.table.loc[split.table["role"] == "test", "subject"] = "train0"
     split.table.to_csv(tmp_path / "bad.csv", index=False)
-    with pytest.raises(UserError, match="subject train0 is in training and in the test set"):
-        Split.read(tmp_path / "bad.csv")
+    with pytest.raises(UserError, match="subject train0 has training and test images"):
+        read_split(tmp_path / "bad.csv", CLASSES)
 
 
 def small_task(tmp_path, **changes):
@@ -102,7 +105,7 @@ def small_task(tmp_path, **changes):
     split = split_file(tmp_path / "split.csv")
     device = runtime.setup(values.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = Bench(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
+    bench = Context(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
     return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
 
 
@@ -148,9 +151,10 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     trained = noisy_student.train(task)
     folder = tmp_path / "run"
     folder.mkdir()
-    runs.write(
-        folder, trained, method="noisy_student", fold=1, classes=CLASSES, size=32, labels="half", split=split,
-        params=task.params, device="cpu", precision="fp32", data="0", synthetic=True,
+    prepared = {"classes": CLASSES, "size": 32, "crop": 0, "center": "cell", "synthetic": True}
+    record.write(
+        folder, trained, method="noisy_student", fold=1, prepared=prepared, labels="half", split=split,
+        params=task.params, device="cpu", precision="fp32", data="0",
     )  # fmt: skip
     facts = runs.read_facts(folder)
     assert facts["synthetic"]
@@ -165,14 +169,14 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         )
     assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
     pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")
-    assert pseudo["image"].tolist() == split.images(task.fold.unlabelled)
+    assert pseudo["image"].tolist() == split.names(task.fold.unlabelled)
     assert np.array_equal(pseudo[["p_HEM", "p_ALL"]].to_numpy(np.float32), trained.pseudo_labels[1].probabilities)
     assert len(pd.read_csv(folder / "history.csv")) == 3
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_the_contract(name, task):
-    module = importlib.import_module(f"job.training.methods.{name}")
+    module = importlib.import_module(f"job.methods.{name}")
     assert module.labels(task[1].params) in ("all", "half")
     split, task = task
     fold = split.fold(1, CLASSES, labels=module.labels(task.params))
@@ -227,7 +231,7 @@ def test_three_classes_go_through_every_method(tmp_path):
     known = table["label"] != ""
     table["label"] = np.where(known, np.take(names, table["row"] % 3), "")
     for method in METHODS:
-        module = importlib.import_module(f"job.training.methods.{method}")
+        module = importlib.import_module(f"job.methods.{method}")
         fold = split.fold(1, names, labels=module.labels(task.params))
         trained = module.train(dataclasses.replace(task, fold=fold, classes=names, progress=Silent()))
         network = task.fresh_network("any")

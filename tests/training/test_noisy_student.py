@@ -7,9 +7,9 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
 from job.errors import UserError
+from job.inference.predict import predict_logits, probabilities
+from job.methods import noisy_student
 from job.training.fit import fit
-from job.training.inference import predict_logits, probabilities
-from job.training.methods import noisy_student
 from tests.training.test_methods import small_task
 
 

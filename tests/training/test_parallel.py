@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from job.errors import UserError
-from job.training import parallel, runtime
+from job.inference import runtime
+from job.training import parallel
 from tests import ROOT
 from tests.training.shares import double
 from tests.training.test_fit import bench, network, params, train  # noqa: F401 - a fixture

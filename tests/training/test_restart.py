@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 
+from job.contracts.split import Labelled
 from job.errors import StoppedError, UserError
 from job.params import load
 from job.training import identity, restart
-from job.training.fold import Labelled
 from job.training.restart import Restart
 from job.training.source import Source
 from tests import ROOT
@@ -205,7 +205,7 @@ def test_every_parameter_that_matters_is_in_the_digest(section, change):
 
 def test_how_often_is_saved_changes_no_digest():
     values = load(ROOT / "params.yaml")
-    often = values.model_copy(update={"train": values.train.model_copy(update={"save_every_seconds": 1})})
+    often = values.model_copy(update={"machine": values.machine.model_copy(update={"save_every_seconds": 1})})
     first, second = (identity.run_digest(v, "efficientnet", 1, torch.device("cpu"), "a") for v in (values, often))
     assert first == second
 

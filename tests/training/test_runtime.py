@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from job.errors import UserError
-from job.training import runtime
+from job.inference import runtime
 from tests import ROOT
 from tests.training.test_fit import params
 

@@ -13,14 +13,14 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from job.contracts.split import Fold, Rows
+from job.inference.context import Context
+from job.inference.pixels import in_batches
+from job.inference.predict import EVALUATION_BATCH
+from job.methods.task import Task
 from job.params import Params
 from job.seeds import derive
-from job.training.batches import Rows, in_batches
-from job.training.bench import Bench
-from job.training.fold import Fold
-from job.training.history import Epoch, Fitted, snapshot
-from job.training.inference import EVALUATION_BATCH
-from job.training.task import Task, Trained
+from job.training.history import Epoch, Fitted, Trained, snapshot
 
 VERSIONS = 8
 
@@ -76,7 +76,7 @@ def classifier(network: nn.Module) -> nn.Linear:
 
 
 def features(
-    network: nn.Module, bench: Bench, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0
+    network: nn.Module, bench: Context, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0
 ) -> npt.NDArray[np.float64]:
     """What the classification layer is given for these images, in evaluation mode: (N, D).
 
@@ -84,7 +84,7 @@ def features(
         network: whose layers stay as they are.
         bench: pixels and device.
         rows: the images.
-        noise: policy of `job.training.augment`.
+        noise: policy of `job.inference.augment`.
         magnitude: of RandAugment.
         seed: of the noise.
     """

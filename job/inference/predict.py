@@ -7,16 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from job.training.augment import views
-from job.training.batches import Rows, in_batches
-from job.training.bench import Bench
-from job.training.fold import Labelled
+from job.contracts.split import Labelled, Rows
+from job.inference.augment import views
+from job.inference.context import Context
+from job.inference.pixels import in_batches
 
 EVALUATION_BATCH = 64
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, bench: Bench, images: Labelled) -> tuple[float, float]:
+def evaluate(network: nn.Module, bench: Context, images: Labelled) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in evaluation mode."""
     logits = predict_logits(network, bench, images.rows)
     classes = torch.from_numpy(images.classes)
@@ -25,7 +25,7 @@ def evaluate(network: nn.Module, bench: Bench, images: Labelled) -> tuple[float,
 
 
 @torch.inference_mode()
-def predict_logits(network: nn.Module, bench: Bench, rows: Rows, batch_size: int = EVALUATION_BATCH) -> torch.Tensor:
+def predict_logits(network: nn.Module, bench: Context, rows: Rows, batch_size: int = EVALUATION_BATCH) -> torch.Tensor:
     """Outputs of the classification layer in evaluation mode, in the order of `rows`: (N, C) float32 on the CPU."""
     network.eval()
     with bench.autocast():
@@ -34,7 +34,7 @@ def predict_logits(network: nn.Module, bench: Bench, rows: Rows, batch_size: int
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, bench: Bench, rows: Rows, batch_size: int, *, tta: bool
+    network: nn.Module, bench: Context, rows: Rows, batch_size: int, *, tta: bool
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Class probabilities in evaluation mode, in the order of `rows`: (N, C).
 
@@ -52,7 +52,7 @@ def predict(
 
 
 @torch.inference_mode()
-def recompute_batch_norm(network: nn.Module, bench: Bench, rows: Rows) -> None:
+def recompute_batch_norm(network: nn.Module, bench: Context, rows: Rows) -> None:
     """Replace the running statistics of batch norm by averages over these images.
 
     The running averages of efficientnet-pytorch move by 1 % a step: after a short training they are still ImageNet's.

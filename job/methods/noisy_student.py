@@ -15,15 +15,15 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import nn
 
+from job.contracts.split import Fold
 from job.errors import UserError
+from job.inference.predict import predict_logits, probabilities
+from job.methods.task import Task
 from job.params import Params, Train
 from job.training import optimise
 from job.training.fit import fit
-from job.training.fold import Fold
-from job.training.history import Fitted
-from job.training.inference import predict_logits, probabilities
+from job.training.history import Fitted, PseudoLabels, Trained
 from job.training.source import Source
-from job.training.task import PseudoLabels, Task, Trained
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from job.contracts.split import Rows
 from job.files import existing
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

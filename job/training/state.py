@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from job.inference.context import Context
 from job.params import Train
 from job.training import optimise
-from job.training.bench import Bench
 from job.training.history import Epoch, Fitted, State, snapshot
 
 
 @dataclass
-class Course:
+class TrainState:
     """The state of a training between two batches.
 
     Attributes:
@@ -47,7 +47,7 @@ class Course:
     best_state: State = field(default_factory=dict)
 
     @classmethod
-    def start(cls, network: nn.Module, bench: Bench, params: Train) -> "Course":
+    def start(cls, network: nn.Module, bench: Context, params: Train) -> "TrainState":
         """Before the first batch."""
         scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
         optimiser, average = optimise.optimiser(network, params), optimise.averaged(network, params)

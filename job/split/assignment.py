@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from job.data import holdout
+from job.contracts.split import COLUMNS
 from job.data.subjects import natural
 from job.errors import UserError
 from job.params import Split
 from job.seeds import derive, generator
-
-COLUMNS = ["row", "image", "subject", "role", "fold", "half", "pool", "label"]
+from job.split import holdout
 
 
 def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -44,7 +43,7 @@ def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, A
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.
     table["label"] = table["label"].where(table["role"] == "train", "")
-    return table[COLUMNS], _proof(table, index, target, params)
+    return table[list(COLUMNS)], _proof(table, index, target, params)
 
 
 def truth(index: pd.DataFrame) -> pd.DataFrame:

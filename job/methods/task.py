@@ -1,51 +1,19 @@
 """The contract between the stage `train` and the methods: what a method is given and what it gives back."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
+from job.contracts.split import Fold
+from job.inference.context import Context
+from job.inference.pixels import Normalise
 from job.models.network import build, normalisation
 from job.params import Model, Params
 from job.seeds import derive
-from job.training.batches import Normalise, Rows
-from job.training.bench import Bench
-from job.training.fold import Fold
-from job.training.history import Fitted, Progress
+from job.training.history import Progress, Trained
 from job.training.parallel import synchronise
 from job.training.restart import Restart
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """What a teacher said of images without labels, and which of it a student learned from.
-
-    Attributes:
-        rows: of the pixel store, (N,).
-        probabilities: of the teacher, (N, C).
-        confidence: of its answer, after calibration where it was calibrated, (N,).
-        times: how often an epoch of the student has the image, (N,); 0 for those that were left out.
-    """
-
-    rows: Rows
-    probabilities: npt.NDArray[np.float32]
-    confidence: npt.NDArray[np.float32]
-    times: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a method made: its models in the order of their making, the last of which is the fold's model.
-
-    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves; `backbones` are those of the
-    models where they are not all `model.backbone`.
-    """
-
-    models: list[Fitted]
-    pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
-    backbones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +22,7 @@ class Task:
 
     fold: Fold
     classes: tuple[str, ...]
-    bench: Bench
+    bench: Context
     params: Params
     progress: Progress
     restart: Restart
@@ -86,7 +54,7 @@ class Task:
 
 
 class Method(Protocol):
-    """A module of `job.training.methods`."""
+    """A module of `job.methods`."""
 
     def labels(self, params: Params) -> str:
         """Which training labels the method may see: `all` or `half`."""

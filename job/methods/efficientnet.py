@@ -1,10 +1,11 @@
 """The report's first method: one pretrained EfficientNet per fold, all layers trained on labelled images."""
 
+from job.contracts.split import Fold
+from job.methods.task import Task
 from job.params import Params
 from job.training.fit import fit
-from job.training.fold import Fold
+from job.training.history import Trained
 from job.training.source import Source
-from job.training.task import Task, Trained
 
 
 def labels(params: Params) -> str:

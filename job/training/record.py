@@ -1,4 +1,4 @@
-"""A run folder: the weights, what is needed to use them, the history, and for self-training every iteration.
+"""Write a run folder: the weights, what is needed to use them, the history, and for self-training every iteration.
 
 Nothing that a clock or a machine decides is written here.
 """
@@ -10,24 +10,37 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from job.files import read_json, write_json
-from job.models.network import build, normalisation
+from job.contracts.split import Split
+from job.files import write_json
+from job.inference.runs import WEIGHTS
+from job.models.network import normalisation
 from job.params import Params
 from job.training import identity
-from job.training.fold import Split
-from job.training.history import State
-from job.training.task import PseudoLabels, Trained
-
-WEIGHTS = "model.safetensors"
+from job.training.history import PseudoLabels, Trained
 
 
-def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tuple[str, ...], size: int,
-          labels: str, split: Split, params: Params, device: str, precision: str, data: str,
-          synthetic: bool) -> None:  # fmt: skip
-    """Write a run into an existing empty folder."""
+def write(
+    folder: Path, trained: Trained, *, method: str, fold: int, prepared: dict[str, Any], labels: str, split: Split,
+    params: Params, device: str, precision: str, data: str,
+) -> None:  # fmt: skip
+    """Write a run into an existing empty folder.
+
+    Args:
+        folder: of the run.
+        trained: the models.
+        method: their method.
+        fold: their fold.
+        prepared: `data/prepared/summary.json`: classes, and how a file becomes the input of the networks.
+        labels: which training labels the method saw, `all` or `half`.
+        split: names the images of pseudo-labels.
+        params: the whole of `params.yaml`.
+        device: type of the device, such as `cpu`.
+        precision: as it was resolved, such as `fp32`.
+        data: digest of pixels, classes and split.
+    """
+    classes = tuple(prepared["classes"])
     final = trained.models[-1]
     weights = save(final.state)
     (folder / WEIGHTS).write_bytes(weights)
@@ -50,7 +63,7 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "backbone": backbones[-1],
             "backbones": backbones,
             "classes": list(classes),
-            "size": size,
+            **{key: prepared[key] for key in ("size", "crop", "center", "synthetic")},
             "mean": mean,
             "std": std,
             "labels": labels,
@@ -62,7 +75,6 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
             "precision": precision,
             "threads": params.train.threads,
             "data_sha256": data,
-            "synthetic": synthetic,
             "code_sha256": identity.code_digest(method),
             "parameters": identity.parameters(params, method),
         },
@@ -71,38 +83,8 @@ def write(folder: Path, trained: Trained, *, method: str, fold: int, classes: tu
 
 def _write_pseudo_labels(path: Path, pseudo: PseudoLabels, classes: tuple[str, ...], split: Split) -> None:
     table = pd.DataFrame(pseudo.probabilities, columns=[f"p_{name}" for name in classes])
-    table.insert(0, "image", split.images(pseudo.rows))
+    table.insert(0, "image", split.names(pseudo.rows))
     table["label"] = np.asarray(classes)[pseudo.probabilities.argmax(1)]
     table["confidence"] = pseudo.confidence
     table["times"] = pseudo.times
     table.to_csv(path, index=False, lineterminator="\n")
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """`model.json`."""
-    facts: dict[str, Any] = read_json(folder / "model.json")
-    return facts
-
-
-def iterations(folder: Path) -> dict[int, Path]:
-    """Weights files of a run by iteration; a method that does not iterate has iteration 0 alone."""
-    parts = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
-    return {int(path.name): path / WEIGHTS for path in parts} or {0: folder / WEIGHTS}
-
-
-def of_iteration(facts: dict[str, Any], iteration: int) -> dict[str, Any]:
-    """The facts of one model of a run: a teacher may be another network than its students."""
-    backbone = facts["backbones"][iteration]
-    mean, std = normalisation(backbone)
-    return facts | {"backbone": backbone, "mean": mean, "std": std}
-
-
-def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
-    """The network that these facts describe, with these weights, in evaluation mode on the device."""
-    network = build(
-        facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
-        seed=0,
-    )  # fmt: skip
-    state: State = load_file(path)
-    network.load_state_dict(state)
-    return network.to(device).eval()

@@ -1,8 +1,7 @@
-"""Strict reading of the tables between the stages: what is wrong is named with its file, line and column."""
+"""Strict reading of tables between the stages: what is wrong is named with its file, line and column."""
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from job.errors import UserError
-from job.files import read_json
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -19,63 +17,6 @@ IntArray = npt.NDArray[np.int64]
 REMEDY = "run `dvc repro` to make it again"
 SUM_TOLERANCE = 1e-4
 FIRST_LINE = 2  # line 1 of a file is its header
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What the predictions are about: class names in class order, and the class that counts as positive.
-
-    `positive` is None with more than two classes. Without patients (`patients_known` False) every image counts as a
-    subject of its own.
-    """
-
-    name: str
-    synthetic: bool
-    classes: tuple[str, ...]
-    positive: str | None
-    patients_known: bool = True
-
-    @property
-    def probability_columns(self) -> list[str]:
-        """Names of the probability columns, in class order."""
-        return [f"p_{name}" for name in self.classes]
-
-    @property
-    def reported(self) -> list[int]:
-        """Positions of the classes that figures of one class against the rest speak of.
-
-        The positive class where there are two, every class (their average is reported) where there are more.
-        """
-        if len(self.classes) == 2 and self.positive is not None:
-            return [self.classes.index(self.positive)]
-        return list(range(len(self.classes)))
-
-    @property
-    def vote_columns(self) -> list[str]:
-        """Names of the vote columns, in class order."""
-        return [f"votes_{name}" for name in self.classes]
-
-
-def read_dataset(path: Path) -> Dataset:
-    """Read class names and the positive class from data/prepared/summary.json.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or lacks a key.
-    """
-    summary = read_json(path)
-    try:
-        dataset = Dataset(
-            summary["name"],
-            summary["synthetic"],
-            tuple(summary["classes"]),
-            summary["positive"],
-            summary.get("patients_known", True),
-        )
-    except KeyError as error:
-        raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
-    if dataset.positive not in (dataset.classes if len(dataset.classes) == 2 else (*dataset.classes, None)):
-        raise UserError(f"{path}: positive class {dataset.positive!r} is not one of {list(dataset.classes)}: {REMEDY}")
-    return dataset
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -151,8 +92,8 @@ def _number(path: Path, column: str, position: Any, text: str, kind: type[int] |
         raise UserError(f"{path}: {where}: {text!r} is not a number: {REMEDY}") from None
 
 
-def probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:
-    """The probability columns, shape (rows, classes), each row divided by its sum.
+def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> FloatArray:
+    """The columns of the classes' probabilities, shape (rows, classes), each row divided by its sum.
 
     The files hold float32 values, whose rows sum to one within about 1e-7 only; scikit-learn's log loss expects the
     precision of float64.
@@ -160,7 +101,6 @@ def probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArr
     Raises:
         UserError: a value is not a number in [0, 1], or a row's sum is further than 1e-4 from one.
     """
-    columns = dataset.probability_columns
     values = np.stack([floats(path, table, column) for column in columns], axis=1)
     outside = ~((values >= 0) & (values <= 1))
     if outside.any():
@@ -175,17 +115,17 @@ def probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArr
     return np.asarray(values / total)
 
 
-def class_indices(path: Path, table: pd.DataFrame, column: str, dataset: Dataset) -> IntArray:
-    """A column of class names as positions in the class order.
+def class_indices(path: Path, table: pd.DataFrame, column: str, classes: Sequence[str]) -> IntArray:
+    """A column of class names as class numbers, their positions in `classes`.
 
     Raises:
         UserError: a value is not one of the classes.
     """
-    position = {name: i for i, name in enumerate(dataset.classes)}
+    position = {name: i for i, name in enumerate(classes)}
     for line, label in zip(table.index, table[column], strict=True):
         if label not in position:
             where = f"line {line + FIRST_LINE}, column {column!r}"
-            raise UserError(f"{path}: {where}: {label!r} is not one of {', '.join(dataset.classes)}: {REMEDY}")
+            raise UserError(f"{path}: {where}: {label!r} is not one of {', '.join(classes)}: {REMEDY}")
     return np.array([position[label] for label in table[column]], dtype=np.int64)
 
 

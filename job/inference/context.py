@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from job.training.augment import augment
-from job.training.batches import Normalise, PixelStore, Rows
-from job.training.parallel import ALONE, World
+from job.contracts.split import Rows
+from job.inference.augment import augment
+from job.inference.pixels import Normalise, PixelStore
+from job.inference.world import ALONE, World
 
 
 def _go_on() -> None:
@@ -16,7 +17,7 @@ def _go_on() -> None:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Context:
     """Pixels, their normalisation, the device, and how exact its arithmetic is.
 
     Attributes:

@@ -3,7 +3,7 @@
 Who the patients are follows the public set: numbers of patients and images by class and part, patients with very
 unequal numbers of images, each patient in one training fold, one patient name spelled in lower case, and a few
 byte-identical images under two names that link patients. Source: Gupta & Gupta 2019, doi:10.7937/tcia.2019.dc64i46r,
-and the public list of its files. What the cells look like is in `job.data.cells`.
+and the public list of its files. What the cells look like is in `job.demo.cells`.
 """
 
 import csv
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from job.data import cells
 from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS, SYNTHETIC_MARK
+from job.demo import cells
 from job.errors import UserError
 from job.seeds import generator
 

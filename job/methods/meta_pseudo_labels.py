@@ -30,18 +30,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.contracts.split import Fold
 from job.errors import StoppedError, UserError
+from job.inference.predict import predict_logits, probabilities
+from job.inference.runtime import noise_state, seeded, set_noise_state
+from job.methods.task import Task
 from job.params import Params
 from job.seeds import derive
 from job.training import optimise
-from job.training.course import Course
 from job.training.fit import finish_epoch, fit
-from job.training.fold import Fold
-from job.training.history import Fitted
-from job.training.inference import predict_logits, probabilities
-from job.training.runtime import noise_state, seeded, set_noise_state
+from job.training.history import Fitted, PseudoLabels, Trained
 from job.training.source import Source, Step, steps
-from job.training.task import PseudoLabels, Task, Trained
+from job.training.state import TrainState
 
 _STATE = "pair"
 
@@ -91,8 +91,8 @@ def train(task: Task) -> Trained:
 class _Pair:
     """Teacher and student under way, and what they learn from. An epoch ends with the student's validation."""
 
-    teacher: Course
-    student: Course
+    teacher: TrainState
+    student: TrainState
     labelled: Source
     unlabelled: Source
 
@@ -100,7 +100,7 @@ class _Pair:
     def start(cls, task: Task) -> "_Pair":
         params = task.params.train
         teacher, student = (
-            Course.start(task.fresh_network(name), task.bench, params) for name in ("teacher", "student")
+            TrainState.start(task.fresh_network(name), task.bench, params) for name in ("teacher", "student")
         )
         labelled = Source.labelled(task.fold.train, len(task.classes), params).to(task.bench.device)
         nothing = torch.zeros(len(task.fold.unlabelled), dtype=torch.int64)

@@ -20,7 +20,7 @@ _HUGE_PAGE = 2 << 20
 _HEAP_BYTES = 4 << 30  # of addresses, not of memory: what a training step of B0 at 450 pixels needs
 
 
-def setup(params: Train) -> torch.device:
+def setup(params: Train, *, keep_memory: bool = False) -> torch.device:
     """Choose the device and make the arithmetic repeatable.
 
     `threads` CPU threads, because sums over another number of threads round differently; deterministic algorithms,
@@ -41,7 +41,7 @@ def setup(params: Train) -> torch.device:
     torch.backends.cudnn.benchmark = params.cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = params.tf32
     torch.backends.cuda.matmul.allow_tf32 = params.tf32
-    if params.keep_memory:
+    if keep_memory:
         _keep_freed_memory()
     chosen = "cuda" if params.device == "auto" and torch.cuda.is_available() else params.device
     return torch.device("cpu" if chosen == "auto" else chosen)

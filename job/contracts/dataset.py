@@ -1,0 +1,74 @@
+"""The classes of a data set, in class order, and the one that counts as positive."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.contracts.tables import REMEDY
+from job.errors import UserError
+from job.files import read_json
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the predictions are about.
+
+    Attributes:
+        name: of the data set, for people.
+        synthetic: whether a program drew the images.
+        classes: class names in class order; a class number is a position in it.
+        positive: the class that sensitivity speaks of; None with more than two classes.
+        patients_known: False where every image counts as a subject of its own.
+    """
+
+    name: str
+    synthetic: bool
+    classes: tuple[str, ...]
+    positive: str | None
+    patients_known: bool = True
+
+    @property
+    def probability_columns(self) -> list[str]:
+        """Names of the probability columns, in class order."""
+        return probability_columns(self.classes)
+
+    @property
+    def vote_columns(self) -> list[str]:
+        """Names of the vote columns, in class order."""
+        return [f"votes_{name}" for name in self.classes]
+
+    @property
+    def reported(self) -> list[int]:
+        """Class numbers that figures of one class against the rest speak of.
+
+        The positive class where there are two, every class (their average is reported) where there are more.
+        """
+        if len(self.classes) == 2 and self.positive is not None:
+            return [self.classes.index(self.positive)]
+        return list(range(len(self.classes)))
+
+
+def probability_columns(classes: tuple[str, ...]) -> list[str]:
+    """Names of the probability columns of these classes, such as `p_HEM, p_ALL`."""
+    return [f"p_{name}" for name in classes]
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read the classes and the positive one from `data/prepared/summary.json`.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or lacks a key.
+    """
+    summary = read_json(path)
+    try:
+        dataset = Dataset(
+            summary["name"],
+            summary["synthetic"],
+            tuple(summary["classes"]),
+            summary["positive"],
+            summary.get("patients_known", True),
+        )
+    except KeyError as error:
+        raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
+    if dataset.positive not in (dataset.classes if len(dataset.classes) == 2 else (*dataset.classes, None)):
+        raise UserError(f"{path}: positive class {dataset.positive!r} is not one of {list(dataset.classes)}: {REMEDY}")
+    return dataset

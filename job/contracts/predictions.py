@@ -1,0 +1,90 @@
+"""`predictions/METHOD/fold-K.csv`: what one fold's models say of images that they did not train on.
+
+Iteration 0 is the fold's network, or the teacher of self-training; 1 and up are students. The highest iteration is the
+fold's model.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from job.contracts.dataset import Dataset, probability_columns
+from job.contracts.split import Split
+from job.contracts.tables import FIRST_LINE, REMEDY, check_unique, integers, probabilities, read_table
+from job.errors import UserError
+
+KEYS = ("row", "image", "role", "fold", "iteration", "views")
+ROLES = ("validation", "masked", "test", "unlabelled")
+
+
+def fold_rows(
+    split: Split, role: str, fold: int, iteration: int, views: int, said: npt.NDArray[np.float32],
+    classes: tuple[str, ...],
+) -> pd.DataFrame:  # fmt: skip
+    """Rows of the file for one model and one role.
+
+    Args:
+        split: names the images of the role, in order.
+        role: one of `ROLES`.
+        fold: whose model it is.
+        iteration: of the model, 0 without self-training.
+        views: over how many views of an image each probability is a mean.
+        said: class probabilities in the order of `split.rows(role, fold)`, (images, classes).
+        classes: class names in class order.
+    """
+    keys = split.select(role, fold)[["row", "image"]].reset_index(drop=True)
+    keys = keys.assign(role=role, fold=fold, iteration=iteration, views=views)
+    return pd.concat([keys, pd.DataFrame(said, columns=probability_columns(classes))], axis=1)
+
+
+def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataFrame:
+    """Read predictions/METHOD/fold-K.csv.
+
+    Returns:
+        `row, image, role, fold, iteration, views, p_<CLASS>…`, ordered by iteration, role and position in the split;
+        probabilities are float64 and sum to one.
+
+    Raises:
+        UserError: values are wrong, an image is missing or occurs twice, or the file belongs to another fold or to
+            another split.
+    """
+    table = read_table(path, [*KEYS, *dataset.probability_columns])
+    for column in ("row", "fold", "iteration", "views"):
+        table[column] = integers(path, table, column)
+    table[dataset.probability_columns] = probabilities(path, table, dataset.probability_columns)
+    for column, wrong in (("role", ~table["role"].isin(ROLES)), ("fold", table["fold"] != fold)):
+        if wrong.any():
+            value, line = table.loc[wrong, column].iloc[0], table.index[wrong][0] + FIRST_LINE
+            allowed = fold if column == "fold" else f"one of {', '.join(ROLES)}"
+            raise UserError(f"{path}: line {line}, column {column!r}: {value} is not {allowed}: {REMEDY}")
+    last = table["iteration"].max()
+    parts = []
+    for iteration in sorted(table["iteration"].unique()):
+        for role in ROLES:
+            rows = table[(table["iteration"] == iteration) & (table["role"] == role)]
+            if len(rows) or (iteration == last and role != "masked"):
+                parts.append(in_order(path, rows, split.images(role, fold), f"{role} image of fold {fold}"))
+    if not parts:
+        raise UserError(f"{path} holds no predictions: {REMEDY}")
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> pd.DataFrame:
+    """The rows in the order of `expected`, the images they must hold exactly once each.
+
+    Raises:
+        UserError: an image occurs twice, is missing, or is not expected.
+    """
+    check_unique(path, rows)
+    present, wanted = set(rows["image"]), set(expected)
+    for line, image in zip(rows.index + FIRST_LINE, rows["image"], strict=True):
+        if image not in wanted:
+            other = "so the file was made with another split"
+            raise UserError(f"{path}: line {line}: {image} is not a {what} in data/split.csv, {other}: {REMEDY}")
+    for image in expected:
+        if image not in present:
+            raise UserError(f"{path}: {image}, a {what} in data/split.csv, is missing: {REMEDY}")
+    ordered: pd.DataFrame = rows.set_index("image").loc[expected].reset_index()
+    return ordered

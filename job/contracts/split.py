@@ -1,0 +1,139 @@
+"""`data/split.csv`: who is held out, which fold validates which image, whose labels are masked.
+
+Written once by the stage `split`; every other stage reads it here, where it is checked again that no subject has both
+training and test images.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from job.contracts.tables import FIRST_LINE, REMEDY, IntArray, check_unique, class_indices, integers, read_table
+from job.errors import UserError
+
+COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
+ROLES = ("train", "test", "unlabelled")
+Rows = IntArray
+"""Rows of the pixel store, (N,) int64."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of the pixel store with the class number of each, both (N,)."""
+
+    rows: Rows
+    classes: IntArray
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold of one method receives: nothing of the test set, and no label that is masked.
+
+    Attributes:
+        number: of the fold, from 1.
+        train: images with labels, which the networks learn from.
+        validation: images with labels, which choose the checkpoint.
+        masked: training images whose labels are hidden from the method.
+        unlabelled: what self-training learns from without labels: the masked images, images that never had a label, or
+            both, as the split says.
+    """
+
+    number: int
+    train: Labelled
+    validation: Labelled
+    masked: Rows
+    unlabelled: Rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """The split in memory. `table` has the columns `COLUMNS`; `fold` is 0 outside the training images."""
+
+    path: Path
+    table: pd.DataFrame
+
+    def train(self) -> pd.DataFrame:
+        """The training rows."""
+        return self.table[self.table["role"] == "train"]
+
+    def select(self, role: str, fold: int = 0) -> pd.DataFrame:
+        """The rows that fold `fold` predicts in a role, in file order.
+
+        Args:
+            role: `validation`, `masked`, `test`, `unlabelled`, or `taught`: those that the fold's students learn from
+                without labels.
+            fold: its number; without a meaning for `test` and `unlabelled`, which are the same for every fold.
+        """
+        table = self.table
+        train, other_fold = table["role"] == "train", table["fold"] != fold
+        rows = {
+            "validation": train & ~other_fold,
+            "masked": train & other_fold & (table["half"] == "masked"),
+            "test": table["role"] == "test",
+            "unlabelled": table["role"] == "unlabelled",
+            "taught": (table["pool"] == 1) & other_fold,
+        }[role]
+        return table[rows]
+
+    def images(self, role: str, fold: int = 0) -> list[str]:
+        """Image names of `select`."""
+        return self.select(role, fold)["image"].tolist()
+
+    def rows(self, role: str, fold: int = 0) -> Rows:
+        """Rows of the pixel store of `select`."""
+        return self.select(role, fold)["row"].to_numpy(np.int64)
+
+    def names(self, rows: Rows) -> list[str]:
+        """Image names of rows of the pixel store."""
+        return list(self.table.set_index("row")["image"].reindex(rows))
+
+    def fold(self, number: int, classes: tuple[str, ...], *, labels: str) -> Fold:
+        """Hand over one fold. Masked labels are masked here: the rows without labels are rows and nothing else.
+
+        Args:
+            number: the fold whose images validate.
+            classes: class names in class order.
+            labels: `all` gives every training image with its label; `half` gives the labelled half with labels and the
+                masked half, or the images that the split names in its place, without.
+        """
+        rest = self.train()[self.train()["fold"] != number]
+        nobody = np.empty(0, dtype=np.int64)
+        return Fold(
+            number=number,
+            train=self._labelled(rest if labels == "all" else rest[rest["half"] != "masked"], classes),
+            validation=self._labelled(self.select("validation", number), classes),
+            masked=nobody if labels == "all" else self.rows("masked", number),
+            unlabelled=nobody if labels == "all" else self.rows("taught", number),
+        )
+
+    def _labelled(self, table: pd.DataFrame, classes: tuple[str, ...]) -> Labelled:
+        return Labelled(table["row"].to_numpy(np.int64), class_indices(self.path, table, "label", classes))
+
+
+def read_split(path: Path, classes: tuple[str, ...]) -> Split:
+    """Read the file and check it again.
+
+    Raises:
+        UserError: a column is missing, an image occurs twice, a role or a training label is unknown, or a subject has
+            both training and test images.
+    """
+    table = read_table(path, COLUMNS)
+    check_unique(path, table)
+    unknown = np.flatnonzero(~table["role"].isin(ROLES))
+    if unknown.size:
+        where = f"line {unknown[0] + FIRST_LINE}, column 'role'"
+        value = table["role"].iloc[unknown[0]]
+        raise UserError(f"{path}: {where}: {value!r} is not one of {', '.join(ROLES)}: {REMEDY}")
+    train = table["role"] == "train"
+    table["fold"] = table["fold"].where(train, "0")
+    for column in ("row", "fold", "pool"):
+        table[column] = integers(path, table, column)
+    class_indices(path, table[train], "label", classes)
+    shared = sorted(set(table.loc[train, "subject"]) & set(table.loc[table["role"] == "test", "subject"]))
+    if shared:
+        raise UserError(
+            f"{path}: subject {shared[0]} has training and test images ({len(shared)} such subjects): {REMEDY}"
+        )
+    return Split(path, table)

@@ -1,0 +1,1 @@
+"""Who is held out, which fold validates which image, whose labels self-training may see."""
