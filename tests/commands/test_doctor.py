@@ -1,12 +1,15 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from job.commands import doctor, machine
+from job.commands import machine, setup
 from job.errors import UserError
 from job.models import weights
 from job.stages import check
@@ -40,7 +43,18 @@ def diagnose(folder, monkeypatch, capsys):
 def test_a_ready_machine(checkout, monkeypatch, capsys):
     found, code = diagnose(checkout, monkeypatch, capsys)
     assert code == 0
-    assert {"repository", "versions", "memory", "disk", "device", "data", "weights", "DVC remote"} <= found.keys()
+    assert {
+        "Python",
+        "repository",
+        "memory",
+        "disk",
+        "time",
+        "packages",
+        "device",
+        "data",
+        "weights",
+        "DVC remote",
+    } <= found.keys()
     assert "wrong" not in {state for state, _ in found.values()}
 
 
@@ -142,26 +156,66 @@ def test_a_folder_outside_git(tmp_path, monkeypatch, capsys):
     assert "safe.directory" in found["repository"][1]
 
 
+def diagnose_bare(folder, before=""):
+    """The command in an interpreter without packages, which `-S` hides."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {before}from job.__main__ import main; main(['doctor'])"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_time_and_disk_are_told_before_anything_is_installed(checkout):
+    text = diagnose_bare(checkout)
+    for part in ("GiB available", "7 of them packages", "about 5 minutes", "make report installs them", "device"):
+        assert part in text
+    assert "params.yaml" not in text
+    assert text.endswith("ready to install: make report\n")
+
+
+def test_an_old_python_is_all_that_is_told(checkout):
+    text = diagnose_bare(checkout, "sys.version_info = (3, 10, 13); ")
+    assert "make PYTHON=python3.12" in text
+    assert text.count("\n") == 2, text
+
+
 @pytest.mark.parametrize(
     ("finding", "state", "part"),
     [
         (machine.memory(1 * GIB), "wrong", "needs 1.5 GiB"),
         (machine.memory(10_000 * GIB), "ok", "cores"),
-        (machine.disk(1 * GIB), "wrong", "dvc gc"),
-        (machine.disk(5 * GIB), "note", "enough for the demo"),
-        (machine.disk(50 * GIB), "ok", "50.0 GiB"),
-        (machine.shared_memory(GIB / 16, ["580.1", "580.1"]), "note", "--shm-size"),
-        (machine.shared_memory(GIB / 16, ["580.1"]), "ok", "no worker processes"),
+        (machine.disk(1 * GIB, installed=True), "wrong", "free some space"),
+        (machine.disk(5 * GIB, installed=True), "ok", "the demo needs 2 GiB"),
+        (machine.disk(5 * GIB, installed=False), "wrong", "the demo needs 9 GiB (7 of them packages)"),
     ],
 )
 def test_limits(finding, state, part):
     assert finding.state == state
-    assert part in f"{finding.found} {finding.remedy}"
+    assert part in f"{finding.text} {finding.remedy}"
 
 
-def test_versions_are_compared_with_every_pin_of_a_package():
+def test_several_gpus_with_little_shared_memory(checkout, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    card = SimpleNamespace(name="A card", total_memory=80 * GIB)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
+    monkeypatch.setattr(setup, "gpus", lambda: ["580.1", "580.1"])
+    usage = shutil.disk_usage
+    for free, state in ((GIB / 16, "note"), (4 * GIB, "ok")):
+        monkeypatch.setattr(
+            shutil,
+            "disk_usage",
+            lambda path, free=free: SimpleNamespace(free=free) if path == "/dev/shm" else usage(path),
+        )
+        found, _ = diagnose(checkout, monkeypatch, capsys)
+        assert found["device"][0] == state
+        assert "2 x A card, 80 GiB, driver 580.1" in found["device"][1]
+        assert ("--shm-size" in found["device"][1]) == (state == "note")
+
+
+def test_versions_are_compared_with_every_pin_of_a_package(monkeypatch):
     lock = (
         "one==1.0 \\\n    --hash=sha256:0\ntwo==2.0 ; python_version < '3.12' \\\ntwo==2.1 ; python_version >= '3.12'\n"
     )
-    assert doctor.other_than_locked(lock, {"one": "1.0+cpu", "two": "2.1"}.get) == []
-    assert doctor.other_than_locked(lock, {"one": "1.1", "two": "2.2"}.get) == ["one 1.1", "two 2.2"]
+    monkeypatch.setattr(machine, "version", {"one": "1.0+cpu", "two": "2.1"}.get)
+    assert machine.other_than_locked(lock) == []
+    monkeypatch.setattr(machine, "version", {"one": "1.1", "two": "2.2"}.get)
+    assert machine.other_than_locked(lock) == ["one 1.1", "two 2.2"]
