@@ -1,8 +1,8 @@
 """`make ablation`: what each part of self-training brings, as experiments of DVC and one table.
 
 Every arm of `benchmarks.arms` is one experiment per seed, in a clone of this repository under `.work/ablation/`. The
-command may be killed anywhere and started again. The table goes to `benchmarks/ablation.csv` and, ready for the README,
-to the terminal.
+command may be killed anywhere and started again. The table goes to `benchmarks/ablation.csv` and, ready for
+docs/results.md, to the terminal.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The table of an ablation: one line per arm, as CSV with every digit and as Markdown for the README."""
+"""The table of an ablation: one line per arm, as CSV with every digit and as Markdown for docs/results.md."""
 
 import importlib
 import io
@@ -62,7 +62,7 @@ def build(bench: Experiments, arms: Sequence[Arm], seeds: Sequence[int]) -> pd.D
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table as the README has it, with a sentence on what it was measured on."""
+    """The table as docs/results.md has it, with a sentence on what it was measured on."""
     what = (
         f"{table['seeds'].iloc[0]} seeds, {table['test_images'].iloc[0]:,} test images of "
         f"{table['test_subjects'].iloc[0]} subjects; differences of AUROC in points, with 95 % intervals over subjects "

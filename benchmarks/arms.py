@@ -67,7 +67,7 @@ def experiment(name: str, seed: int) -> str:
 NOISE: Settings = {"noisy_student.iterations": 1, "noisy_student.augment": "cells"}
 SOFT: Settings = NOISE | {"noisy_student.labels": "soft"}
 RECOMMENDED: Settings = SOFT | {"noisy_student.train_on": "labelled+pseudo"}
-"""The README's override list. An epoch of its student has four times the steps of an epoch of its teacher."""
+"""The overrides of docs/experiments.md. An epoch of its student has four times the steps of an epoch of its teacher."""
 LONGER: Settings = {"train.epochs": 32, "train.lr_step": 28}
 """As many steps for the labelled images alone, with the learning rate falling at the same share of them."""
 

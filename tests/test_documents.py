@@ -1,5 +1,6 @@
-"""The commands of README and CONTRIBUTING, run in the order in which they are written, on a small demo."""
+"""The documents: their links, the places they name, and their commands, run in the order in which they are written."""
 
+import ast
 import re
 import subprocess
 
@@ -8,30 +9,74 @@ import pytest
 from tests import ROOT
 from tests.pipeline import repository
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 NOT_HERE = {"data", "docker", "gpu"}
 # Targets that run this test, or hours: that they exist and what they would run is checked.
 DRY = r"make (test|test-all|bench|chaos|ablation|lint)\b"
 
 
+def read(document):
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
 def blocks(document):
     """Shell blocks of a document: the word that marks what they need, or none, and their text."""
-    return re.findall(
-        r"^```sh ?(\w*)\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    return re.findall(r"^```sh ?(\w*)\n(.*?)^```", read(document), re.MULTILINE | re.DOTALL)
+
+
+def anchors(document):
+    """Anchors of the headings of a document, as GitHub makes them."""
+    for heading in re.findall(r"^#+ (.*)$", read(document), re.MULTILINE):
+        yield re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_block_is_a_shell_text(document):
-    assert blocks(document)
     for mark, text in blocks(document):
         assert mark in {"", *NOT_HERE}
         checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, f"{text}\n{checked.stderr}"
 
 
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md", "MODEL_CARD.md"])
+def test_files_headings_and_targets_that_it_names_exist(document):
+    for name in re.findall(r"\]\((?!https?:)([^)]+)\)", read(document)):
+        path, _, anchor = name.partition("#")
+        target = ((ROOT / document).parent / path).resolve() if path else ROOT / document
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), name
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", read(document), re.MULTILINE):
+        assert target in targets, target
+
+
+def test_the_readme_is_short_and_leads_to_every_document():
+    readme = read("README.md")
+    assert readme.count("\n") <= 150
+    rooms = {path.name for path in (ROOT / "job").iterdir() if (path / "__init__.py").is_file()}
+    assert [room for room in rooms if f"`job/{room}/`" not in readme] == []
+    assert [document for document in DOCUMENTS[1:] if f"]({document})" not in readme] == []
+
+
+def defines(file, name):
+    """Whether a module has this function, class or method."""
+    nodes = ast.parse(read(file)).body if (ROOT / file).is_file() else []
+    for part in name.split("."):
+        node = next((node for node in nodes if getattr(node, "name", None) == part), None)
+        if node is None:
+            return False
+        nodes = node.body
+    return True
+
+
+def test_every_step_of_the_walk_names_a_place_that_exists():
+    places = re.findall(r"^\d+\. `(job/\S+\.py):([\w.]+)`", read("docs/architecture.md"), re.MULTILINE)
+    assert len(places) > 15
+    assert [f"{file}:{name}" for file, name in places if not defines(file, name)] == []
+
+
 def go_on(folder, text):
-    """Before the next block a reader goes back from an experiment, as the README says, and commits anything else."""
+    """Before the next block a reader goes back from an experiment, as a document says, and commits anything else."""
     if "dvc exp run" in text:
         repository.run(folder, "git", "checkout", ".")
         repository.run(folder, "dvc", "checkout")
@@ -48,7 +93,8 @@ def test_every_command_runs(tmp_path):
     for document in DOCUMENTS:
         for mark, text in blocks(document):
             if not mark:
-                script = re.sub(DRY, r"make --dry-run \1", text)
+                # This copy is the clone.
+                script = re.sub(r"^git clone .*$", "", re.sub(DRY, r"make --dry-run \1", text), flags=re.MULTILINE)
                 done = repository.run(folder, "bash", "-euo", "pipefail", "-c", script, check=False)
                 assert done.returncode == 0, f"{document}:\n{text}\n{done.stdout[-3000:]}"
                 go_on(folder, text)

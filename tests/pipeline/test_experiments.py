@@ -1,4 +1,4 @@
-"""Experiments as the README shows them: a sweep in the queue, what was tried, what one changed, and taking it over."""
+"""What docs/experiments.md shows: a sweep in the queue, what was tried, what one changed, and taking it over."""
 
 import csv
 import io

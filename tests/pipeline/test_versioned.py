@@ -1,4 +1,4 @@
-"""The README's way from a download to a second machine, with synthetic cells as the download and a folder as remote."""
+"""The documented way from a download to a second machine; synthetic cells are the download, a folder is the remote."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ DOWNLOADED = "data/raw/C-NMC_Leukemia"
 @pytest.fixture(scope="module")
 def commands():
     """The blocks of that section, those of one machine first."""
-    section = (ROOT / "README.md").read_text().split("## Versioned data")[1].split("\n## ")[0]
+    section = (ROOT / "docs/experiments.md").read_text().split("## Versioned data")[1].split("\n## ")[0]
     return re.findall(r"^```sh data\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
 
 
