@@ -1,9 +1,10 @@
 """Speed of training and prediction against the published style, and what data and restart states cost.
 
 Each side has a process of its own, because the allocator's setting holds for a whole process. The sides take turns, so
-that what else the machine does meets both.
+that whatever else the machine does meets both.
 """
 
+import math
 import multiprocessing
 import statistics
 import tempfile
@@ -14,28 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published
 from job import params
+from job.contracts.split import Fold, Labelled
 from job.data import images
 from job.demo import cells
 from job.inference import runtime
-from job.inference.context import Bench
+from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.inference.predict import predict_logits
+from job.methods import efficientnet
+from job.methods.task import Task
+from job.models.fusion import fuse_batch_norm
 from job.models.network import build, normalisation
+from job.params import Params
 from job.seeds import generator
-from job.training.fit import _step
+from job.training.progress import Silent
 from job.training.restart import Restart
-from job.training.source import Source
-from job.training.state import TrainState
 
 BATCH, PAIRS = 15, 5
 ROWS = np.arange(BATCH)
+CLASSES = ("hem", "all")
 
 
 def run() -> dict[str, float]:
@@ -43,70 +45,111 @@ def run() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         paths = _draw(folder)
-        figures = _speeds(paths)
-        figures |= _alone(_costs, paths, folder)
-        figures |= _alone(_shares, paths)
-    return figures
+        return _speeds(paths, folder) | _costs(paths, folder)
 
 
 def _draw(folder: Path) -> list[Path]:
     """A batch of synthetic cells as the originals are: BMP files of 450x450."""
     paths = [folder / f"{number}.bmp" for number in range(BATCH)]
     for number, path in enumerate(paths):
-        kind = ("hem", "all")[number % 2]
-        cell = cells.sample(kind, generator(0, "patient", number), generator(0, "cell", number))
+        cell = cells.sample(CLASSES[number % 2], generator(0, "patient", number), generator(0, "cell", number))
         Image.fromarray(cells.draw(cell, generator(0, "draw", number))).save(path)
     return paths
 
 
-def _bench(paths: list[Path], size: int, crop: int) -> Bench:
-    values = params.load()
-    device = runtime.setup(values.train.model_copy(update={"device": "cpu", "threads": multiprocessing.cpu_count()}))
+def _settings() -> Params:
+    """B0 on all cores of the CPU, for one epoch."""
+    settings = params.load()
+    changes = {
+        "model": {"backbone": "efficientnet-b0", "weights": "none", "weights_sha256": ""},
+        "train": {"device": "cpu", "threads": multiprocessing.cpu_count(), "epochs": 1, "batch_norm": "running"},
+    }
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()}
+    )
+
+
+def _context(settings: Params, paths: list[Path], size: int, crop: int) -> Context:
+    device = runtime.setup(settings.train, keep_memory=settings.machine.keep_memory)
     pixels = np.stack([images.read(path, size, crop, "cell")[0] for path in paths])
-    return Bench(PixelStore(pixels), Normalise.of(*normalisation("efficientnet-b0"), device), device)
+    return Context(PixelStore(pixels), Normalise.of(*normalisation("efficientnet-b0"), device), device)
 
 
-def _network() -> torch.nn.Module:
-    return build("efficientnet-b0", classes=2, size=450, dropout=0.2, stochastic_depth=0.2, seed=0)
+class _Clock(Silent):
+    """Notes when each batch was done."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def images(self, count: int) -> None:  # noqa: ARG002 - the protocol's argument
+        self.times.append(time.perf_counter())
+
+
+class _States(Restart):
+    """States that are saved and at once forgotten; `seconds` that each took."""
+
+    def __init__(self, folder: Path, every_seconds: float) -> None:
+        super().__init__(folder, every_seconds)
+        self.seconds: list[float] = []
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        started = time.perf_counter()
+        super().save(name, state)
+        self.seconds.append(time.perf_counter() - started)
+        self.forget(name)
 
 
 class Training:
-    """One batch per call, as the stage `train` does it."""
+    """The method `efficientnet` on three batches of the same images, as the stage `train` does it."""
 
-    def __init__(self, paths: list[Path], size: int, crop: int) -> None:
-        self.bench = _bench(paths, size, crop)
-        self.course = TrainState.start(_network().train(), self.bench, params.load().train)
-        self.source = Source(ROWS, torch.from_numpy(ROWS % 2), BATCH)
+    def __init__(self, paths: list[Path], folder: Path, size: int, crop: int, every: float = math.inf) -> None:
+        settings = _settings()
+        self.context = _context(settings, paths, size, crop)
+        self.states = _States(folder, every)
+        rows = np.tile(ROWS, 3)
+        fold = Fold(1, Labelled(rows, rows % 2), Labelled(ROWS[:2], ROWS[:2] % 2), ROWS[:0], ROWS[:0])
+        self.clock = _Clock()
+        self.task = Task(fold, CLASSES, self.context, settings, self.clock, self.states)
 
-    def __call__(self) -> None:
-        """Train."""
-        _step(self.course, self.bench, [self.source], (ROWS,), 0, 0)
+    def __call__(self) -> float:
+        """Seconds of a step, the first left out."""
+        self.clock.times.clear()
+        efficientnet.train(self.task)
+        return (self.clock.times[-1] - self.clock.times[0]) / (len(self.clock.times) - 1)
 
 
 class Prediction:
     """Five networks on the same images, as the stage `predict` does it."""
 
     def __init__(self, paths: list[Path], size: int, crop: int) -> None:
-        self.bench = _bench(paths, size, crop)
-        self.networks = [_network() for _ in range(5)]
+        self.context = _context(_settings(), paths, size, crop)
+        self.networks = [
+            fuse_batch_norm(
+                build("efficientnet-b0", classes=2, size=size, dropout=0.0, stochastic_depth=0.0, seed=seed).eval()
+            )
+            for seed in range(5)
+        ]
 
-    def __call__(self) -> None:
-        """Predict."""
+    def __call__(self) -> float:
+        """Seconds of one pass."""
+        started = time.perf_counter()
         for network in self.networks:
-            predict_logits(network, self.bench, ROWS)
+            predict_logits(network, self.context, ROWS)
+        return time.perf_counter() - started
 
 
 class _Side:
     """A process that does one piece of work whenever it is told to."""
 
-    def __init__(self, make: Callable[..., Callable[[], None]], *arguments: Any) -> None:
+    def __init__(self, work: Callable[..., Callable[[], float]], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._end, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, work, arguments), daemon=True)
         self._process.start()
         self.seconds()  # the first piece of work prepares the library's kernels
 
     def seconds(self) -> float:
+        """What the work returns."""
         self._end.send("again")
         seconds: float = self._end.recv()
         return seconds
@@ -116,98 +159,52 @@ class _Side:
         self._process.join()
 
 
-def _serve(connection: Connection, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
-    work = make(*arguments)
+def _serve(connection: Connection, work: Callable[..., Callable[[], float]], arguments: tuple[Any, ...]) -> None:
+    ready = work(*arguments)
     while True:
         connection.recv()
-        started = time.perf_counter()
-        work()
-        connection.send(time.perf_counter() - started)
+        connection.send(ready())
 
 
-def _speeds(paths: list[Path]) -> dict[str, float]:
+def _speeds(paths: list[Path], folder: Path) -> dict[str, float]:
     """Ratios to the published style, medians over pairs of turns."""
     figures = {}
     for sides in (
-        {"": (published.Training, paths), "train_same_pixels": (Training, paths, 450, 0),
-         "train_cropped": (Training, paths, 300, 300)},
-        {"": (published.Prediction, paths), "inference": (Prediction, paths, 300, 300)},
+        {"published": (published.Training, paths), "train_same_pixels": (Training, paths, folder / "same", 450, 0),
+         "train_cropped": (Training, paths, folder / "cropped", 300, 300)},
+        {"published": (published.Prediction, paths), "inference": (Prediction, paths, 300, 300)},
     ):  # fmt: skip
         running = {name: _Side(*arguments) for name, arguments in sides.items()}
         turns = [{name: side.seconds() for name, side in running.items()} for _ in range(PAIRS)]
-        for side in running.values():
+        for name, side in running.items():
             side.stop()
-        for name in sides:
-            if name:
-                figures[name] = statistics.median(turn[""] / turn[name] for turn in turns)
+            if name != "published":
+                figures[name] = statistics.median(turn["published"] / turn[name] for turn in turns)
                 figures[f"{name}_images_per_second"] = BATCH / statistics.median(turn[name] for turn in turns)
     return figures
 
 
 def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
-    """Shares of a step that wait for data, of training that saves states, and of the arithmetic that the CPU can do."""
-    work = Training(paths, 300, 300)
+    """Shares of a step that wait for data, and of training that saves states."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_costs_alone, (paths, folder / "costs"))
+
+
+def _costs_alone(paths: list[Path], folder: Path) -> dict[str, float]:
+    saving = Training(paths, folder, 300, 300, every=0.0)
+    saving()
+    saves = statistics.median(saving.states.seconds)
+    work = Training(paths, folder, 300, 300)
     work()
     waits, steps = [], []
     for _ in range(PAIRS):
         started = time.perf_counter()
-        work.bench.images(ROWS)
+        work.context.images(ROWS)
         waits.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        work()
-        steps.append(time.perf_counter() - started)
-    saves = []
-    states = Restart(folder / "state", 0)
-    course = work.course
-    course.best_state = {name: value.clone() for name, value in course.network.state_dict().items()}
-    for _ in range(PAIRS):
-        started = time.perf_counter()
-        states.save("base", course.capture())
-        saves.append(time.perf_counter() - started)
-    # A state is saved every so many seconds; an epoch of the published length (6,500 images) takes longer than that.
-    every = max(params.load().machine.save_every_seconds, statistics.median(saves))
-    # Forward alone is counted, and the backward pass taken as twice that: the counter takes the gradients of depthwise
-    # convolutions for those of dense ones.
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        course.network(work.bench.images(ROWS))
-    square = torch.randn(2048, 2048)
-    products = []
-    for _ in range(PAIRS):
-        started = time.perf_counter()
-        square @ square
-        products.append(time.perf_counter() - started)
-    rate = 2 * 2048**3 / min(products)
+        steps.append(work())
+    # An epoch of the published length (6,500 images) takes longer than the time between two states.
+    every = max(params.load().machine.save_every_seconds, saves)
     return {
         "data_wait_share": statistics.median(waits) / statistics.median(steps),
-        "restart_cost_share": statistics.median(saves) / every,
-        "arithmetic_share": 3 * counter.get_total_flops() / statistics.median(steps) / rate,
+        "restart_cost_share": saves / every,
     }
-
-
-PARTS = {
-    "matrix_products": ("mm", "addmm", "addmm_"),
-    "convolutions": ("mkldnn_convolution", "convolution_backward"),
-    "norms": ("native_batch_norm", "native_batch_norm_backward", "batch_norm_update_stats", "addcmul", "addcmul_"),
-    "activations": ("sigmoid", "silu", "silu_", "silu_backward"),
-}
-"""What torch's operations belong to; `addcmul` applies a norm, and a few times the slope of an activation."""
-
-
-def _shares(paths: list[Path]) -> dict[str, float]:
-    """What takes the time of a training step, 300 px: shares of it."""
-    work = Training(paths, 300, 300)
-    work()
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
-        for _ in range(2):
-            work()
-    seconds = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in seen.key_averages()}
-    total = sum(seconds.values())
-    shares = {
-        f"step_share_{part}": sum(seconds.get(name, 0) for name in names) / total for part, names in PARTS.items()
-    }
-    return shares | {"step_share_rest": 1 - sum(shares.values())}
-
-
-def _alone(measure: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)

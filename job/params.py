@@ -142,6 +142,7 @@ class Machine(Section):
     """What decides nothing about a result, so that no stage depends on it."""
 
     keep_memory: bool
+    recompute_activations: bool
     save_every_seconds: Annotated[float, Field(ge=0)]
 
 

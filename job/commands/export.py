@@ -12,7 +12,6 @@ import numpy.typing as npt
 import onnx
 import torch
 from torch import nn
-from torch.nn import functional
 
 from job.commands import outputs
 from job.commands.ensembles import Member, TorchEnsemble
@@ -20,7 +19,6 @@ from job.commands.onnx_file import KEY, OnnxEnsemble, pack
 from job.data.images import Pixels
 from job.errors import UserError
 from job.files import existing, replacing
-from job.models.layers import Pointwise, PointwiseSiLU
 
 TOLERANCE = 1e-4
 CHECKED = 64
@@ -43,13 +41,6 @@ class Together(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """In the order of the folds."""
         return torch.stack([member(pixels) for member in self.members])
-
-
-class _ConvolutionSiLU(nn.Conv2d):
-    """A convolution and SiLU, as torch has them."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.silu(super().forward(x))
 
 
 def run(model: str, out: Path) -> str:
@@ -105,12 +96,6 @@ def _some_images(size: int) -> Pixels:
 
 def _write(ensemble: TorchEnsemble, path: Path) -> None:
     together = Together(ensemble.members).eval()
-    for module in together.modules():
-        # A matrix product is torch's way to be quick on a CPU; ONNX runtimes are quickest with the convolution.
-        if type(module) is Pointwise:
-            module.__class__ = nn.Conv2d  # type: ignore[assignment]
-        elif type(module) is PointwiseSiLU:
-            module.__class__ = _ConvolutionSiLU  # type: ignore[assignment]
     size = ensemble.facts.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():

@@ -64,7 +64,7 @@ def recompute_batch_norm(network: nn.Module, bench: Context, rows: Rows) -> None
         bench: pixels and device.
         rows: the images in random order: the variance of a batch of one class would miss what lies between classes.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
@@ -74,7 +74,8 @@ def recompute_batch_norm(network: nn.Module, bench: Context, rows: Rows) -> None
     # Batches of equal size, because every batch counts the same in the average.
     with bench.autocast():
         for batch in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
-            network(bench.images(batch))
+            # Of several processes each takes a share, and `nn.SyncBatchNorm` sees the whole batch, as in training.
+            network(bench.images(batch[bench.world.rank :: bench.world.size]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from job.files import read_json
+from job.models.fusion import fuse_batch_norm
 from job.models.network import build, normalisation
 
 WEIGHTS = "model.safetensors"
@@ -32,11 +33,11 @@ def of_iteration(facts: dict[str, Any], iteration: int) -> dict[str, Any]:
 
 
 def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
-    """The network that these facts describe, with these weights, in evaluation mode on the device."""
+    """The network that these facts describe, with these weights, on the device, for prediction alone."""
     network = build(
         facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
         seed=0,
     )  # fmt: skip
     state: dict[str, torch.Tensor] = load_file(path)
     network.load_state_dict(state)
-    return network.to(device).eval()
+    return fuse_batch_norm(network.eval()).to(device)

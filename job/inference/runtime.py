@@ -15,9 +15,6 @@ from job.params import Train
 
 _M_MMAP_MAX = -4
 _M_TRIM_THRESHOLD = -1
-_MADV_HUGEPAGE = 14
-_HUGE_PAGE = 2 << 20
-_HEAP_BYTES = 4 << 30  # of addresses, not of memory: what a training step of B0 at 450 pixels needs
 
 
 def setup(params: Train, *, keep_memory: bool = False) -> torch.device:
@@ -112,18 +109,8 @@ class Stop:
 
 def _keep_freed_memory() -> None:
     # glibc returns large blocks to the system at every free and asks for them again at every allocation; each training
-    # step then pays for fresh zeroed pages. Kept in the heap they are reused. And a step that walks through gigabytes
-    # in pages of 4 KiB waits for their addresses to be looked up: the heap is grown once, so that the kernel can be
-    # asked to back it with pages of 2 MiB (nothing is taken of the machine's memory until it is written).
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
-    libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if heap := libc.malloc(_HEAP_BYTES):
-        start = -(-heap // _HUGE_PAGE) * _HUGE_PAGE
-        libc.madvise(start, (heap + _HEAP_BYTES - start) // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
-        libc.free(heap)
+    # step then pays for fresh zeroed pages. Kept in the heap they are reused.
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(ctypes.util.find_library("c"))
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)

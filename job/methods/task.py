@@ -42,6 +42,7 @@ class Task:
             stochastic_depth=model.stochastic_depth,
             pretrained=model.weights,
             sha256=model.weights_sha256,
+            recompute=self.params.machine.recompute_activations,
             seed=self.seed("network", *purpose),
         )
         return (synchronise(network) if self.bench.world.size > 1 else network).to(self.bench.device)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from job.models import efficientnet, weights
+from job.models.recomputation import recompute_activations
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,6 +29,7 @@ def build(
     seed: int,
     pretrained: str = "none",
     sha256: str = "",
+    recompute: bool = False,
 ) -> nn.Module:
     """A network with a fresh classification layer.
 
@@ -43,6 +45,7 @@ def build(
         pretrained: `imagenet`, `none`, or the path of a weights file of the same backbone; gives all layers but the
             classification layer.
         sha256: of that file.
+        recompute: compute activations again in the backward pass, see `recompute_activations`.
 
     Raises:
         UserError: the weights are not to be had, are not what they claim, or do not fit.
@@ -66,4 +69,6 @@ def build(
         weights.load_features(network, weights.imagenet(backbone), head, backbone)
     elif pretrained != "none":
         weights.load_features(network, weights.of_file(Path(pretrained), sha256), head, pretrained)
+    if recompute:
+        recompute_activations(network)
     return network.to(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ def run(method: str, fold: int) -> str:
     """Write `runs/METHOD/fold-K/`."""
     values = params.load()
     params.check_fold(values, method, fold)
-    parallel.run_again_under_torchrun(values.train.devices)
+    parallel.run_again_under_torchrun(values.train)
     stop = runtime.Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     stop.listen()
     device = runtime.setup(values.train, keep_memory=values.machine.keep_memory)
