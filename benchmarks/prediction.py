@@ -29,7 +29,7 @@ def run() -> dict[str, float]:
 
 
 def _peak_mib(folder: Path, count: int) -> float:
-    """Largest resident size of `python -m job predict` on so many images, in MiB."""
+    """Largest resident size of `python -m job predict` on this many images, in MiB."""
     cells = sorted(CELLS.rglob("*.png"))
     images = folder / str(count)
     images.mkdir()

@@ -139,7 +139,7 @@ class Prediction:
 
 
 class _Side:
-    """A process that does one piece of work whenever it is told to."""
+    """A process that does one piece of work on demand."""
 
     def __init__(self, work: Callable[..., Callable[[], float]], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")

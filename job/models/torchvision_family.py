@@ -15,10 +15,10 @@ def build(backbone: str, *, classes: int, dropout: float, stochastic_depth: floa
     head, last = [pair for pair in network.named_modules() if isinstance(pair[1], nn.Linear)][-1]
     parent = network.get_submodule(head.rpartition(".")[0])
     layer = nn.Linear(last.in_features, classes)
-    own = [module for module in parent.children() if isinstance(module, nn.Dropout)]
-    for module in own:
+    dropouts = [module for module in parent.children() if isinstance(module, nn.Dropout)]
+    for module in dropouts:
         module.p = dropout
-    setattr(parent, head.rpartition(".")[2], layer if own else nn.Sequential(nn.Dropout(dropout), layer))
+    setattr(parent, head.rpartition(".")[2], layer if dropouts else nn.Sequential(nn.Dropout(dropout), layer))
     return network, head
 
 

@@ -1,7 +1,7 @@
-"""Where pretrained weights come from, and that they are what they claim to be.
+"""Pretrained weights: where they come from, and the check that they are what they claim to be.
 
 Nothing is ever substituted: a missing file is an error that names the alternatives. Nothing in a file is executed:
-safetensors holds numbers alone, and of a pickle torch reads tensors and plain containers alone (`weights_only=True`).
+safetensors holds only numbers, and of a pickle torch reads only tensors and plain containers (`weights_only=True`).
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def location(backbone: str) -> Path:
 
 
 def of_file(path: Path, sha256: str) -> State:
-    """Weights of a file that somebody names, `.safetensors` or written by `torch.save`.
+    """Weights of the file that `model.weights` names, `.safetensors` or written by `torch.save`.
 
     Raises:
         UserError: the file is missing, is not the one with this SHA-256, or holds something else than tensors.
@@ -125,11 +125,11 @@ def load_features(network: nn.Module, state: State, head: str, source: str) -> N
     Raises:
         UserError: a layer is missing, unknown or of another shape.
     """
-    own = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{head}.")}
+    layers = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{head}.")}
     state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
     # Files written before torch 0.4.1 lack the batch counters of batch norm, which nothing here reads.
-    wrong = {name for name in own.keys() ^ state.keys() if not name.endswith("num_batches_tracked")}
-    wrong |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    wrong = {name for name in layers.keys() ^ state.keys() if not name.endswith("num_batches_tracked")}
+    wrong |= {name for name in layers.keys() & state.keys() if layers[name].shape != state[name].shape}
     if wrong:
         raise UserError(f"the weights of {source} do not fit model.backbone: {len(wrong)} layers, {min(wrong)} first")
     network.load_state_dict(state, strict=False)

@@ -161,9 +161,9 @@ def test_torchvision_weights_are_looked_for_under_their_published_name(hub, monk
 def test_published_lite_weights_fit_layer_by_layer(number):
     net = build(f"efficientnet-lite{number}", pretrained="imagenet")
     published = weights.imagenet(f"efficientnet-lite{number}")
-    own = net.state_dict()
-    assert torch.equal(own["_conv_head.weight"], published["_conv_head.weight"])
-    assert sum(key.endswith(".weight") for key in own) == sum(key.endswith(".weight") for key in published)
+    ours = net.state_dict()
+    assert torch.equal(ours["_conv_head.weight"], published["_conv_head.weight"])
+    assert sum(key.endswith(".weight") for key in ours) == sum(key.endswith(".weight") for key in published)
 
 
 TORCHVISION = [name for name in get_args(Backbone) if name.startswith("torchvision/")]
