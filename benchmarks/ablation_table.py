@@ -35,9 +35,10 @@ def build(bench: Experiments, arms: Sequence[Arm], seeds: Sequence[int]) -> pd.D
     """One row per arm.
 
     Returns:
-        `arm, changed, method, settings, seeds, images, seconds`; for each metric of `SHOWN` the mean over seeds with
-        `_low, _high`; and for each of them the difference to `base`, to `control` (see `benchmarks.arms`) and to
-        `teacher` (the first model of the same run), empty where there is none, with `_low, _high, _by_seed, _verdict`.
+        `arm, changed, method, settings, seeds, images, seconds`; for each metric of `SHOWN` the mean over seeds, every
+        subject counting once, with `_low, _high`; and for each of them the difference to `base`, to `control` (see
+        `benchmarks.arms`) and to `teacher` (the first model of the same run), empty where there is none, with
+        `_low, _high, _by_seed, _p_holm, _verdict`.
     """
     predictions: dict[str, list[pd.DataFrame]] = {}
     images: dict[str, float] = {}
@@ -56,17 +57,37 @@ def build(bench: Experiments, arms: Sequence[Arm], seeds: Sequence[int]) -> pd.D
                 _rows(table, _model(arm, seed, 0)) for table, seed in zip(tables, seeds, strict=True)
             ]
         images[arm.name] = float(np.mean([_images(bench, arm, seed) for seed in seeds]))
-    found = Comparison(predictions, read_dataset(bench.repository / "data/prepared/summary.json"))
-    rows = [_row(found, arm, seeds, images[arm.name], _seconds(bench, arm, seeds)) for arm in arms]
-    return pd.DataFrame(rows).assign(test_images=found.images, test_subjects=found.subjects)
+    comparison = Comparison(predictions, read_dataset(bench.repository / "data/prepared/summary.json"))
+    pairs = [
+        (arm.name, reference)
+        for arm in arms
+        for reference in _references(arm).values()
+        if reference in comparison.models and reference != arm.name
+    ]
+    differences = {metric: comparison.differences(pairs, metric) for metric in SHOWN}
+    rows = []
+    for arm in arms:
+        row = _row(comparison, arm, seeds, images[arm.name], _seconds(bench, arm, seeds))
+        for other, reference in _references(arm).items():
+            for metric in SHOWN:
+                row |= _columns(f"{metric}_less_{other}", differences[metric].get((arm.name, reference)))
+        rows.append(row)
+    return pd.DataFrame(rows).assign(test_images=comparison.images, test_subjects=comparison.subjects)
+
+
+def _references(arm: Arm) -> dict[str, str]:
+    """What an arm is compared with, by the name of the column."""
+    return {"base": BASE, "control": CONTROL, "teacher": TEACHER + arm.name}
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The table as docs/results.md has it, with a sentence on what it was measured on."""
     what = (
         f"{table['seeds'].iloc[0]} seeds, {table['test_images'].iloc[0]:,} test images of "
-        f"{table['test_subjects'].iloc[0]} subjects; differences of AUROC in points, with 95 % intervals over subjects "
-        "and the range over seeds, to the first line, to the third, and to the first model of the same run:"
+        f"{table['test_subjects'].iloc[0]} subjects; AUROC and balanced accuracy with every subject counting once; "
+        "differences of AUROC in points, with 95 % intervals over subjects and seeds and the range over seeds, to the "
+        "first line, to the third, and to the first model of the same run; bold where the p-value, adjusted for the "
+        "number of differences (Holm), is below 5 %:"
     )
     lines = [
         what,
@@ -94,36 +115,29 @@ def _difference(row: Mapping[Hashable, Any], other: str) -> str:
     return text if verdict == "not told apart" else f"**{text} {verdict}**"
 
 
-def _row(
-    found: Comparison, arm: Arm, seeds: Sequence[int], images: float, seconds: float
-) -> dict[str, str | int | float]:
+def _row(comparison: Comparison, arm: Arm, seeds: Sequence[int], images: float, seconds: float) -> dict[str, Any]:
     settings = " ".join(f"{key}={value}" for key, value in arm.settings.items())
-    row: dict[str, str | int | float] = {
+    row: dict[str, Any] = {
         "arm": arm.name, "changed": arm.changed, "method": arm.method, "settings": settings, "seeds": len(seeds),
         "images": round(images), "seconds": seconds,
     }  # fmt: skip
     for metric in SHOWN:
-        figure = found.figure(arm.name, metric)
-        row |= {metric: figure.estimate, f"{metric}_low": figure.low, f"{metric}_high": figure.high}
-    for other, reference in (("base", BASE), ("control", CONTROL), ("teacher", TEACHER + arm.name)):
-        for metric in SHOWN:
-            name = f"{metric}_less_{other}"
-            known = reference in found.models and reference != arm.name
-            row |= _columns(name, found.difference(arm.name, reference, metric) if known else None)
+        figure = comparison.figure(arm.name, metric)
+        row |= {metric: figure["value"], f"{metric}_low": figure["low"], f"{metric}_high": figure["high"]}
     return row
 
 
 def _columns(name: str, difference: Difference | None) -> dict[str, str | int | float]:
     if difference is None:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan")) | dict.fromkeys(
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high", f"{name}_p_holm"), float("nan")) | dict.fromkeys(
             (f"{name}_by_seed", f"{name}_verdict"), ""
         )
-    interval = difference.interval
     return {
-        name: interval.estimate,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
+        name: difference.value,
+        f"{name}_low": difference.low,
+        f"{name}_high": difference.high,
         f"{name}_by_seed": " ".join(f"{one:.6f}" for one in difference.by_seed),
+        f"{name}_p_holm": difference.p_holm,
         f"{name}_verdict": difference.verdict,
     }
 

@@ -1,67 +1,62 @@
 """What the runs of an ablation prove: figures averaged over seeds, and differences paired within subjects.
 
-A figure is worked out for every seed by itself, under the same weights of the same subjects, and then averaged over the
-seeds. So what is left out of the jackknife is a subject with all that any seed says of its images, and nobody counts
-three times. The interval speaks of other subjects, with these networks; how much other seeds would differ is shown
-beside it, as the difference of every seed.
+A figure is worked out for every seed by itself, every subject counting once, and then averaged over the seeds, subject
+by subject: nobody counts three times. A difference has two errors, of the subjects and of the seeds, whose variances
+add up: another training would differ as another set of patients would. Verdicts are adjusted for the number of
+differences in the table (Holm 1979).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from job.contracts.dataset import Dataset
 from job.errors import UserError
 from job.evaluation import intervals
-from job.evaluation.intervals import Replicates
-from job.evaluation.metrics import METRICS
-from job.evaluation.replicates import Scored, Subjects
-from job.seeds import generator
+from job.evaluation.blocks import Block, Cells
+from job.evaluation.comparisons import holm
+from job.evaluation.intervals import SubjectMean
 
 SHOWN = ("balanced_accuracy", "auroc")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure or a difference with its 95 % interval over subjects; NaN where there is none."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A model less its reference.
+    """A model less its reference, the mean over seeds; NaN where too few subjects leave no interval.
 
     Attributes:
-        interval: of the mean over seeds.
+        value: the difference.
+        low: end of the 95 % interval over subjects and seeds.
+        high: its other end.
         by_seed: the difference of every seed by itself.
+        p: two-sided.
+        p_holm: the same, adjusted for all differences of the metric.
     """
 
-    interval: Interval
+    value: float
+    low: float
+    high: float
     by_seed: tuple[float, ...]
+    p: float
+    p_holm: float = float("nan")
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the interval excludes zero, otherwise `not told apart`."""
-        if not self.interval.excludes_zero:
+        """`better` or `worse` where the adjusted p-value is below 5 %, otherwise `not told apart`."""
+        if not self.p_holm < SIGNIFICANT:
             return "not told apart"
-        return "better" if self.interval.estimate > 0 else "worse"
+        return "better" if self.value > 0 else "worse"
 
 
 class Comparison:
     """Models of several seeds on the same test images."""
 
     def __init__(self, predictions: dict[str, list[pd.DataFrame]], dataset: Dataset) -> None:
-        """Replicate every model of every seed under the same weights.
+        """Work out the figures of every model and seed.
 
         Args:
             predictions: by model and seed the rows `image, subject, label, predicted, p_<CLASS>…` of its test images.
@@ -70,62 +65,62 @@ class Comparison:
         Raises:
             UserError: two models were tested on different images or subjects.
         """
-        tables = [table.sort_values("image").reset_index(drop=True) for own in predictions.values() for table in own]
-        who = tables[0][["image", "subject", "label"]]
-        for table in tables:
-            if not table[["image", "subject", "label"]].equals(who):
-                raise UserError(
-                    "the runs were tested on different images: remove the ablation's folder, and start again"
-                )
-        position = {name: number for number, name in enumerate(dataset.classes)}
-        truth = np.asarray(who["label"].map(position), np.int64)
-        subjects = Subjects.of(who["subject"].tolist(), truth, len(dataset.classes))
-        models = []
-        for table in tables:
-            said = table[dataset.probability_columns].to_numpy(np.float64)
-            called = np.asarray(table["predicted"].map(position), np.int64)
-            models.append(Scored(truth, called, said / said.sum(1, keepdims=True)))
-        # The jackknife needs no resample; one keeps the shapes.
-        found = iter(intervals.replicate(models, subjects, dataset, 1, generator(0, "ablation")))
-        self.subjects = len(subjects.names)
-        self.images = len(who)
-        self._seeds = {name: [next(found) for _ in own] for name, own in predictions.items()}
+        tables = {
+            name: [table.sort_values("image", ignore_index=True) for table in seeds]
+            for name, seeds in predictions.items()
+        }
+        keys = ["image", "subject", "label"]
+        first = next(iter(tables.values()))[0][keys]
+        if not all(table[keys].equals(first) for seeds in tables.values() for table in seeds):
+            raise UserError("the runs were tested on different images: remove the ablation's folder, and start again")
+        cells = Cells.of(first.assign(row="", patient=""), dataset)
+        self.subjects = len(cells.names)
+        self.images = len(cells)
+        self._figures = {
+            name: [intervals.figures(_block(table, cells)) for table in seeds] for name, seeds in tables.items()
+        }
 
     @property
     def models(self) -> set[str]:
         """The names of the models."""
-        return set(self._seeds)
+        return set(self._figures)
 
-    def figure(self, model: str, metric: str) -> Interval:
-        """Mean over the seeds of one figure of a model."""
-        return _interval(mean(self._seeds[model]), metric, intervals.SCALES)
+    def figure(self, model: str, metric: str) -> dict[str, float | None]:
+        """`value, low, high`: the mean over the seeds, with its interval over subjects, for these networks."""
+        return intervals.entry(intervals.average([seed[metric] for seed in self._figures[model]]))
 
-    def difference(self, model: str, other: str, metric: str) -> Difference:
-        """Mean over the seeds of a model's figure less that of another with the same seeds."""
-        pairs = [one - two for one, two in zip(self._seeds[model], self._seeds[other], strict=True)]
-        at = METRICS.index(metric)
-        by_seed = tuple(float(pair.estimate[at]) for pair in pairs)
-        return Difference(_interval(mean(pairs), metric, intervals.DIFFERENCES), by_seed)
-
-
-def mean(found: list[Replicates]) -> Replicates:
-    """The average over several trainings of figures that were replicated under the same weights."""
-    total = reduce(
-        lambda one, two: replace(
-            one,
-            estimate=one.estimate + two.estimate,
-            resampled=one.resampled + two.resampled,
-            left_out=one.left_out + two.left_out,
-        ),
-        found,
-    )
-    count = len(found)
-    return replace(
-        total, estimate=total.estimate / count, resampled=total.resampled / count, left_out=total.left_out / count
-    )
+    def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> dict[tuple[str, str], Difference]:
+        """Every pair's mean over the seeds of the first model's figure less that of the second with the same seed."""
+        found = [
+            _difference([
+                one[metric] - other[metric]
+                for one, other in zip(self._figures[model], self._figures[reference], strict=True)
+            ])
+            for model, reference in pairs
+        ]  # fmt: skip
+        adjusted = holm(np.array([one.p for one in found]))
+        return {pair: replace(one, p_holm=float(p)) for pair, one, p in zip(pairs, found, adjusted, strict=True)}
 
 
-def _interval(found: Replicates, metric: str, scales: list[str]) -> Interval:
-    at = METRICS.index(metric)
-    low, high = intervals.jackknife_t(found, scales)[:, at]
-    return Interval(float(found.estimate[at]), float(low), float(high))
+def _block(table: pd.DataFrame, cells: Cells) -> Block:
+    values = table[cells.dataset.probability_columns].to_numpy(np.float64)
+    predicted = pd.Index(cells.dataset.classes).get_indexer(pd.Index(table["predicted"])).astype(np.int64)
+    return Block(
+        model="", kind="", role="test", cells=cells, probabilities=values / values.sum(1, keepdims=True),
+        predicted=predicted,
+    )  # fmt: skip
+
+
+def _difference(seeds: list[SubjectMean]) -> Difference:
+    """Mean over seeds; the degrees of freedom of the sum of both variances are Satterthwaite's."""
+    mean = intervals.average(seeds)
+    by_seed = tuple(seed.value for seed in seeds)
+    of_subjects = mean.error**2
+    of_seeds = float(np.var(by_seed, ddof=1) / len(seeds)) if len(seeds) > 1 else 0.0
+    total = of_subjects + of_seeds
+    if mean.fewest < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
+        return Difference(mean.value, np.nan, np.nan, by_seed, np.nan)
+    freedom = total**2 / (of_subjects**2 / (mean.fewest - 1) + of_seeds**2 / max(len(seeds) - 1, 1))
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(total))
+    p = float(2 * stats.t.sf(abs(mean.value) / np.sqrt(total), freedom))
+    return Difference(mean.value, mean.value - half, mean.value + half, by_seed, p)

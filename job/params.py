@@ -204,9 +204,6 @@ class Explain(Section):
 class Evaluation(Section):
     """What evidence asks for."""
 
-    seed: Seed
-    resamples: Annotated[int, Field(ge=100, le=100_000)]
-    blast_share: Share
     sensitivity: Annotated[float, Field(gt=0, le=1)]
     miss_cost: Annotated[float, Field(gt=0, le=1000)]
     prevalences: Annotated[list[Share], Field(min_length=1)]

@@ -108,8 +108,8 @@ def _threshold(text: str | None) -> tuple[str, float] | None:
 def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple[tuple[str, float], float]:
     """The positive class, its threshold and the temperature of an operating point of `evaluate`.
 
-    The threshold is one of calibrated probabilities: the mean over members of what each says once its logits are
-    divided by the temperature (Guo et al. 2017).
+    The threshold is one of calibrated probabilities: the mean of the members' logits, divided by the temperature (Guo
+    et al. 2017).
 
     Raises:
         UserError: the results name no such point.

@@ -7,7 +7,8 @@ import pandas as pd
 from job import files, params
 from job.commands import outputs
 from job.errors import UserError
-from job.evaluation import anybody, assembly, scored
+from job.evaluation import assembly, comparisons, external
+from job.evaluation.blocks import predictions_table
 from job.reporting import site
 from job.reporting.inputs import ReportInputs
 
@@ -16,33 +17,27 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
 
     Raises:
-        UserError: the file is missing or wrong; `anybody.read` says what is checked. Or there is no place for the
+        UserError: the file is missing or wrong; `external.read` says what is checked. Or there is no place for the
             results, or no templates for the pages. Nothing is written then.
     """
     settings = params.load()
     outputs.check_folder(out)
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
-    given = anybody.read(file, synthetic=synthetic or _of_synthetic_cells(file))
-    found = assembly.assess(given.blocks, given.fitted, given.truth, given.dataset, settings.evaluation)
+    predictions = external.read(file, synthetic=synthetic or _of_synthetic_cells(file))
+    blocks, dataset = predictions.blocks, predictions.dataset
+    pairs = comparisons.less_the_first([block.model for block in blocks if block.role == "test"])
+    evidence = assembly.assess(blocks, predictions.fitted, pairs, settings.evaluation)
     evaluation = {
-        "schema": 1,
-        "name": given.dataset.name,
-        "synthetic": given.dataset.synthetic,
-        "classes": list(given.dataset.classes),
-        "positive": given.dataset.positive,
-        "methods": [],
-        "folds": [],
-        "models": found.models,
-        **found.sections,
-    }
-    predictions = scored.predictions_table(given.blocks, given.truth, given.dataset)
-    files.write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
-    files.write_text(out / "differences.csv", found.differences.to_csv(index=False, lineterminator="\n"))
+        **assembly.header(dataset), "methods": [], "folds": [], "models": evidence.models, **evidence.sections,
+    }  # fmt: skip
+    table = predictions_table(blocks)
+    files.write_text(out / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(out / "differences.csv", comparisons.as_csv(evidence.differences))
     files.write_json(out / "evaluation.json", evaluation)
-    sentence = f"{len(found.models)} sets of predictions scored: {out / 'evaluation.json'}"
+    sentence = f"{len(blocks)} sets of predictions scored: {out / 'evaluation.json'}"
     if site_too:
-        inputs = ReportInputs(settings, evaluation, predictions, pd.DataFrame(), {}, {})
+        inputs = ReportInputs(settings, evaluation, table, pd.DataFrame(), {}, {}, evidence.differences)
         with files.replacing_folder(out / "site") as folder:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {out / 'site' / pages[0]}"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from job.data import images, tree
 from job.errors import UserError
-from job.evaluation import calibration, votes
+from job.evaluation import votes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Rule:
     Attributes:
         threshold: a class and the mean probability from which on it is called, else the most probable other class; or
             None for the majority vote of the members.
-        temperature: by which each member's logits are divided before the mean that is held against the threshold.
+        temperature: by which the mean of the members' logits is divided before it is held against the threshold; with 1
+            the mean probability is.
         min_agreement: the share of members that must vote alike; below it no call is made.
     """
 
@@ -183,8 +184,9 @@ def verdicts(
     called: npt.NDArray[np.intp] = majority.predicted
     if rule.threshold:
         position = facts.classes.index(rule.threshold[0])
-        # As `evaluate` does it: each member is calibrated, then the mean is taken.
-        compared = mean if rule.temperature == 1 else votes.mean(calibration.tempered(exact, rule.temperature))
+        # As `evaluate` does it: the mean of the members' logits, divided by the temperature.
+        each = np.full(len(exact), rule.temperature)
+        compared = mean if rule.temperature == 1 else votes.calibrated(exact, each)
         others = compared.probabilities.copy()
         others[:, position] = -1
         above = compared.probabilities[:, position] >= rule.threshold[1]

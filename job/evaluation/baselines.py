@@ -6,15 +6,34 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from job.contracts.tables import FloatArray, IntArray
+from job.contracts import paths
+from job.contracts.split import Split
+from job.contracts.tables import FloatArray, IntArray, check_unique, integers, read_table
 from job.errors import UserError
 
 
 def always(position: int, images: int, classes: int) -> FloatArray:
-    """Probabilities of a model that calls every image class `position`, shape (images, classes)."""
+    """Probabilities of a model that predicts class number `position` for every image, shape (images, classes)."""
     probabilities = np.zeros((images, classes))
     probabilities[:, position] = 1.0
     return probabilities
+
+
+def read_index(split: Split) -> pd.DataFrame:
+    """Read data/prepared/index.csv, indexed by image, with `box_w` and `box_h` as numbers.
+
+    Raises:
+        UserError: a value is wrong, or an image of the split is missing.
+    """
+    table = read_table(paths.INDEX, ["image", "patient", "box_w", "box_h"])
+    check_unique(paths.INDEX, table)
+    for column in ("box_w", "box_h"):
+        table[column] = integers(paths.INDEX, table, column)
+    index = table.set_index("image")
+    unknown = split.table.loc[~split.table["image"].isin(index.index), "image"]
+    if len(unknown):
+        raise UserError(f"{split.path}: {unknown.iloc[0]} is not in {paths.INDEX}: run `dvc repro`")
+    return index
 
 
 def log_area(index: pd.DataFrame) -> FloatArray:
@@ -23,7 +42,7 @@ def log_area(index: pd.DataFrame) -> FloatArray:
     An empty box (an image without a cell) counts as one square pixel.
 
     Args:
-        index: rows of data/prepared/index.csv with `box_w` and `box_h` as numbers.
+        index: rows of what `read_index` returns.
     """
     area = index["box_w"].to_numpy(dtype=np.float64) * index["box_h"].to_numpy(dtype=np.float64)
     return np.asarray(np.log(np.maximum(area, 1.0)))

@@ -18,10 +18,10 @@ def cells(predictions: pd.DataFrame, methods: Sequence[str], classes: Sequence[s
         each: cells of a group at most.
 
     Returns:
-        Columns `method, group, label, called, image, of`. Group `error` holds cells that the majority calls another
-        class than their own, one group per true class, the highest mean probability of the called class first. Group
-        `uncertain` holds the cells whose two highest mean probabilities are closest, right or wrong. Ties go by image.
-        `of` is the size of the group before it was cut to `each`.
+        Columns `method, group, label, predicted, image, of`. Group `error` holds cells of which the majority predicts
+        another class than their own, one group per true class, the highest mean probability of the predicted class
+        first. Group `uncertain` holds the cells whose two highest mean probabilities are closest, correct or wrong.
+        Ties go by image. `of` is the size of the group before it was cut to `each`.
     """
     parts = []
     for method in methods:
@@ -29,16 +29,18 @@ def cells(predictions: pd.DataFrame, methods: Sequence[str], classes: Sequence[s
         votes = tested[tested["model"] == f"{method}/majority"].set_index("image")
         mean = tested[tested["model"] == f"{method}/mean"].set_index("image")
         p = mean.reindex(votes.index)[[f"p_{name}" for name in classes]].to_numpy()
-        called = [list(classes).index(name) for name in votes["predicted"]]
+        predicted = [list(classes).index(name) for name in votes["predicted"]]
         two = np.sort(p, axis=1)[:, -2:]
         table = pd.DataFrame({
-            "method": method, "label": votes["label"], "called": votes["predicted"],
-            "sure": p[np.arange(len(p)), called], "margin": two[:, 1] - two[:, 0],
+            "method": method, "label": votes["label"], "predicted": votes["predicted"],
+            "confidence": p[np.arange(len(p)), predicted], "margin": two[:, 1] - two[:, 0],
         }).reset_index()  # fmt: skip
-        wrong = table[table["label"] != table["called"]].sort_values(["sure", "image"], ascending=[False, True])
+        wrong = table[table["label"] != table["predicted"]].sort_values(
+            ["confidence", "image"], ascending=[False, True]
+        )
         parts += [_first(wrong[wrong["label"] == name], "error", each) for name in classes]
         parts.append(_first(table.sort_values(["margin", "image"]), "uncertain", each))
-    return pd.concat(parts, ignore_index=True)[["method", "group", "label", "called", "image", "of"]]
+    return pd.concat(parts, ignore_index=True)[["method", "group", "label", "predicted", "image", "of"]]
 
 
 def _first(table: pd.DataFrame, group: str, each: int) -> pd.DataFrame:

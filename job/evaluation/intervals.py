@@ -1,167 +1,198 @@
-"""95 % intervals of figures whose images come in subjects: three methods, one of which is printed.
+"""Figures in which every subject counts once, with 95 % intervals, and paired differences between two models.
 
-Cells of one person are not independent, so subjects are resampled or left out, never images. With a handful of subjects
-the bootstrap's percentile and BCa intervals are too narrow; `python -m benchmarks.coverage` measures how much.
+Cells of one person are alike, so what varies between test sets is who is in them. Each subject therefore gets its own
+figure (its share of correct cells, or its chance to win for an AUROC), and these are averaged over the subjects of a
+class. The error is Welch's, with Student's t of the class with the fewest subjects, less one: a t-test on cluster means
+(Ibragimov and Mueller 2016, Rev Econ Stat 98:83). `python -m benchmarks.coverage` measures what the intervals hold.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import numpy.typing as npt
+from scipy import special, stats
 
-from job.contracts.dataset import Dataset
 from job.contracts.tables import FloatArray, IntArray
-from job.evaluation import replicates
-from job.evaluation.metrics import METRICS
+from job.evaluation.blocks import Block
 
-LEVEL = 0.95
-# With two subjects in a class the interval still covers, but says no more than "between 0 and 1".
-FEWEST = 3
-_TAILS = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-# A figure that many resamples leave undefined has no bootstrap distribution worth the name.
-_LEAST_DEFINED = 0.95
-_SMALL_PART = 0.1
-_OTHER_SCALES = {"mcc": "correlation", "cohen_kappa": "correlation", "log_loss": "positive"}
-SCALES = [_OTHER_SCALES.get(name, "unit") for name in METRICS]
-DIFFERENCES = ["difference"] * len(METRICS)
-_NOTHING = 1e-6  # a difference that may be rounding error: ranks are summed in 32 bits
+METRICS = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
+"""Figures that do not depend on how many subjects or cells of each class a test set holds."""
+FEWEST_FOR_A_FIGURE, FEWEST_FOR_A_DIFFERENCE = 3, 4
+DIGITS = 6
+"""Of figures over subjects and their ends in the results: the last digits would be the machine's."""
+_TAIL = 0.975
+_NOTHING = 1e-9  # rounding leaves an error of about 1e-16 where all subjects have the same figure
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Replicates:
-    """A figure, or several side by side, with its replicates.
+class SubjectMean:
+    """A figure averaged over subjects.
 
     Attributes:
-        estimate: the figures on all images, shape (figures,).
-        resampled: under each bootstrap resample, shape (resamples, figures).
-        left_out: without each subject, shape (subjects, figures).
-        stratum: class of each subject, shape (subjects,).
-        images: number of images of each subject, shape (subjects,).
+        value: the figure.
+        own: each subject's own figure, NaN of subjects without a cell that counts; shape (subjects,).
+        deviation: what each subject adds to the error: the squares sum to the variance of `value`; shape (subjects,).
+        fewest: number of subjects of the class with the fewest.
     """
 
-    estimate: FloatArray
-    resampled: FloatArray
-    left_out: FloatArray
-    stratum: IntArray
-    images: IntArray
+    value: float
+    own: FloatArray
+    deviation: FloatArray
+    fewest: int
 
-    def __sub__(self, other: "Replicates") -> "Replicates":
-        """The paired differences: both were replicated under the same weights of the same subjects."""
-        return Replicates(
-            self.estimate - other.estimate,
-            self.resampled - other.resampled,
-            self.left_out - other.left_out,
-            self.stratum,
-            self.images,
+    @property
+    def error(self) -> float:
+        """Standard error of `value`."""
+        return float(np.sqrt((self.deviation**2).sum()))
+
+    def __sub__(self, other: SubjectMean) -> SubjectMean:
+        """The paired difference: what both models find easy or hard in a subject cancels."""
+        return SubjectMean(
+            self.value - other.value, self.own - other.own, self.deviation - other.deviation, self.fewest
         )
 
 
-def replicate(
-    models: list[replicates.Scored],
-    subjects: replicates.Subjects,
-    dataset: Dataset,
-    resamples: int,
-    generator: np.random.Generator,
-) -> list[Replicates]:
-    """Every metric of `METRICS` of each model, on all images, under one and the same bootstrap, and by jackknife."""
-    count = len(subjects.names)
-    left_out = replicates.leave_one_out(subjects)
-    weights = np.concatenate(
-        [np.ones((1, count), dtype=np.uint8), left_out, replicates.draw(subjects, resamples, generator)]
-    )
-    images = np.bincount(subjects.code, minlength=count)
-    return [
-        Replicates(own[0], own[1 + count :], own[1 : 1 + count], subjects.stratum, images)
-        for own in replicates.figures_of_all(weights, models, subjects, dataset)
-    ]
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its 95 % interval and two-sided p-value; NaN where there is neither.
 
-
-def percentile(found: Replicates) -> FloatArray:
-    """Percentile intervals, shape (2, figures), of the resamples in which a figure is defined; NaN without any."""
-    return _quantiles(found.resampled, np.repeat(_TAILS[:, None], len(found.estimate), axis=1))
-
-
-def bca(found: Replicates) -> FloatArray:
-    """Bias-corrected and accelerated intervals, shape (2, figures).
-
-    Efron 1987, J Am Stat Assoc 82:171; the acceleration of several samples from the influence of each subject on the
-    figure, as Davison and Hinkley 1997, equation 5.25. NaN where every resample lies on one side of the estimate.
+    Attributes:
+        positive: in how many subjects the difference is positive.
+        subjects: how many subjects take part.
     """
-    influence = np.empty_like(found.left_out)
-    for s in np.unique(found.stratum):
-        own = found.left_out[found.stratum == s]
-        influence[found.stratum == s] = (len(own) - 1) / len(own) * (own.mean(axis=0) - own)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        acceleration = (influence**3).sum(axis=0) / (6 * (influence**2).sum(axis=0) ** 1.5)
-        # Resamples equal to the estimate count one half: figures of few subjects repeat.
-        below = (found.resampled < found.estimate) + (found.resampled == found.estimate) / 2
-        bias = stats.norm.ppf(np.where(np.isnan(found.resampled), np.nan, below).mean(axis=0))
-        shifted = bias + stats.norm.ppf(_TAILS)[:, None]
-        tails = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
-    return _quantiles(found.resampled, tails)
+
+    value: float
+    low: float
+    high: float
+    p: float
+    positive: int
+    subjects: int
 
 
-def jackknife_t(found: Replicates, scales: list[str]) -> FloatArray:
-    """Intervals from Student's t and the jackknife over subjects, shape (2, figures).
+def figures(block: Block) -> dict[str, SubjectMean]:
+    """Every metric of `METRICS` for one model. With more than two classes they are macro averages over the classes."""
+    cells, predicted = block.cells, block.predicted
+    subject, count = cells.subject, len(cells.names)
+    classes = [cells.truth == c for c in range(len(cells.dataset.classes))]
+    recalls = [_over_subjects(block.correct, own, subject, count) for own in classes]
+    reported = cells.dataset.reported
+    return {
+        "balanced_accuracy": average(recalls),
+        "sensitivity": average([recalls[c] for c in reported]),
+        "specificity": average([_over_subjects(predicted != c, ~classes[c], subject, count) for c in reported]),
+        "auroc": average([auroc(block.probabilities[:, c], classes[c], subject, count) for c in reported]),
+    }
 
-    The variance is the sum over classes of the delete-one-subject jackknife's (Efron and Stein 1981, Ann Stat 9:586).
-    Its degrees of freedom are those of the class with the fewest subjects among those that matter (a tenth of the
-    variance or more), counted by Kish's effective number, less one: four subjects of unequal size are worth fewer than
-    four. Satterthwaite's degrees of freedom, the usual choice, trust a variance made of four subjects too much: with
-    them accuracy was covered in 92.8 % of simulations only. The interval is made on a scale without bounds and carried
-    back (delta method), so that no rate leaves [0, 1]. NaN where no subject makes a difference, or where a class that
-    makes one has fewer than `FEWEST` subjects.
+
+def average(parts: Sequence[SubjectMean]) -> SubjectMean:
+    """The mean of several figures of the same subjects, such as the recalls of two classes or one figure of all folds.
+
+    A subject that counts in several parts adds up in `deviation`, so that it stays one subject: with cells of every
+    class in every subject, this is the one-sample t-test of the subjects' own means.
+    """
+    own = np.array([part.own for part in parts])
+    held = ~np.isnan(own)
+    with np.errstate(invalid="ignore"):
+        means = np.where(held, own, 0).sum(axis=0) / held.sum(axis=0)
+    return SubjectMean(
+        float(np.mean([part.value for part in parts])),
+        means,
+        np.mean([part.deviation for part in parts], axis=0),
+        min(part.fewest for part in parts),
+    )
+
+
+def auroc(score: FloatArray, positive: Mask, subject: IntArray, count: int) -> SubjectMean:
+    """The chance that a cell of one positive subject scores higher than a cell of one negative subject; ties are half.
+
+    Obuchowski 1997, Biometrics 53:567, with every subject counting once. A positive subject's own figure is its cells'
+    mean chance to win, a negative subject's the mean chance of the others to win against its cells.
 
     Args:
-        found: estimate and leave-one-out figures.
-        scales: for each figure `unit` (a rate), `correlation` (-1 to 1), `positive` or `difference`.
+        score: of each cell, shape (cells,).
+        positive: whether the cell is of the class, shape (cells,).
+        subject: number of the cell's subject, shape (cells,).
+        count: number of subjects.
     """
-    parts, degrees, few = [], [], np.zeros(len(scales), dtype=bool)
-    for s in np.unique(found.stratum):
-        own, images = found.left_out[found.stratum == s], found.images[found.stratum == s]
-        parts.append((len(own) - 1) / len(own) * ((own - own.mean(axis=0)) ** 2).sum(axis=0))
-        # Asked of what a class could change, not of the variance it shows: two subjects who happen to be alike show
-        # none, and to print only then would select the samples whose variance is underestimated.
-        few |= (np.abs(own - found.estimate) > _NOTHING).any(axis=0) & (len(own) < FEWEST)
-        degrees.append(images.sum() ** 2 / (images**2).sum() - 1)
-    variance = np.array(parts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = variance.sum(axis=0)
-        matters = variance >= _SMALL_PART * total
-        freedom = np.where(matters, np.array(degrees)[:, None], np.inf).min(axis=0)
-        half = stats.t.ppf(_TAILS[1], freedom) * np.sqrt(total)
-        ends = np.empty((2, len(scales)))
-        for i, scale in enumerate(scales):
-            ends[:, i] = _carried(found.estimate[i], np.array([-half[i], half[i]]), scale)
-    ends[:, ~(total > _NOTHING**2) | few] = np.nan
-    return ends
+    chance = np.empty(len(score))
+    for side, sign in ((positive, 1), (~positive, -1)):
+        others = np.flatnonzero(~side)
+        if not len(others):
+            chance[side] = np.nan
+            continue
+        ranked = others[np.argsort(sign * score[others], kind="stable")]
+        cells = np.bincount(subject[ranked], minlength=count)
+        # Of the other side's subjects each weighs the same, whatever its number of cells.
+        below = np.append(0, np.cumsum(1 / cells[subject[ranked]])) / np.count_nonzero(cells)
+        left, right = (np.searchsorted(sign * score[ranked], sign * score[side], end) for end in ("left", "right"))
+        chance[side] = (below[left] + below[right]) / 2
+    wins, losses = (_over_subjects(chance, side, subject, count) for side in (positive, ~positive))
+    both = average([wins, losses])
+    return SubjectMean(wins.value, both.own, wins.deviation + losses.deviation, both.fewest)
 
 
-def _carried(estimate: float, half: FloatArray, scale: str) -> FloatArray:
-    if scale == "difference":
-        return estimate + half
-    if scale == "positive":
-        return np.asarray(np.exp(np.log(estimate) + half / estimate))
-    if scale == "correlation":
-        return np.asarray(np.tanh(np.arctanh(estimate) + half / (1 - estimate**2)))
-    logit = np.log(estimate / (1 - estimate))
-    return np.asarray(1 / (1 + np.exp(-(logit + half / (estimate * (1 - estimate))))))
+def interval(figure: SubjectMean) -> tuple[float, float] | str:
+    """The 95 % interval of a rate, made on the logit scale; or the reason why there is none.
 
-
-def exact(successes: int, trials: int) -> tuple[float, float]:
-    """Clopper and Pearson's interval (1934) of a share of independent trials, such as cells of one person."""
-    low = stats.beta.ppf(_TAILS[0], successes, trials - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(_TAILS[1], successes + 1, trials - successes) if successes < trials else 1.0
+    Where every subject of one class is wholly correct or wholly wrong, these are independent trials and the interval is
+    Clopper and Pearson's (1934), over subjects.
+    """
+    if figure.fewest < FEWEST_FOR_A_FIGURE:
+        return f"an interval needs {FEWEST_FOR_A_FIGURE} subjects of each class, and of one there are {figure.fewest}"
+    own = figure.own[~np.isnan(figure.own)]
+    if len(own) == figure.fewest and np.isin(own, (0, 1)).all():
+        return exact(int(own.sum()), len(own))
+    if figure.error < _NOTHING:
+        return "every subject has the same figure, so nothing tells how much another would differ"
+    half = _t(figure) * figure.error / (figure.value * (1 - figure.value))
+    low, high = special.expit(special.logit(figure.value) + np.array([-half, half]))
     return float(low), float(high)
 
 
-def _quantiles(resampled: FloatArray, tails: FloatArray) -> FloatArray:
-    """Quantiles of each column at its own two tails, shape (2, figures); linear between order statistics."""
-    ordered = np.sort(resampled, axis=0)
-    defined = np.count_nonzero(~np.isnan(ordered), axis=0)
-    enough = (defined >= _LEAST_DEFINED * len(ordered)) & (defined > 0) & np.isfinite(tails).all(axis=0)
-    position = np.where(enough, tails, 0.0) * np.maximum(defined - 1, 0)
-    below = np.floor(position).astype(np.int64)
-    above = np.minimum(below + 1, np.maximum(defined - 1, 0))
-    low, high = (np.take_along_axis(ordered, at, axis=0) for at in (below, above))
-    return np.where(enough, low + (high - low) * (position - below), np.nan)
+def entry(figure: SubjectMean) -> dict[str, float | None]:
+    """A figure as `value, low, high` of the results; None where there is none."""
+    ends = "undefined" if np.isnan(figure.value) else interval(figure)
+    low, high = (None, None) if isinstance(ends, str) else (round(end, DIGITS) for end in ends)
+    return {"value": None if np.isnan(figure.value) else round(figure.value, DIGITS), "low": low, "high": high}
+
+
+def difference(one: SubjectMean, other: SubjectMean) -> Difference:
+    """The paired difference of two models on the same cells, `one` less `other`; its interval ends at -1 and 1."""
+    paired = one - other
+    half = p = np.nan
+    if paired.fewest >= FEWEST_FOR_A_DIFFERENCE and paired.error > _NOTHING:
+        half = _t(paired) * paired.error
+        p = float(2 * stats.t.sf(abs(paired.value) / paired.error, paired.fewest - 1))
+    low, high = np.clip([paired.value - half, paired.value + half], -1, 1)
+    return Difference(
+        paired.value, float(low), float(high), p,
+        int((paired.own > _NOTHING).sum()), int((~np.isnan(paired.own)).sum()),
+    )  # fmt: skip
+
+
+def exact(successes: int, trials: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share of independent trials."""
+    ends = stats.binomtest(successes, trials).proportion_ci()
+    return float(ends.low), float(ends.high)
+
+
+def _t(figure: SubjectMean) -> float:
+    return float(stats.t.ppf(_TAIL, figure.fewest - 1))
+
+
+def _over_subjects(values: npt.NDArray[np.generic], among: Mask, subject: IntArray, count: int) -> SubjectMean:
+    """The mean of `values` over the cells of each subject in `among`, averaged over the subjects that have any."""
+    cells = np.bincount(subject[among], minlength=count)
+    with np.errstate(invalid="ignore"):
+        own = np.bincount(subject[among], weights=values[among].astype(np.float64), minlength=count) / cells
+    people = int(np.count_nonzero(cells))
+    if not people:
+        return SubjectMean(np.nan, own, np.zeros(count), 0)
+    mean = own[cells > 0].mean()
+    deviation = np.where(cells > 0, own - mean, 0) / np.sqrt(people * max(people - 1, 1))
+    return SubjectMean(float(mean), own, deviation, people)

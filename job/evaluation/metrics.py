@@ -2,8 +2,9 @@
 
 The definitions are the standard ones: sensitivity = TP / (TP + FN), specificity = TN / (TN + FP), PPV = TP / (TP + FP),
 NPV = TN / (TN + FN), F1 = 2 TP / (2 TP + FP + FN). With two classes they are those of the positive class; with more
-they are macro averages over the classes, each against the rest. ECE is the expected calibration error of the called
-class (Guo et al. 2017, arXiv:1706.04599), which scikit-learn does not have.
+they are macro averages over the classes, each against the rest. The Brier score is half the squared distance between
+the probabilities and the truth, from 0 to 1 whatever the number of classes. ECE is the expected calibration error of
+the predicted class (Guo et al. 2017, arXiv:1706.04599), which scikit-learn does not have.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,6 @@ METRICS = (
     "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "weighted_f1", "macro_f1", "balanced_accuracy", "mcc",
     "cohen_kappa", "auroc", "auprc", "brier", "log_loss", "ece",
 )  # fmt: skip
-
-
-_OF_PROBABILITIES = ("brier", "log_loss", "ece")
 
 
 @dataclass(frozen=True)
@@ -44,28 +42,18 @@ class _UndefinedError(Exception):
     """A figure has no value; the message is the reason."""
 
 
-def score(
-    truth: IntArray,
-    predicted: IntArray,
-    probabilities: FloatArray,
-    dataset: Dataset,
-    *,
-    is_probability: bool = True,
-) -> Scores:
-    """Score predictions against the truth.
+def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Scores:
+    """Score predictions against the truth, every cell counting once.
 
-    AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`; for a majority vote these are
-    the shares of the votes, so its AUROC is that of a score with few steps. A score that is the same for every image
-    ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined,
-    being infinite, where a class with probability 0 was the true one. The Brier score has the range [0, 1] for two
-    classes and [0, 2] for more.
+    AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`. A score that is the same for
+    every image ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is
+    undefined, being infinite, where a class with probability 0 was the true one.
 
     Args:
         truth: positions of the true classes, shape (images,).
         predicted: positions of the predicted classes, shape (images,).
         probabilities: shape (images, classes), rows summing to one.
         dataset: class names in order, and the positive class.
-        is_probability: False for scores that only rank: Brier score, log loss and ECE are then undefined.
     """
     count = len(dataset.classes)
     confusion = np.zeros((count, count), dtype=np.int64)
@@ -79,8 +67,6 @@ def score(
         try:
             if not len(truth):
                 raise _UndefinedError("there are no images")
-            if name in _OF_PROBABILITIES and not is_probability:
-                raise _UndefinedError("the model's scores are ranks, not probabilities")
             metrics[name] = float(figures[name]())
         except _UndefinedError as reason:
             metrics[name] = None
@@ -157,7 +143,7 @@ def _probability_figures(truth: IntArray, predicted: IntArray, probabilities: Fl
     return {
         "auroc": lambda: one_against_rest(sk.roc_auc_score),
         "auprc": lambda: one_against_rest(sk.average_precision_score),
-        "brier": lambda: float(sk.brier_score_loss(truth, probabilities, labels=labels)),
+        "brier": lambda: float(sk.brier_score_loss(truth, probabilities, labels=labels, scale_by_half=True)),
         "log_loss": log_loss,
         "ece": lambda: calibration.expected_error(probabilities[np.arange(len(truth)), predicted], predicted == truth),
     }

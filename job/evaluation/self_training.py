@@ -1,4 +1,4 @@
-"""How right the pseudo-labels were that each student learned from: the trace of confirmation bias.
+"""How often the pseudo-labels were correct that each student learned from: the trace of confirmation bias.
 
 Pseudo-labels carry no truth; it is joined here, after all training has ended (Arazo et al. 2020, arXiv:1908.02983,
 describe how wrong pseudo-labels confirm themselves).
@@ -16,6 +16,7 @@ from job.contracts.predictions import in_order
 from job.contracts.split import Split
 from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, IntArray, class_indices, floats, integers, read_table
 from job.errors import UserError
+from job.evaluation.blocks import Truth
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -32,24 +33,23 @@ class _Labels(NamedTuple):
     times: IntArray
 
 
-def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Dataset) -> list[dict[str, Any]]:
+def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, Any]]:
     """Compare every pseudo_labels.csv of a run with the truth and with the one before it.
 
     Args:
         run: runs/METHOD/fold-K.
         fold: K.
         split: the split; the pseudo-labelled images must be those it names for the fold's students.
-        truth: what `scored.read_truth` returned.
-        dataset: the classes, C of them.
+        truth: what the images show, of C classes.
 
     Returns:
         One entry per iteration, none for a run that did not iterate. Of all pseudo-labels: `images`; share that is
-        `right` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`, the
-        share equal to the iteration before (None for the first). Of those that the student learned from: `kept`, the
-        share of images that an epoch has at least once; `right_kept`, weighted by how often it has them. `balance`
-        counts by class: `labels` and `kept` (weighted), `truth` where it is known. `confidence` is its `mean` and a
-        histogram: `edges` of the bins (the lower one belongs to a bin, to the last both) and images that are `right`,
-        `wrong`, and of `unknown` truth.
+        `correct` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`,
+        the share equal to the iteration before (None for the first). Of those that the student learned from: `kept`,
+        the share of images that an epoch has at least once; `correct_kept`, weighted by how often it has them.
+        `balance` counts by class: `labels` and `kept` (weighted), `truth` where it is known. `confidence` is its `mean`
+        and a histogram: `edges` of the bins (the lower one belongs to a bin, to the last both) and images that are
+        `correct`, `wrong`, and of `unknown` truth.
 
     Raises:
         UserError: there are no pseudo-labels, or they are wrong or belong to another split.
@@ -60,18 +60,20 @@ def trace(run: Path, fold: int, split: Split, truth: pd.DataFrame, dataset: Data
     if not numbers:
         raise UserError(f"{run} holds no iterations/*/pseudo_labels.csv: {REMEDY}")
     images = split.images("taught", fold)
-    right = truth["truth"].reindex(images).to_numpy()
+    dataset = truth.dataset
+    position = {name: c for c, name in enumerate(dataset.classes)}
+    classes = np.array([position.get(label, np.nan) for label in truth.labels(images)])
     entries: list[dict[str, Any]] = []
     before: _Labels | None = None
     for number in numbers:
-        made = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
+        labels = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
         entries.append({
             "fold": fold,
             "iteration": number,
-            **_compared(made, right, dataset),
-            "agreement": None if before is None else float(np.mean(made.classes == before.classes)),
+            **_compared(labels, classes, dataset),
+            "agreement": None if before is None else float(np.mean(labels.classes == before.classes)),
         })  # fmt: skip
-        before = made
+        before = labels
     return entries
 
 
@@ -95,31 +97,31 @@ def _check(path: Path, table: pd.DataFrame, column: str, fits: BoolArray, what: 
         raise UserError(f"{path}: {where}: {table[column].iloc[wrong[0]]} is not {what}: {REMEDY}")
 
 
-def _compared(made: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
+def _compared(labels: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
     """One iteration beside the truth, which is NaN where it is not known."""
     known = ~np.isnan(truth)
-    right = made.classes == truth
-    learned = made.times * known
+    correct = labels.classes == truth
+    learned = labels.times * known
     positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
-    sure = made.confidence.clip(edges[0], edges[-1])
+    sure = labels.confidence.clip(edges[0], edges[-1])
     return {
         "images": len(truth),
-        "right": float(np.mean(right[known])) if known.any() else None,
-        "share_positive": None if positive is None else float(np.mean(made.classes == positive)),
-        "kept": float(np.mean(made.times > 0)),
-        "right_kept": float(np.sum(learned * right) / np.sum(learned)) if learned.any() else None,
+        "correct": float(np.mean(correct[known])) if known.any() else None,
+        "share_positive": None if positive is None else float(np.mean(labels.classes == positive)),
+        "kept": float(np.mean(labels.times > 0)),
+        "correct_kept": float(np.sum(learned * correct) / np.sum(learned)) if learned.any() else None,
         "balance": {
-            "labels": _counts(made.classes, dataset),
-            "kept": _counts(np.repeat(made.classes, made.times), dataset),
+            "labels": _counts(labels.classes, dataset),
+            "kept": _counts(np.repeat(labels.classes, labels.times), dataset),
             "truth": _counts(truth[known].astype(np.int64), dataset) if known.any() else None,
         },
         "confidence": {
-            "mean": float(np.mean(made.confidence)),
+            "mean": float(np.mean(labels.confidence)),
             "edges": [round(float(edge), 6) for edge in edges],
             **{
                 name: np.histogram(sure[which], edges)[0].tolist()
-                for name, which in (("right", known & right), ("wrong", known & ~right), ("unknown", ~known))
+                for name, which in (("correct", known & correct), ("wrong", known & ~correct), ("unknown", ~known))
             },
         },
     }

@@ -1,4 +1,6 @@
-"""The tables of the report: who is in which set, each fold on the test set, and the models side by side."""
+"""The tables of the report: who is in which set, each fold on the test set, the models side by side, the curves."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,38 +8,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from job.contracts.dataset import Dataset
+from job.contracts import paths
+from job.contracts.methods import method_name
 from job.contracts.split import Split
+from job.contracts.tables import read_table
+from job.evaluation.blocks import Truth
 from job.evaluation.metrics import METRICS
 
-DISPLAY_NAMES = {
-    "efficientnet": "EfficientNet",
-    "noisy_student": "Noisy Student",
-    "meta_pseudo_labels": "Meta Pseudo Labels",
-    "linear_probe": "Linear probe",
-}
+HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
 
 
-def distribution(
-    split: Split, patients: "pd.Series[str]", truth: pd.DataFrame, dataset: Dataset
-) -> list[dict[str, Any]]:
+def distribution(split: Split, patients: pd.Series[str], truth: Truth) -> list[dict[str, Any]]:
     """Patients, subjects and images of each role and class (Table 1).
 
     Args:
         split: the split.
         patients: patient of every image, indexed by image; empty where unknown.
-        truth: label of every labelled image, indexed by image.
-        dataset: the classes.
+        truth: of every labelled image.
 
     Returns:
         One entry per role and class, and one for the unlabelled images; `patients` is None where a patient is unknown.
     """
     table = split.table.assign(patient=patients.loc[split.table["image"]].to_numpy())
-    table["label"] = truth["label"].reindex(table["image"]).to_numpy()
+    table["label"] = truth.labels(table["image"].tolist()).to_numpy()
     groups: list[tuple[str, str | None, pd.DataFrame]] = [
         (role, label, table[(table["role"] == role) & (table["label"] == label)])
         for role in ("train", "test")
-        for label in dataset.classes
+        for label in truth.dataset.classes
     ]
     groups.append(("unlabelled", None, table[table["role"] == "unlabelled"]))
     return [
@@ -78,10 +75,9 @@ def side_by_side(
 ) -> list[dict[str, Any]]:
     """The mean of the folds and the majority vote of each method on the test set (Table 3)."""
     voted = {m["method"]: m["metrics"] for m in models if m["kind"] == "ensemble" and m["rule"] == "majority"}
-    names = {method: DISPLAY_NAMES.get(method, method) for method in methods}
     folds = [
         {
-            "name": f"{names[method]} models (mean of folds)",
+            "name": f"{method_name(method)} models (mean of folds)",
             "method": method,
             "kind": "folds",
             "metrics": {metric: row["mean"] for metric, row in table2[method].items()},
@@ -90,7 +86,7 @@ def side_by_side(
     ]
     ensembles = [
         {
-            "name": f"{names[method]} ensemble (majority vote)",
+            "name": f"{method_name(method)} ensemble (majority vote)",
             "method": method,
             "kind": "ensemble",
             "metrics": voted[method],
@@ -113,3 +109,15 @@ def headlines(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str,
         }
         for group, names in wanted.items()
     }
+
+
+def history(methods: Sequence[str], folds: Sequence[int]) -> pd.DataFrame:
+    """The curves of every run, every digit as the run wrote it."""
+    parts = []
+    for method in methods:
+        for fold in folds:
+            table = read_table(paths.run(method, fold) / "history.csv", HISTORY)[HISTORY]
+            table.insert(0, "method", method)
+            table.insert(1, "fold", str(fold))
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from job.contracts import methods
+
 
 class Metric(NamedTuple):
     """How a metric is named and explained; `kind` is a cell kind of `cell`."""
@@ -48,22 +50,11 @@ RULES = {
     "calibrated": "Mean probability, calibrated",
     "out_of_fold": "Validation, out of fold",
 }
-_METHODS = {
-    "across": "All methods",
-    "efficientnet": "EfficientNet",
-    "noisy_student": "Noisy Student",
-    "meta_pseudo_labels": "Meta Pseudo Labels",
-    "linear_probe": "Linear probe",
-}
+method_name = methods.method_name
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"
-
-
-def method_name(method: str) -> str:
-    """A method's name in prose."""
-    return _METHODS.get(method, method.replace("_", " "))
 
 
 def name(value: str) -> str:

@@ -43,7 +43,7 @@ def run() -> str:
     ) as bar:
         for method in values.methods:
             own = cells[cells["method"] == method]
-            targets = np.array([classes.index(name) for name in own["called"]], dtype=np.int64)
+            targets = np.array([classes.index(name) for name in own["predicted"]], dtype=np.int64)
             folds = []
             for fold in values.folds:
                 folder = paths.run(method, fold)

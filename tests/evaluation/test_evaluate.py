@@ -14,7 +14,7 @@ from tests.evaluation.test_pooling import change, read, write
 from tests.fixtures.run_tree import edit_params, run_evidence, write_run_tree
 
 ROLES = ("test", "validation", "masked")
-RULES = ("majority", "mean", "median", "rank_mean", "weighted", "calibrated")
+RULES = ("majority", "mean", "calibrated")
 RESULTS = ("predictions.csv", "differences.csv", "evaluation.json", "summary.json", "history.csv")
 
 
@@ -78,6 +78,13 @@ def test_scored_truth_is_that_of_truth_csv(evaluated):
     scored = read(evaluated / "results/predictions.csv")
     for column in ("patient", "subject", "label"):
         assert scored[column].tolist() == truth.loc[scored["image"], column].tolist()
+    rows = read(evaluated / "data/split.csv").set_index("image")["row"]
+    assert scored["row"].tolist() == rows[scored["image"]].tolist()
+    assert list(scored.columns) == [
+        "model", "method", "kind", "rule", "fold", "iteration", "role", "row", "image", "patient", "subject", "label",
+        "p_HEM", "p_ALL", "predicted", "votes_HEM", "votes_ALL",
+    ]  # fmt: skip
+    assert ((scored["votes_ALL"] == "") == (scored["kind"] != "ensemble")).all()
     assert set(scored["role"]) == {"test", "validation", "masked"}
 
 
@@ -105,12 +112,12 @@ def test_distribution_counts_patients_subjects_and_images(evaluated, report):
     }
 
 
-def test_the_majority_vote_of_the_report_is_the_majority_of_its_fold_calls(evaluated, report):
+def test_the_majority_vote_of_the_report_is_the_majority_of_its_folds(evaluated, report):
     scored = read(evaluated / "results/predictions.csv")
     folds = scored[(scored["kind"] == "fold") & (scored["method"] == "efficientnet")]
-    called = folds.groupby("image")["predicted"].agg(lambda calls: calls.mode()[0])
+    modes = folds.groupby("image")["predicted"].agg(lambda predicted: predicted.mode()[0])
     voted = scored[scored["model"] == "efficientnet/majority"].set_index("image")["predicted"]
-    assert voted.to_dict() == called.to_dict()
+    assert voted.to_dict() == modes.to_dict()
     assert next(m for m in report["models"] if m["model"] == "efficientnet/majority")["ties"] == 0
 
 

@@ -1,121 +1,174 @@
+"""Figures over subjects: the t-tests that they reduce to, and when there is no interval."""
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import coverage
-from job.evaluation import intervals
-from job.evaluation.intervals import Replicates
-from job.evaluation.metrics import METRICS
+from job.contracts.dataset import Dataset
+from job.evaluation import comparisons, intervals
+from job.evaluation.blocks import Block, Cells
+from tests.evaluation.recompute import interval as recomputed
+from tests.evaluation.recompute import samples
+
+TWO = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
+THREE = Dataset("three", synthetic=True, classes=("a", "b", "c"), positive=None)
 
 
-def of_means(values, resamples=20_000, stratum=None):
-    """Replicates of the mean of equally large subjects, all of one class."""
-    n = len(values)
-    drawn = np.random.default_rng(5).choice(values, (resamples, n)).mean(axis=1)
-    left_out = (values.sum() - values) / (n - 1)
-    return Replicates(
-        np.array([values.mean()]), drawn[:, None], left_out[:, None], np.zeros(n, int), np.full(n, 10)
-    )  # fmt: skip
+def block(subjects, labels, dataset=TWO, seed=0, spread=1.0):
+    """Cells of these subjects and labels with drawn probabilities."""
+    table = pd.DataFrame({"image": range(len(labels)), "subject": subjects, "label": labels}).assign(row="", patient="")
+    cells = Cells.of(table, dataset)
+    draw = np.random.default_rng(seed)
+    logits = spread * np.eye(len(dataset.classes))[cells.truth] + draw.normal(0, 1, (len(labels), len(dataset.classes)))
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Block(model="m", kind="fold", role="test", cells=cells, probabilities=p, predicted=p.argmax(axis=1))
 
 
-@pytest.fixture
-def values():
-    return np.random.default_rng(3).gamma(2.0, 0.1, 12)
+def pure(sizes, **more):
+    """Subjects whose cells are of one class, with these numbers of cells by class."""
+    rows = [(f"{name}{i}", name) for name, own in sizes.items() for i, n in enumerate(own) for _ in range(n)]
+    return block(*zip(*rows, strict=True), **more)
 
 
-def test_the_percentile_interval_is_that_of_the_resamples(values):
-    found = of_means(values)
-    expected = np.quantile(found.resampled[:, 0], [0.025, 0.975])
-    np.testing.assert_allclose(intervals.percentile(found)[:, 0], expected)
+def mixed(people=8, cells=6, **more):
+    """Subjects with cells of both classes."""
+    rows = [(f"P{i}", name) for i in range(people) for name in ("HEM", "ALL") for _ in range(cells)]
+    return block(*zip(*rows, strict=True), **more)
 
 
-def test_bca_is_scipys(values):
-    found = intervals.bca(of_means(values, 200_000))[:, 0]
-    done = stats.bootstrap((values,), np.mean, n_resamples=50_000, method="BCa", rng=np.random.default_rng(8))
-    low, high = done.confidence_interval
-    plain = np.quantile(of_means(values).resampled, [0.025, 0.975])
-    assert abs(plain - [low, high]).max() > 0.01, "the correction must show for the comparison to mean something"
-    np.testing.assert_allclose(found, [low, high], atol=0.003)
+def shares(one, label):
+    rows = one.cells.table.assign(correct=one.correct)
+    return rows[rows["label"] == label].groupby("subject")["correct"].mean().to_numpy()
 
 
-def test_resamples_without_a_value_are_passed_over_up_to_a_twentieth(values):
-    found = of_means(values, 1000)
-    found.resampled[:40] = np.nan
-    expected = np.quantile(found.resampled[40:, 0], [0.025, 0.975])
-    np.testing.assert_allclose(intervals.percentile(found)[:, 0], expected)
-    found.resampled[:60] = np.nan
-    assert np.isnan(intervals.percentile(found)).all()
+SIZES = {"HEM": [400, 5, 30, 60], "ALL": [7, 9, 30, 12, 100, 41, 8]}
 
 
-def test_the_jackknife_of_a_mean_of_equal_subjects_is_students_interval(values):
-    found = intervals.jackknife_t(of_means(values), ["difference"])[:, 0]
-    low, high = stats.ttest_1samp(values, 0).confidence_interval()
-    np.testing.assert_allclose(found, [low, high])
+def test_balanced_accuracy_of_pure_subjects_is_welch_with_the_fewest_subjects_less_one():
+    one = pure(SIZES)
+    figure = intervals.figures(one)["balanced_accuracy"]
+    hem, ill = shares(one, "HEM"), shares(one, "ALL")
+    assert figure.value == pytest.approx((hem.mean() + ill.mean()) / 2)
+    # The error of a difference of means is that of their sum.
+    welch = stats.ttest_ind(hem, -ill, equal_var=False)
+    assert figure.error == pytest.approx((hem.mean() + ill.mean()) / welch.statistic / 2)
+    low, high = intervals.interval(figure)
+    logit = np.log(figure.value / (1 - figure.value))
+    half = stats.t.ppf(0.975, 3) * figure.error / (figure.value * (1 - figure.value))
+    assert (low, high) == pytest.approx(tuple(1 / (1 + np.exp(-logit - np.array([-half, half])))))
 
 
-def test_rates_stay_within_bounds_and_others_on_their_scale(values):
-    found = of_means(values / values.mean() * 0.9)
-    low, high = intervals.jackknife_t(found, ["unit"])[:, 0]
-    assert 0 < low < 0.9 < high < 1
-    # The same half-width on the logit scale, to both sides.
-    logit = np.log([low / (1 - low), 0.9 / 0.1, high / (1 - high)])
-    assert np.diff(logit)[0] == pytest.approx(np.diff(logit)[1])
-    low, high = intervals.jackknife_t(found, ["positive"])[:, 0]
-    assert low * high == pytest.approx(0.81)
+def test_subjects_with_cells_of_every_class_give_the_one_sample_t_test():
+    one, two = mixed(seed=1), mixed(seed=2, spread=0.4)
+    own = [(shares(m, "HEM") + shares(m, "ALL")) / 2 for m in (one, two)]
+    found = intervals.difference(*(intervals.figures(m)["balanced_accuracy"] for m in (one, two)))
+    test = stats.ttest_rel(*own)
+    ends = test.confidence_interval()
+    assert (found.low, found.high, found.p) == pytest.approx((ends.low, ends.high, test.pvalue))
+    assert (found.positive, found.subjects) == ((own[0] > own[1]).sum(), 8)
 
 
-def test_two_classes_add_their_variances_and_count_the_smaller():
-    left_out = np.array([0.6, 0.7, 0.8, 0.71, 0.69, 0.72, 0.68])[:, None]
-    stratum = np.array([0, 0, 0, 1, 1, 1, 1])
-    found = Replicates(np.array([0.7]), np.empty((0, 1)), left_out, stratum, np.full(7, 5))
-    parts = [(n - 1) / n * ((own - own.mean()) ** 2).sum() for n, own in ((3, left_out[:3]), (4, left_out[3:]))]
-    half = stats.t.ppf(0.975, 2) * np.sqrt(sum(parts))
-    np.testing.assert_allclose(intervals.jackknife_t(found, ["difference"])[:, 0], [0.7 - half, 0.7 + half])
+@pytest.mark.parametrize("one", [
+    pure(SIZES), mixed(people=5), pure({"a": [3, 9, 40, 5], "b": [8, 8, 9], "c": [2, 60, 7, 5, 5]}, dataset=THREE),
+    block([*"xxyyzzvvwu"] * 9, [*"abacababcc"] * 9, dataset=THREE),
+], ids=["pure", "mixed", "three classes", "three classes, mixed"])  # fmt: skip
+def test_every_figure_is_that_of_loops_over_pairs_of_subjects(one):
+    dataset = one.cells.dataset
+    names = np.array(dataset.classes)
+    rows = pd.DataFrame(one.probabilities.round(1), columns=dataset.probability_columns)  # equal scores are there too
+    rows = rows.assign(subject=one.cells.table["subject"], label=names[one.cells.truth], predicted=names[one.predicted])
+    rounded = Block(**vars(one) | {"probabilities": one.probabilities.round(1)})
+    for name, parts in samples(rows, list(dataset.classes), dataset.positive).items():
+        value, ends = recomputed(parts, auroc=name == "auroc")
+        figure = intervals.figures(rounded)[name]
+        assert figure.value == pytest.approx(value), name
+        assert intervals.interval(figure) == pytest.approx(ends), name
 
 
-def test_subjects_of_unequal_size_count_as_fewer(values):
-    found = of_means(values)
-    one_large = Replicates(*list(vars(found).values())[:-1], images=np.append(np.full(11, 1), 100))
-    equal, unequal = (np.ptp(intervals.jackknife_t(r, ["difference"])) for r in (found, one_large))
-    assert unequal > 1.5 * equal
+def test_one_subject_with_nearly_all_cells_counts_once():
+    """3 subjects of 7, 9 and 1,074 cells once gave an interval of 10^41 points."""
+    one = pure({"HEM": [30, 30, 30], "ALL": [7, 9, 1074]})
+    assert intervals.figures(one)["sensitivity"].value == pytest.approx(shares(one, "ALL").mean())
+    other = pure({"HEM": [30, 30, 30], "ALL": [7, 9, 1074]}, seed=9)
+    found = intervals.difference(*(intervals.figures(m)["balanced_accuracy"] for m in (one, other)))
+    assert np.isnan(found.low), "three subjects are too few for a difference"
+    low, high = intervals.interval(intervals.figures(one)["balanced_accuracy"])
+    assert 0 < low < high < 1
 
 
-@pytest.mark.parametrize("subjects", [1, 2])
-def test_a_class_of_too_few_subjects_that_matters_leaves_no_interval(subjects):
-    left_out = np.linspace(0.6, 0.8, subjects + 5)[:, None]
-    stratum = np.append(np.zeros(subjects, int), np.ones(5, int))
-    found = Replicates(np.array([0.7]), np.empty((0, 1)), left_out, stratum, np.full(subjects + 5, 9))
-    assert np.isnan(intervals.jackknife_t(found, ["unit"])).all()
-    left_out[:subjects] = 0.6
-    assert np.isnan(intervals.jackknife_t(found, ["unit"])).all(), "alike, yet they matter"
-    left_out[:subjects] = 0.7
-    assert not np.isnan(intervals.jackknife_t(found, ["unit"])).any()
+def test_wholly_correct_or_wrong_subjects_are_independent_trials():
+    one = pure({"HEM": [5, 5, 5, 5], "ALL": [4] * 11})
+    correct = Block(**vars(one) | {"predicted": one.cells.truth})
+    ends = intervals.interval(intervals.figures(correct)["sensitivity"])
+    assert ends == pytest.approx((0.7151, 1), abs=1e-4)
+    assert "same figure" in intervals.interval(intervals.figures(correct)["balanced_accuracy"])
+    some = np.where(one.cells.subject == one.cells.subject[-1], 1 - one.cells.truth, one.cells.truth)
+    found = intervals.interval(intervals.figures(Block(**vars(one) | {"predicted": some}))["sensitivity"])
+    assert found == pytest.approx(tuple(stats.binomtest(10, 11).proportion_ci()))
 
 
-def test_a_figure_that_no_subject_moves_has_no_interval():
-    found = Replicates(np.ones(1), np.ones((50, 1)), np.ones((6, 1)), np.zeros(6, int), np.full(6, 9))
-    assert np.isnan(intervals.jackknife_t(found, ["unit"])).all()
-    assert np.isnan(intervals.jackknife_t(found, ["difference"])).all()
+def test_too_few_subjects_leave_the_figure_and_a_reason():
+    one = pure({"HEM": [9, 9], "ALL": [9] * 6})
+    figures = intervals.figures(one)
+    assert "needs 3 subjects of each class, and of one there are 2" in intervals.interval(figures["specificity"])
+    assert isinstance(intervals.interval(figures["sensitivity"]), tuple)
+    assert intervals.entry(figures["specificity"])["low"] is None
+    assert intervals.entry(figures["specificity"])["value"] == pytest.approx(shares(one, "HEM").mean(), abs=1e-6)
+    three = pure({"HEM": [9, 9, 9], "ALL": [9] * 6}), pure({"HEM": [9, 9, 9], "ALL": [9] * 6}, seed=4)
+    found = intervals.difference(*(intervals.figures(m)["balanced_accuracy"] for m in three))
+    assert np.isnan([found.low, found.high, found.p]).all()
+    assert found.subjects == 9
+    assert np.isfinite(found.value)
 
 
-def test_paired_differences_cancel_what_both_share(values):
-    one, two = of_means(values), of_means(values - 0.05)
-    paired = one - two
-    assert paired.estimate == pytest.approx(0.05)
-    assert np.ptp(intervals.percentile(paired)) < 1e-12
-    assert np.ptp(intervals.percentile(one)) > 0.05
+def test_a_class_without_cells_leaves_no_figure():
+    figures = intervals.figures(pure({"HEM": [], "ALL": [3] * 6}))
+    assert np.isnan(figures["specificity"].value)
+    assert intervals.entry(figures["auroc"]) == {"value": None, "low": None, "high": None}
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (5, 5), (3, 17), (160, 167)])
-def test_exact_intervals_are_those_of_clopper_and_pearson(successes, trials):
-    expected = stats.binomtest(successes, trials).proportion_ci(method="exact")
-    assert intervals.exact(successes, trials) == pytest.approx((expected.low, expected.high))
+def test_equal_models_have_a_difference_of_zero_and_no_interval():
+    one = pure(SIZES)
+    found = intervals.difference(*[intervals.figures(one)["auroc"]] * 2)
+    assert (found.value, found.positive) == (0, 0)
+    assert np.isnan([found.low, found.high, found.p]).all()
 
 
-def test_four_subjects_are_covered_by_the_jackknife_and_not_by_the_bootstrap():
-    """A fifth of `python -m benchmarks.coverage`, whose table is in the README."""
-    inside = coverage.covered("4/11", coverage.USUAL, simulations=200, resamples=200)
-    share = {name: np.nanmean(rows[:, METRICS.index("specificity")]) for name, rows in inside.items()}
-    assert share["images, percentile"] < 0.5
-    assert share["subjects, percentile"] < 0.85
-    assert share["subjects, jackknife t"] >= 0.93
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), sizes=st.lists(st.integers(1, 40), min_size=6, max_size=12))
+def test_intervals_stay_on_their_scale_and_hold_their_figure(seed, sizes):
+    models = [pure({"HEM": sizes[::2], "ALL": sizes[1::2]}, seed=seed + i, spread=2 * i) for i in (0, 1)]
+    figures = [intervals.figures(model) for model in models]
+    for figure in figures[0].values():
+        ends = intervals.interval(figure)
+        if not isinstance(ends, str):
+            assert 0 <= ends[0] <= figure.value <= ends[1] <= 1
+    for name in intervals.METRICS:
+        found, back = (intervals.difference(one[name], two[name]) for one, two in (figures, figures[::-1]))
+        assert back.value == pytest.approx(-found.value)
+        if not np.isnan(found.low):
+            assert -1 <= found.low <= found.value <= found.high <= 1
+
+
+def test_holm_is_the_step_down_adjustment():
+    p = np.array([0.04, np.nan, 0.01, 0.03, 0.5])
+    np.testing.assert_allclose(comparisons.holm(p), [0.09, np.nan, 0.04, 0.09, 0.5])
+    assert comparisons.holm(np.array([0.9, 0.8])).tolist() == [1, 1]
+    assert np.isnan(comparisons.holm(np.array([np.nan]))).all()
+
+
+def test_only_declared_pairs_are_compared():
+    pairs = comparisons.declared(["efficientnet", "noisy_student"], ["noisy_student"], same_labels=True)
+    assert pairs == [
+        ("efficientnet/majority", "baseline/area"), ("noisy_student/majority", "baseline/area"),
+        ("noisy_student/majority", "efficientnet/majority"),
+        ("efficientnet/majority", "efficientnet/folds"), ("noisy_student/majority", "noisy_student/folds"),
+        ("noisy_student/folds", "noisy_student/teachers"), ("noisy_student/folds", "efficientnet/folds"),
+    ]  # fmt: skip
+    assert comparisons.declared(["linear_probe"], [], same_labels=True)[1:] == [
+        ("linear_probe/majority", "linear_probe/folds")
+    ]
+    assert comparisons.less_the_first(["a", "b", "c"]) == [("b", "a"), ("c", "a")]

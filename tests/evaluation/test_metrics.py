@@ -115,15 +115,7 @@ def test_known_counts_give_the_textbook_rates():
         ([0.1, 0.2], [0, 0], {"sensitivity", "ppv", "f1", "macro_f1", "balanced_accuracy", "mcc", "cohen_kappa",
                               "auroc", "auprc"}),
     ],
-    ids=[
-        "no images",
-        "one true class",
-        "none called",
-        "all called",
-        "constant score",
-        "impossible truth",
-        "no positive",
-    ],
+    ids=["empty", "one class", "none positive", "all positive", "constant score", "impossible truth", "no ALL"],
 )  # fmt: skip
 def test_what_has_no_value_is_null_with_a_reason_and_never_a_warning(positive, truth, undefined):
     scores = score(*arrays(positive, truth) if truth else (np.empty(0, int), np.empty(0, int), np.empty((0, 2))), TWO)
@@ -131,25 +123,25 @@ def test_what_has_no_value_is_null_with_a_reason_and_never_a_warning(positive, t
     assert all(scores.metrics[name] is None for name in undefined)
 
 
-def test_ranks_are_not_scored_as_probabilities():
-    values = arrays([0.9, 0.6, 0.2, 0.4], [1, 1, 0, 1])
-    scores = score(*values, TWO, is_probability=False)
-    assert set(scores.undefined) == {"brier", "log_loss", "ece"}
-    assert scores.undefined["brier"] == "the model's scores are ranks, not probabilities"
-    assert scores.metrics["auroc"] == score(*values, TWO).metrics["auroc"]
+def test_the_brier_score_is_at_most_one_with_any_number_of_classes():
+    for dataset in (TWO, THREE):
+        count = len(dataset.classes)
+        truth = np.arange(count)
+        wrong = np.eye(count)[(truth + 1) % count]
+        assert score(truth, wrong.argmax(axis=1), wrong, dataset).metrics["brier"] == 1
 
 
 def test_the_calibration_error_of_a_case_by_hand():
-    # Confidence 0.9 (two images, one right) and 0.7 (one image, right): (2 x 0.4 + 0.3) / 3.
+    # Confidence 0.9 (two images, one correct) and 0.7 (one image, correct): (2 x 0.4 + 0.3) / 3.
     scores = score(*arrays([0.9, 0.1, 0.7], [1, 1, 1]), TWO)
     assert scores.metrics["ece"] == pytest.approx(1.1 / 3)
 
 
-def test_the_calibration_error_is_of_the_class_that_is_called():
-    """Calls from 0.4 on: a cell called positive at 0.4 is right four times in ten, as it says."""
+def test_the_calibration_error_is_of_the_class_that_is_predicted():
+    """With a threshold of 0.4: a cell predicted positive at 0.4 is positive four times in ten, as it should be."""
     truth, _, probabilities = arrays([0.4] * 10, [1] * 4 + [0] * 6)
-    for call in (0, 1):
-        assert score(truth, np.full(10, call), probabilities, TWO).metrics["ece"] == pytest.approx(0)
+    for predicted in (0, 1):
+        assert score(truth, np.full(10, predicted), probabilities, TWO).metrics["ece"] == pytest.approx(0)
 
 
 def test_reasons_name_the_class():

@@ -8,6 +8,7 @@ import pytest
 
 from job.contracts.dataset import Dataset
 from job.contracts.split import Split
+from job.evaluation.blocks import Truth
 from job.evaluation.self_training import trace
 from tests.fixtures.run_tree import run_evidence, write_run_tree
 
@@ -23,20 +24,20 @@ def again(root: Path, method: str, fold: int, iteration: int, classes: tuple[str
     }
     made, before = read[iteration], read.get(iteration - 1)
     width = (1 - 1 / len(classes)) / 10
-    bins = {name: [0] * 10 for name in ("right", "wrong", "unknown")}
-    right = times = right_times = 0
+    bins = {name: [0] * 10 for name in ("correct", "wrong", "unknown")}
+    correct = times = correct_times = 0
     for image, row in made.iterrows():
         place = min(9, int((row["confidence"] - 1 / len(classes)) / width))
-        bins["right" if row["label"] == truth[image] else "wrong"][place] += 1
-        right += row["label"] == truth[image]
+        bins["correct" if row["label"] == truth[image] else "wrong"][place] += 1
+        correct += row["label"] == truth[image]
         times += row["times"]
-        right_times += row["times"] * (row["label"] == truth[image])
+        correct_times += row["times"] * (row["label"] == truth[image])
     return {
         "method": method, "fold": fold, "iteration": iteration, "images": len(made),
-        "right": pytest.approx(right / len(made)),
+        "correct": pytest.approx(correct / len(made)),
         "share_positive": None if positive is None else pytest.approx((made["label"] == positive).mean()),
         "agreement": None if before is None else pytest.approx((made["label"] == before["label"][made.index]).mean()),
-        "kept": pytest.approx((made["times"] > 0).mean()), "right_kept": pytest.approx(right_times / times),
+        "kept": pytest.approx((made["times"] > 0).mean()), "correct_kept": pytest.approx(correct_times / times),
         "balance": {
             "labels": [(made["label"] == name).sum() for name in classes],
             "kept": [made.loc[made["label"] == name, "times"].sum() for name in classes],
@@ -62,7 +63,7 @@ def test_every_figure_of_the_trace_follows_from_the_files(tmp_path, classes, pos
             for i in range(1, last + 1)]  # fmt: skip
     assert report["self_training"] == [again(tmp_path, *one, classes, positive) for one in made]
     entry = report["self_training"][0]
-    assert (entry["kept"] < 1) == (left_out > 0) == (entry["right_kept"] != entry["right"])
+    assert (entry["kept"] < 1) == (left_out > 0) == (entry["correct_kept"] != entry["correct"])
     # Every teacher and student stands beside it with its figures on three kinds of images.
     roles = {(m["method"], m["fold"], m["iteration"], m["role"]) for m in report["models"] if m["kind"] == "iteration"}
     teachers = [(m, k, 0) for m, k, _ in made]
@@ -78,9 +79,10 @@ def write_labels(folder: Path, rows: list[tuple]) -> None:
 def traced(folder: Path, known: dict[str, int]) -> dict:
     images = ["a", "b", "c", "d"]
     table = pd.DataFrame({"image": images, "role": "train", "fold": 2, "half": "masked", "pool": 1})
-    truth = pd.DataFrame({"truth": known}, dtype="int64")
     dataset = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
-    (entry,) = trace(folder, 1, Split(Path("split.csv"), table), truth, dataset)
+    labels = [dataset.classes[c] for c in known.values()]
+    truth = Truth(pd.DataFrame({"image": list(known), "label": labels}), dataset)
+    (entry,) = trace(folder, 1, Split(Path("split.csv"), table), truth)
     return entry
 
 
@@ -88,21 +90,21 @@ def test_labels_count_as_often_as_a_student_has_them(tmp_path):
     """In another order than the split's: each label stays with its own image."""
     write_labels(tmp_path, [("d", "ALL", 1.0, 3), ("b", "ALL", 0.55, 1), ("a", "HEM", 0.5, 0), ("c", "HEM", 0.55, 0)])
     entry = traced(tmp_path, {"a": 1, "b": 0, "c": 0, "d": 1})
-    assert (entry["right"], entry["kept"], entry["right_kept"]) == (0.5, 0.5, 0.75)
+    assert (entry["correct"], entry["kept"], entry["correct_kept"]) == (0.5, 0.5, 0.75)
     assert entry["balance"] == {"labels": [2, 2], "kept": [0, 4], "truth": [2, 2]}
-    assert entry["confidence"]["right"] == [0, 1, *[0] * 7, 1]
+    assert entry["confidence"]["correct"] == [0, 1, *[0] * 7, 1]
     assert entry["confidence"]["wrong"] == [1, 1, *[0] * 8]
 
 
-def test_labels_without_a_truth_are_neither_right_nor_wrong(tmp_path):
+def test_labels_without_a_truth_are_neither_correct_nor_wrong(tmp_path):
     write_labels(tmp_path, [(name, "ALL", 0.96, 1) for name in "abcd"])
     entry = traced(tmp_path, {"a": 1, "b": 0})
-    assert (entry["right"], entry["right_kept"]) == (0.5, 0.5)
+    assert (entry["correct"], entry["correct_kept"]) == (0.5, 0.5)
     assert entry["balance"]["truth"] == [1, 1]
-    assert [entry["confidence"][name][-1] for name in ("right", "wrong", "unknown")] == [1, 1, 2]
+    assert [entry["confidence"][name][-1] for name in ("correct", "wrong", "unknown")] == [1, 1, 2]
 
 
-def test_a_student_that_was_given_nothing_of_known_truth_has_no_share_right(tmp_path):
+def test_a_student_that_was_given_nothing_of_known_truth_has_no_share_correct(tmp_path):
     write_labels(tmp_path, [(name, "ALL", 0.6, int(name in "cd")) for name in "abcd"])
     entry = traced(tmp_path, {"a": 1, "b": 0})
-    assert (entry["right"], entry["kept"], entry["right_kept"]) == (0.5, 0.5, None)
+    assert (entry["correct"], entry["kept"], entry["correct_kept"]) == (0.5, 0.5, None)

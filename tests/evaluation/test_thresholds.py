@@ -4,6 +4,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from job import temperature
 from job.evaluation import abstention, calibration, thresholds
 
 SCORE = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.85, 0.5, 0.3, 0.2, 0.1])
@@ -17,10 +18,16 @@ def chosen(**changes):
 
 def test_the_operating_points_of_a_case_by_hand():
     # In falling order: + + - + + - + - - -, so all five positives are found at 0.4 with two false alarms.
-    found = chosen()
-    assert found == {"half": 0.5, "sensitivity": 0.4, "youden": 0.6, "cost": 0.4}
-    assert chosen(sensitivity=0.6)["sensitivity"] == 0.8
-    assert chosen(miss_cost=0.1)["cost"] == 0.9
+    # Each threshold lies midway between the last score that reaches it and the next.
+    assert chosen() == pytest.approx({"half": 0.5, "sensitivity": 0.35, "youden": 0.55, "cost": 0.35})
+    assert chosen(sensitivity=0.6)["sensitivity"] == pytest.approx(0.7)
+    assert chosen(miss_cost=0.1)["cost"] == pytest.approx(0.875)
+
+
+def test_the_last_bit_of_a_score_does_not_move_a_cell_across_a_threshold():
+    for t in chosen().values():
+        for moved in (np.nextafter(SCORE, 0), np.nextafter(SCORE, 1)):
+            assert t == 0.5 or thresholds.counts(moved, POSITIVE, t) == thresholds.counts(SCORE, POSITIVE, t)
 
 
 @settings(deadline=None, max_examples=30)
@@ -32,8 +39,8 @@ def test_a_required_sensitivity_is_reached_and_by_no_higher_threshold(seed, want
     points = {name: t for name, t, _ in thresholds.choose(score, positive, wanted, 5)}
     reached = thresholds.counts(score, positive, points["sensitivity"])
     assert reached["sensitivity"] >= wanted
-    higher = thresholds.counts(score, positive, np.nextafter(points["sensitivity"], 2))
-    assert higher["sensitivity"] < wanted
+    above = score[score > points["sensitivity"]].min()
+    assert thresholds.counts(score, positive, np.nextafter(above, 2))["sensitivity"] < wanted
     fpr, tpr, _ = sk.roc_curve(positive, score)
     own = thresholds.counts(score, positive, points["youden"])
     assert own["sensitivity"] + own["specificity"] - 1 == pytest.approx((tpr - fpr).max())
@@ -47,39 +54,57 @@ def test_one_class_on_validation_gives_a_reason_and_no_threshold():
 def test_predictive_values_at_the_sets_own_prevalence_are_the_observed_ones():
     found = thresholds.counts(SCORE, POSITIVE, 0.6)
     assert (found["TP"], found["FN"], found["FP"], found["TN"]) == (4, 1, 1, 4)
-    (row,) = thresholds.at_prevalences(found["sensitivity"], found["specificity"], [0.5])
-    assert row == {"prevalence": 0.5, "ppv": pytest.approx(4 / 5), "npv": pytest.approx(4 / 5)}
+    assert thresholds.at_prevalence(0.8, 0.8, 0.5) == pytest.approx((4 / 5, 4 / 5))
     # One positive in ten: 0.08 true alarms beside 0.18 false ones.
-    (rare,) = thresholds.at_prevalences(0.8, 0.8, [0.1])
-    assert rare["ppv"] == pytest.approx(0.08 / 0.26)
-    assert thresholds.at_prevalences(None, 0.8, [0.1])[0]["ppv"] is None
+    assert thresholds.at_prevalence(0.8, 0.8, 0.1)[0] == pytest.approx(0.08 / 0.26)
+    assert thresholds.at_prevalence(None, 0.8, 0.1) == (None, None)
+    assert thresholds.at_prevalence(0.0, 1.0, 0.1)[0] is None
+
+
+def test_the_ends_of_both_intervals_go_through_bayes_rule():
+    rates = [{"value": 0.9, "low": 0.7, "high": 0.99}, {"value": 0.8, "low": 0.5, "high": 0.95}]
+    (row,) = thresholds.predictive_values(*rates, [0.05])
+    assert (row["ppv_low"], row["ppv"], row["ppv_high"]) == pytest.approx(
+        (0.035 / (0.035 + 0.475), 0.045 / (0.045 + 0.19), 0.0495 / (0.0495 + 0.0475))
+    )
+    assert row["npv_low"] < row["npv"] < row["npv_high"]
+    rates[1] |= {"low": None, "high": None}
+    (row,) = thresholds.predictive_values(*rates, [0.05])
+    assert (row["ppv_low"], row["npv_high"]) == (None, None)
+    assert row["ppv"] is not None
 
 
 def test_net_benefit_by_hand():
-    rows = {row["threshold"]: row for row in thresholds.decision_curve(SCORE, POSITIVE)}
-    assert rows[0.5]["model"] == pytest.approx((4 - 2) / 10)  # 0.5 itself is called
-    assert rows[0.2]["model"] == pytest.approx((5 - 4 / 4) / 10)
-    assert rows[0.2]["all"] == pytest.approx(0.5 - 0.5 / 4)
-    assert rows[0.5]["all"] == 0
+    rows = {
+        (row["threshold"], row["prevalence"]): row for row in thresholds.decision_curve(SCORE, POSITIVE, [0.5, 0.05])
+    }
+    assert rows[0.5, 0.5]["model"] == pytest.approx((4 - 2) / 10)  # 0.5 itself is predicted positive
+    assert rows[0.2, 0.5]["model"] == pytest.approx((5 - 4 / 4) / 10)
+    assert rows[0.2, 0.5]["all"] == pytest.approx(0.5 - 0.5 / 4)
+    assert rows[0.5, 0.5]["all"] == 0
+    assert rows[0.5, 0.05]["model"] == pytest.approx(0.8 * 0.05 - 0.4 * 0.95)
+    assert thresholds.decision_curve(SCORE, np.ones(10, dtype=bool), [0.5]) == []
 
 
-def test_risk_falls_where_the_sure_calls_are_right():
-    confidence = np.array([0.9, 0.9, 0.8, 0.7, 0.6])
-    right = np.array([True, True, False, True, False])
-    found = abstention.risk_coverage(confidence, right)
+def test_risk_falls_where_the_sure_predictions_are_correct():
+    confidence = np.array([0.9, 0.9, *[0.85] * 7, 0.8, 0.7, 0.6])
+    correct = np.array([*[True] * 9, False, True, False])
+    found = abstention.risk_coverage(confidence, correct)
+    # The curve ends at ten cells; the area counts all of them.
     assert [(p["confidence"], p["kept"], p["errors"]) for p in found["curve"]] == [
-        (0.9, 2, 0), (0.8, 3, 1), (0.7, 4, 1), (0.6, 5, 2),
+        (0.8, 10, 1), (0.7, 11, 1), (0.6, 12, 2),
     ]  # fmt: skip
-    assert found["area"] == pytest.approx((2 * 0 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
+    assert found["area"] == pytest.approx((1 / 10 + 1 / 11 + 2 / 12) / 12)
+    assert [p["kept"] for p in abstention.risk_coverage(confidence[-3:], correct[-3:])["curve"]] == [3]
 
 
 def test_as_many_as_possible_are_kept_for_a_wanted_error():
     confidence = np.array([0.9, 0.85, 0.8, 0.7, 0.6])
-    right = np.array([True, False, True, True, False])
-    assert abstention.choose(confidence, right, 0.25) == 0.7
-    assert abstention.choose(confidence, right, 0.4) == 0.6
-    assert abstention.choose(confidence, ~right, 0.1) is None
-    kept = abstention.kept_above(confidence, right, 0.7)
+    correct = np.array([True, False, True, True, False])
+    assert abstention.choose(confidence, correct, 0.25) == pytest.approx(0.65)
+    assert abstention.choose(confidence, correct, 0.4) == pytest.approx(0.3)
+    assert abstention.choose(confidence, ~correct, 0.1) is None
+    kept = abstention.kept_above(confidence, correct, 0.7)
     assert (kept["kept"], kept["errors"], kept["refused"]) == (4, 1, 1)
     assert kept["share_refused"] == pytest.approx(0.2)
 
@@ -89,34 +114,43 @@ def test_a_demand_that_nothing_meets_keeps_nothing():
     assert (kept["kept"], kept["error"], kept["share_refused"]) == (0, None, 1)
 
 
-def test_the_temperature_that_was_applied_is_found_again():
+def test_the_temperature_that_was_applied_is_fitted_again():
     draw = np.random.default_rng(1)
     logit = draw.normal(0, 2, 20_000)
     truth = (draw.random(20_000) < 1 / (1 + np.exp(-logit))).astype(int)
     p = 1 / (1 + np.exp(-logit))
-    overconfident = calibration.tempered(np.stack([1 - p, p], axis=1), 0.4)
-    assert calibration.fit_temperature(overconfident, truth) == pytest.approx(2.5, rel=0.05)
-    mended = calibration.tempered(overconfident, 2.5)
-    np.testing.assert_allclose(mended[:, 1], p, atol=1e-3)
-    errors = [calibration.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, mended)]
+    overconfident = temperature.tempered(np.stack([1 - p, p], axis=1), 0.4)
+    assert temperature.fit_temperature(overconfident, truth) == pytest.approx(2.5, rel=0.05)
+    fixed = temperature.tempered(overconfident, 2.5)
+    np.testing.assert_allclose(fixed[:, 1], p, atol=1e-3)
+    errors = [calibration.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, fixed)]
     assert errors[0] > 0.08
     assert errors[1] < 0.015
 
 
 def test_a_temperature_keeps_the_order_of_the_classes():
     p = np.random.default_rng(2).dirichlet(np.ones(3), 50)
-    for temperature in (0.2, 1, 7):
-        tempered = calibration.tempered(p, temperature)
+    for value in (0.2, 1, 7):
+        tempered = temperature.tempered(p, value)
         np.testing.assert_array_equal(tempered.argsort(axis=1), p.argsort(axis=1))
         np.testing.assert_allclose(tempered.sum(axis=1), 1)
-    np.testing.assert_allclose(calibration.tempered(p, 1), p)
+    np.testing.assert_allclose(temperature.tempered(p, 1), p)
 
 
 def test_perfect_predictions_are_as_cold_as_allowed_and_impossible_truths_finite():
     p = np.array([[0.0, 1.0], [1.0, 0.0]])
-    assert calibration.fit_temperature(p, np.array([0, 1])) == pytest.approx(calibration.HOTTEST, rel=0.01)
+    assert temperature.fit_temperature(p, np.array([0, 1])) == pytest.approx(temperature.HOTTEST, rel=0.01)
     near = np.array([[0.4, 0.6], [0.6, 0.4]])
-    assert calibration.fit_temperature(near, np.array([1, 0])) == pytest.approx(calibration.COLDEST, rel=0.01)
+    assert temperature.fit_temperature(near, np.array([1, 0])) == pytest.approx(temperature.COLDEST, rel=0.01)
+
+
+def test_few_perfectly_calibrated_cells_have_an_error_above_zero():
+    """104 cells: what the estimator reports of perfect probabilities is most of what it reports of any."""
+    confidence = np.random.default_rng(3).uniform(0.5, 1, 104)
+    few = calibration.error_if_calibrated(confidence)
+    assert 0.06 < few["mean"] < 0.1
+    assert few["mean"] < few["high"] < 0.16
+    assert calibration.error_if_calibrated(np.repeat(confidence, 100))["mean"] < 0.01
 
 
 def test_the_reliability_curve_counts_every_image_once_and_keeps_empty_bins():

@@ -9,11 +9,11 @@ from hypothesis.extra import numpy as hnp
 from job.evaluation import votes
 
 
-def equally_weighted(stack):
-    return votes.weighted(stack, np.full(len(stack), 0.3))
+def calibrated(stack):
+    return votes.calibrated(stack, np.full(len(stack), 1.7))
 
 
-RULES = (votes.majority, votes.mean, votes.median, votes.rank_mean, equally_weighted)
+RULES = (votes.majority, votes.mean, calibrated)
 
 
 @st.composite
@@ -35,7 +35,7 @@ def test_most_votes_win_even_against_the_mean_probability():
     verdict = votes.majority(stack)
     assert verdict.predicted.tolist() == [1]
     assert verdict.votes.tolist() == [[2, 3]]
-    assert verdict.probabilities.tolist() == [[0.4, 0.6]]
+    assert verdict.probabilities[0, 1] == pytest.approx(0.31)
     assert not verdict.tie[0]
     assert votes.mean(stack).predicted.tolist() == [0]
 
@@ -45,7 +45,7 @@ def test_a_tie_of_an_even_number_of_voters_goes_to_the_higher_mean_and_is_flagge
         verdict = votes.majority(stack)
         assert verdict.tie.tolist() == [True]
         assert verdict.predicted.tolist() == [winner]
-        assert verdict.probabilities.tolist() == [[0.5, 0.5]]
+        np.testing.assert_array_equal(verdict.probabilities, votes.mean(stack).probabilities)
 
 
 def test_a_tie_is_broken_among_the_tied_classes_only():
@@ -82,55 +82,26 @@ def test_scores_of_every_rule_sum_to_one_and_ties_go_to_the_higher_mean(stack):
         np.testing.assert_allclose(verdict.probabilities.sum(axis=1), 1)
         assert ((verdict.probabilities >= 0) & (verdict.probabilities <= 1)).all()
         np.testing.assert_array_equal(verdict.votes, votes.count_votes(stack))
-        if rule in {votes.majority, votes.median}:
+        if rule is votes.majority:
             for i in np.flatnonzero(verdict.tie):
-                tied = verdict.probabilities[i] == verdict.probabilities[i].max()
+                tied = verdict.votes[i] == verdict.votes[i].max()
                 assert average[i, verdict.predicted[i]] == average[i, tied].max()
 
 
-def test_the_median_ignores_one_voter_who_is_far_off():
-    stack = binary(0.6, 0.7, 0.0)
-    assert votes.median(stack).probabilities[0].tolist() == pytest.approx([0.4, 0.6])
-    assert votes.median(stack).predicted.tolist() == [1]
-    assert votes.mean(stack).predicted.tolist() == [0]
+def test_the_calibrated_vote_is_as_sure_as_voters_who_agree():
+    same = binary(0.9, 0.9, 0.9)
+    assert votes.calibrated(same, np.ones(3)).probabilities[0, 1] == pytest.approx(0.9)
+    # Logits 0 and 2 have the mean 1; a mean of probabilities would be less sure.
+    p = 1 / (1 + np.exp(-np.array([0.0, 2.0])))
+    assert votes.calibrated(binary(*p), np.ones(2)).probabilities[0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert votes.calibrated(binary(*p), np.full(2, 0.5)).probabilities[0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
+    # Voters of other methods have temperatures of their own.
+    each = votes.calibrated(binary(*p), np.array([3.0, 0.5]))
+    assert each.probabilities[0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
 
 
-def test_voters_each_certain_of_another_class_leave_the_mean():
-    verdict = votes.median(np.eye(3)[:, None, :])
-    assert verdict.probabilities[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
-
-
-def test_weights_of_zero_silence_a_voter_and_of_all_count_equally():
-    stack = binary(0.9, 0.2, 0.2)
-    assert votes.weighted(stack, np.array([1.0, 0.0, 0.0])).probabilities[0, 1] == pytest.approx(0.9)
-    assert votes.weighted(stack, np.array([2.0, 1.0, 1.0])).probabilities[0, 1] == pytest.approx(0.55)
-    np.testing.assert_allclose(votes.weighted(stack, np.zeros(3)).probabilities, votes.mean(stack).probabilities)
-
-
-def test_skill_is_recall_beyond_chance():
-    truth = np.array([0, 0, 1, 1, 1, 1])
-    half = np.eye(2)[[0, 1, 1, 1, 1, 1]]
-    assert votes.skill(half, truth) == pytest.approx((0.75 - 0.5) / 0.5)
-    assert votes.skill(np.eye(2)[np.ones(6, int)], truth) == 0
-    assert votes.skill(np.eye(2)[1 - truth], truth) == 0
-    assert votes.skill(np.eye(3)[[0, 1, 2]], np.array([0, 1, 2])) == pytest.approx(1)
-
-
-def test_mean_ranks_follow_the_order_whatever_the_scale():
-    """A voter whose probabilities are squeezed ranks as much as one whose are spread."""
-    order = np.array([0.1, 0.3, 0.6, 0.9])
-    spread = np.stack([1 - order, order], axis=1)
-    squeezed = np.stack([1 - order**4, order**4], axis=1)
-    alone, both = votes.rank_mean(spread[None]), votes.rank_mean(np.stack([spread, squeezed]))
-    np.testing.assert_allclose(alone.probabilities[:, 1], [1 / 8, 3 / 8, 5 / 8, 7 / 8])
-    np.testing.assert_allclose(both.probabilities, alone.probabilities)
-
-
-def test_a_single_voter_calls_by_rank_what_it_calls_by_probability():
-    draw = np.random.default_rng(3)
-    p = draw.beta(4, 2, 50)
-    verdict = votes.rank_mean(np.stack([1 - p, p], axis=1)[None])
-    np.testing.assert_array_equal(verdict.predicted, p > 0.5)
+def test_a_voter_who_is_certain_does_not_decide_without_end():
+    assert 0 < votes.calibrated(binary(1.0, 0.2, 0.2), np.ones(3)).probabilities[0, 1] < 1
 
 
 @settings(deadline=None, max_examples=40)

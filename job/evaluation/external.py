@@ -1,12 +1,12 @@
-"""Predictions from anywhere: one CSV file, read as strictly as the pipeline's own, as blocks to be scored.
+"""Predictions from anywhere: one CSV file, read as strictly as the pipeline's own.
 
 Columns: `image`, `label` and `p_<CLASS>` for each class; with two classes one of them is enough. `patient` and
-`subject` say whose the image is, `model` which model speaks (several may), `role` is `test` (taken where there is no
+`subject` say whose the image is, `model` which model predicts (several may), `role` is `test` (taken where there is no
 such column) or `validation`; rows of other roles are left out. `predicted` overrides the most probable class. Others
 are ignored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +15,22 @@ import pandas as pd
 from job.contracts.dataset import Dataset
 from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, class_indices, floats, probabilities, read_table
 from job.errors import UserError
-from job.evaluation import calibration
-from job.evaluation.assembly import Fitted
-from job.evaluation.scored import Block
+from job.evaluation.blocks import Block, Fitted, Truth
+from job.temperature import fit_temperature
 
 ROLES = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Given:
+class Predictions:
     """What a file holds, in the form that `assembly.assess` takes."""
 
     dataset: Dataset
     blocks: list[Block]
     fitted: list[Fitted]
-    truth: pd.DataFrame
 
 
-def read(path: Path, *, synthetic: bool) -> Given:
+def read(path: Path, *, synthetic: bool) -> Predictions:
     """Read and check a file of predictions.
 
     A temperature is fitted, and thresholds are chosen, for every model that judged validation and test images.
@@ -45,38 +43,38 @@ def read(path: Path, *, synthetic: bool) -> Given:
         return _read(path, synthetic=synthetic)
     except UserError as error:
         # The readers are those of the pipeline's own files, which DVC can make again.
-        raise UserError(str(error).replace(REMEDY, "mend the file")) from None
+        raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool) -> Given:
+def _read(path: Path, *, synthetic: bool) -> Predictions:
     table = read_table(path, ["image", "label"])
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
             table[column] = default
     table = table[table["role"].isin(ROLES)]
     if not (table["role"] == "test").any():
-        raise UserError(f"{path}: column 'role': no row is of role 'test': mend the file")
+        raise UserError(f"{path}: column 'role': no row is of role 'test': fix the file")
     # Without a patient an image is a person of its own.
     known = table["subject"] if "subject" in table else table["patient"]
     patients_known = bool((known != "").all())
     table["subject"] = known.where(known != "", table["image"])
     dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
-    table["truth"] = class_indices(path, table, "label", dataset.classes)
-    table["called"] = (
+    class_indices(path, table, "label", dataset.classes)
+    table["position"] = (
         class_indices(path, table, "predicted", dataset.classes)
         if "predicted" in table
         else table[dataset.probability_columns].to_numpy().argmax(axis=1)
     )
     _check(path, table)
+    truth = Truth(table.drop_duplicates("image").assign(row=""), dataset)
     blocks = [
-        _block(str(model), role, rows, dataset)
+        _block(str(model), role, rows, truth)
         for role in ROLES
         for model, rows in table[table["role"] == role].groupby("model", sort=False)
     ]
-    fitted = _fitted(blocks, table)
-    truth = table.drop_duplicates("image").set_index("image")[["patient", "subject", "label", "truth"]]
-    return Given(dataset, [*blocks, *(own.calibrated for own in fitted)], fitted, truth)
+    fitted = _fitted(blocks)
+    return Predictions(dataset, [*blocks, *(method.calibrated for method in fitted)], fitted)
 
 
 def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known: bool) -> Dataset:
@@ -99,11 +97,11 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known
 def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:
     other, column = dataset.probability_columns[0], dataset.probability_columns[-1]
     if other not in table:
-        given = floats(path, table, column)
-        wrong = ~((given >= 0) & (given <= 1))
+        values = floats(path, table, column)
+        wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
-            raise _error(path, table[wrong], column, f"{given[wrong][0]} is not a probability between 0 and 1")
-        table = table.assign(**{other: (1 - given).astype(str)})
+            raise _error(path, table[wrong], column, f"{values[wrong][0]} is not a probability between 0 and 1")
+        table = table.assign(**{other: (1 - values).astype(str)})
     return probabilities(path, table, dataset.probability_columns)
 
 
@@ -137,32 +135,26 @@ def _error(path: Path, rows: pd.DataFrame, column: str, problem: str) -> UserErr
     return UserError(f"{path}: line {int(rows.index[0]) + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
 
 
-def _block(model: str, role: str, rows: pd.DataFrame, dataset: Dataset) -> Block:
+def _block(model: str, role: str, rows: pd.DataFrame, truth: Truth) -> Block:
     rows = rows.sort_values("image")
     return Block(
         model=model,
         kind="ensemble" if role == "test" else "out_of_fold",
         role=role,
-        images=rows["image"].tolist(),
-        probabilities=rows[dataset.probability_columns].to_numpy(),
-        predicted=rows["called"].to_numpy(),
+        cells=truth.cells(rows["image"].tolist()),
+        probabilities=rows[truth.dataset.probability_columns].to_numpy(),
+        predicted=rows["position"].to_numpy(np.int64),
     )
 
 
-def _fitted(blocks: list[Block], table: pd.DataFrame) -> list[Fitted]:
-    labels = table.drop_duplicates("image").set_index("image")["truth"]
+def _fitted(blocks: list[Block]) -> list[Fitted]:
+    """A temperature for every model that judged validation and test cells."""
     tested = {block.model: block for block in blocks if block.role == "test"}
-    found = []
+    fitted = []
     for validation in blocks:
-        if validation.role != "validation" or validation.model not in tested:
-            continue
-        mean = tested[validation.model]
-        truth = labels.loc[validation.images].to_numpy()
-        temperature = calibration.fit_temperature(validation.probabilities, truth)
-        tempered = calibration.tempered(mean.probabilities, temperature)
-        calibrated = Block(
-            model=f"{mean.model}/calibrated", kind="ensemble", role="test", images=mean.images,
-            probabilities=tempered, predicted=np.asarray(tempered.argmax(axis=1)),
-        )  # fmt: skip
-        found.append(Fitted(validation.model, temperature, validation, mean, calibrated))
-    return found
+        if validation.role == "validation" and validation.model in tested:
+            mean = tested[validation.model]
+            temperature = fit_temperature(validation.probabilities, validation.cells.truth)
+            calibrated = replace(mean.at_temperature(temperature), model=f"{mean.model}/calibrated")
+            fitted.append(Fitted(validation.model, temperature, validation, mean, calibrated))
+    return fitted

@@ -1,0 +1,189 @@
+"""Predictions joined with the truth, once: every figure of the evidence follows from a `Block`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from job.contracts.dataset import Dataset
+from job.contracts.split import Split
+from job.contracts.tables import REMEDY, FloatArray, IntArray, check_unique, class_indices, read_table
+from job.errors import UserError
+from job.temperature import tempered
+
+KEYS = ("model", "method", "kind", "rule", "fold", "iteration", "role")
+CELL_COLUMNS = ["row", "image", "patient", "subject", "label"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells that a model judged, with what is known of them.
+
+    Attributes:
+        dataset: the classes.
+        table: the columns `CELL_COLUMNS`, one row per cell.
+        truth: class numbers, shape (cells,).
+        names: the subjects, sorted, shape (subjects,).
+        subject: position of each cell's subject in `names`, shape (cells,).
+    """
+
+    dataset: Dataset
+    table: pd.DataFrame
+    truth: IntArray
+    names: list[str]
+    subject: IntArray
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, dataset: Dataset) -> Cells:
+        """Group the rows of a table with the columns `CELL_COLUMNS` by subject; every label is one of the classes."""
+        names, subject = np.unique(table["subject"].to_numpy(dtype=object), return_inverse=True)
+        truth = pd.Index(dataset.classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
+        return cls(dataset, table[CELL_COLUMNS].reset_index(drop=True), truth, names.tolist(), subject)
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def images(self) -> list[str]:
+        """Image names, in order."""
+        return list(self.table["image"])
+
+
+class Truth:
+    """Who every labelled image is of, and what it shows."""
+
+    def __init__(self, table: pd.DataFrame, dataset: Dataset) -> None:
+        """`table` has the columns `CELL_COLUMNS` and names each image once."""
+        self.dataset = dataset
+        self._table = table.set_index("image", drop=False)
+        self._cells: dict[tuple[str, ...], Cells] = {}
+
+    def cells(self, images: list[str]) -> Cells:
+        """These images in this order; blocks of the same images share one object."""
+        key = tuple(images)
+        if key not in self._cells:
+            self._cells[key] = Cells.of(self._table.loc[images], self.dataset)
+        return self._cells[key]
+
+    def labels(self, images: list[str]) -> pd.Series[str]:
+        """Their classes by name, NaN of images without a truth."""
+        return self._table["label"].reindex(images)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """One model's predictions for the cells of one role.
+
+    Attributes:
+        model: name, such as `efficientnet/fold-1`; with `role`, what identifies the block.
+        kind: fold, iteration (a teacher or student), ensemble, out_of_fold or baseline.
+        cells: what is judged, and the truth.
+        probabilities: shape (cells, classes), rows summing to one.
+        predicted: numbers of the predicted classes, shape (cells,).
+        votes: how many voters predicted each class, shape (cells, classes); None without voters.
+        ties: cells on which the rule of the vote was undecided; None without voters.
+    """
+
+    model: str
+    kind: str
+    role: str
+    cells: Cells
+    probabilities: FloatArray
+    predicted: IntArray
+    votes: IntArray | None = None
+    ties: int | None = None
+    method: str | None = None
+    rule: str | None = None
+    fold: int | None = None
+    iteration: int | None = None
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each cell's class is predicted, shape (cells,)."""
+        return np.asarray(self.predicted == self.cells.truth)
+
+    @property
+    def confidence(self) -> FloatArray:
+        """Probability of the predicted class, shape (cells,)."""
+        return np.asarray(self.probabilities[np.arange(len(self.cells)), self.predicted])
+
+    def at_temperature(self, temperature: float) -> Block:
+        """The same model with tempered probabilities; the most probable class is predicted."""
+        probabilities = tempered(self.probabilities, temperature)
+        return replace(self, probabilities=probabilities, predicted=probabilities.argmax(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A method with what was fitted on its validation cells.
+
+    Attributes:
+        name: of the method.
+        temperature: fitted on `validation`.
+        validation: each cell judged by a model that did not train on it.
+        mean: the test cells, mean probability of the folds.
+        calibrated: the test cells: the mean of the folds' logits divided by the temperature.
+        majority: the test cells by majority vote; None where there are no voters.
+    """
+
+    name: str
+    temperature: float
+    validation: Block
+    mean: Block
+    calibrated: Block
+    majority: Block | None = None
+
+    @cached_property
+    def validated(self) -> Block:
+        """`validation` at the temperature: what thresholds and confidences are chosen on."""
+        return self.validation.at_temperature(self.temperature)
+
+
+def read_truth(path: Path, split: Split, dataset: Dataset) -> Truth:
+    """Read data/truth.csv.
+
+    Raises:
+        UserError: an image occurs twice or is missing, a label is unknown, or subject or training label differ from
+            those of the split.
+    """
+    table = read_table(path, ["image", "patient", "subject", "label"])
+    check_unique(path, table)
+    class_indices(path, table, "label", dataset.classes)
+    known = table.set_index("image")
+    labelled = split.table[split.table["role"] != "unlabelled"]
+    for image, role in zip(labelled["image"], labelled["role"], strict=True):
+        if image not in known.index:
+            raise UserError(f"{path}: {image}, a {role} image of {split.path}, is missing: {REMEDY}")
+    for column, rows in (("subject", labelled), ("label", split.train())):
+        differs = rows[column].to_numpy() != known.loc[rows["image"], column].to_numpy()
+        if differs.any():
+            image = rows["image"].to_numpy()[differs][0]
+            raise UserError(f"{path}: {image} has another {column} than in {split.path}: {REMEDY}")
+    row = split.table.set_index("image")["row"].reindex(table["image"]).astype("Int64")
+    return Truth(table.assign(row=row.to_numpy()), dataset)
+
+
+def predictions_table(blocks: list[Block]) -> pd.DataFrame:
+    """Every block as the rows of results/predictions.csv.
+
+    Returns:
+        `KEYS, CELL_COLUMNS, p_<CLASS>…, predicted, votes_<CLASS>…`; keys that a model lacks are empty, and so are the
+        votes where there are no voters.
+    """
+    parts = []
+    for block in blocks:
+        dataset = block.cells.dataset
+        part = block.cells.table.copy()
+        for position, name in enumerate(KEYS):
+            value = getattr(block, name)
+            part.insert(position, name, "" if value is None else str(value))
+        part[dataset.probability_columns] = block.probabilities
+        part["predicted"] = np.array(dataset.classes, dtype=object)[block.predicted]
+        part[dataset.vote_columns] = "" if block.votes is None else block.votes.astype(object)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,149 @@
+"""Every block of a run of the pipeline: folds, teachers and students, votes and baselines, read from their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from job.contracts import paths
+from job.contracts.predictions import in_order, read_fold
+from job.contracts.split import Split
+from job.contracts.tables import REMEDY, class_indices, integers, probabilities, read_table
+from job.errors import UserError
+from job.evaluation import baselines, votes
+from job.evaluation.blocks import Block, Fitted, Truth
+from job.evaluation.pooling import OUT_OF_FOLD
+from job.files import read_json
+
+ACROSS = "across"
+ITERATED = ("test", "validation", "masked")  # roles in which every teacher and student is scored
+
+
+def blocks_of_run(
+    methods: Sequence[str], folds: Sequence[int], split: Split, index: pd.DataFrame, truth: Truth
+) -> tuple[list[Block], list[Fitted]]:
+    """Read predictions/ and ensembles/, let the folds of all methods vote together, and add the baselines.
+
+    Raises:
+        UserError: a file is missing, wrong, or belongs to another split.
+    """
+    blocks: list[Block] = []
+    fitted = []
+    for method in methods:
+        for fold in folds:
+            table = read_fold(paths.predictions(method, fold), fold, split, truth.dataset)
+            blocks += _fold(method, fold, table, truth)
+        ensemble = _ensemble(method, split, folds, truth)
+        fitted.append(
+            Fitted(
+                method,
+                _temperature(method),
+                validation=ensemble[OUT_OF_FOLD],
+                mean=ensemble["mean"],
+                calibrated=ensemble["calibrated"],
+                majority=ensemble["majority"],
+            )
+        )
+        blocks += ensemble.values()
+    if len(methods) > 1:
+        blocks += _across(blocks, {entry.name: entry.temperature for entry in fitted})
+    return blocks + _baselines(split, index, truth), fitted
+
+
+def _fold(method: str, fold: int, table: pd.DataFrame, truth: Truth) -> list[Block]:
+    """The fold's model on the test images and, for self-training, every iteration in the roles `ITERATED`."""
+    last = int(table["iteration"].max())
+    entries = [("fold", last, "test")]
+    if last > 0:
+        entries += [("iteration", iteration, role) for iteration in range(last + 1) for role in ITERATED]
+    blocks = []
+    for kind, iteration, role in entries:
+        rows = table[(table["role"] == role) & (table["iteration"] == iteration)]
+        if rows.empty:
+            continue
+        name = f"{method}/fold-{fold}" + (f"/iteration-{iteration}" if kind == "iteration" else "")
+        probability = rows[truth.dataset.probability_columns].to_numpy()
+        blocks.append(
+            Block(
+                model=name, method=method, kind=kind, fold=fold, iteration=iteration, role=role,
+                cells=truth.cells(rows["image"].tolist()), probabilities=probability,
+                predicted=probability.argmax(axis=1),
+            )
+        )  # fmt: skip
+    return blocks
+
+
+def _ensemble(method: str, split: Split, folds: Sequence[int], truth: Truth) -> dict[str, Block]:
+    """By rule the vote on the test images, and the pooled validation predictions.
+
+    Raises:
+        UserError: ensembles/METHOD/predictions.csv is wrong or belongs to another split.
+    """
+    path, dataset = paths.ensemble(method) / "predictions.csv", truth.dataset
+    columns = ["image", "role", "rule", *dataset.probability_columns, *dataset.vote_columns, "predicted", "tie"]
+    table = read_table(path, columns)
+    for column in dataset.vote_columns:
+        table[column] = integers(path, table, column)
+    table[dataset.probability_columns] = probabilities(path, table, dataset.probability_columns)
+    table["position"] = class_indices(path, table, "predicted", dataset.classes)
+    validated = [image for fold in folds for image in split.images("validation", fold)]
+    tested = split.images("test")
+    blocks = {}
+    for rule in (*votes.RULES, OUT_OF_FOLD):
+        voted = rule != OUT_OF_FOLD
+        role, expected = ("test", tested) if voted else ("validation", validated)
+        rows = in_order(path, table[(table["rule"] == rule) & (table["role"] == role)], expected, f"{role} image")
+        blocks[rule] = Block(
+            model=f"{method}/{rule}",
+            method=method,
+            kind="ensemble" if voted else OUT_OF_FOLD,
+            rule=rule if voted else None,
+            role=role,
+            cells=truth.cells(expected),
+            probabilities=rows[dataset.probability_columns].to_numpy(),
+            predicted=rows["position"].to_numpy(),
+            votes=rows[dataset.vote_columns].to_numpy() if voted else None,
+            ties=int((rows["tie"] == "True").sum()) if voted else None,
+        )
+    return blocks
+
+
+def _temperature(method: str) -> float:
+    path = paths.ensemble(method) / "ensemble.json"
+    try:
+        return float(read_json(path)["temperature"])
+    except KeyError as error:
+        raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
+
+
+def _across(blocks: list[Block], temperatures: dict[str, float]) -> list[Block]:
+    """The folds of all methods as voters of one ensemble."""
+    voters = [block for block in blocks if block.kind == "fold"]
+    stacked = np.stack([voter.probabilities for voter in voters])
+    each = np.array([temperatures[str(voter.method)] for voter in voters])
+    return [
+        Block(
+            model=f"{ACROSS}/{rule}", kind="ensemble", rule=rule, role="test", cells=voters[0].cells,
+            probabilities=verdict.probabilities, predicted=verdict.predicted, votes=verdict.votes,
+            ties=int(verdict.tie.sum()),
+        )
+        for rule, verdict in votes.verdicts(stacked, each).items()
+    ]  # fmt: skip
+
+
+def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
+    train, tested, dataset = split.train(), split.images("test"), truth.dataset
+    labels = class_indices(split.path, train, "label", dataset.classes)
+    train_area, test_area = (baselines.log_area(index.loc[images]) for images in (train["image"], tested))
+    scores = {"area": baselines.area(train_area, labels, test_area)}
+    for number, name in enumerate(dataset.classes):
+        scores[f"always_{name}"] = baselines.always(number, len(tested), len(dataset.classes))
+    return [
+        Block(
+            model=f"baseline/{name}", kind="baseline", role="test", cells=truth.cells(tested), probabilities=values,
+            predicted=values.argmax(axis=1),
+        )
+        for name, values in scores.items()
+    ]  # fmt: skip
