@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks import ablation_table
 from benchmarks.arms import ARMS, COMMON, SEEDS, Arm, experiment
-from benchmarks.experiments import Bench, Settings, opened
+from benchmarks.experiments import Clone, Settings, opened
 from job.errors import UserError
 
 FOLDER = Path(".work/ablation")
@@ -28,8 +28,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="experiments at a time")
     options = parser.parse_args()
     try:
-        with opened(FOLDER) as bench:
-            table = run(bench, ARMS, SEEDS, COMMON, options.jobs)
+        with opened(FOLDER) as clone:
+            table = run(clone, ARMS, SEEDS, COMMON, options.jobs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,21 +38,21 @@ def main() -> int:
     return 0
 
 
-def run(bench: Bench, arms: Sequence[Arm], seeds: Sequence[int], common: Settings, jobs: int) -> pd.DataFrame:
+def run(clone: Clone, arms: Sequence[Arm], seeds: Sequence[int], common: Settings, jobs: int) -> pd.DataFrame:
     """Every experiment that is not there yet, and the table of all.
 
     Raises:
         UserError: an experiment failed, or the repository has changes that are not committed.
     """
-    bench.prepare(common)
+    clone.prepare(common)
     wanted: dict[str, Settings] = {
         experiment(arm.name, seed): {
             "methods": f"[{arm.method}]", "train.seed": seed, "folds": f"[{seed}]", **arm.settings,
         }
         for seed in seeds for arm in arms if not arm.run
     }  # fmt: skip
-    bench.run_all(wanted, jobs)
-    return ablation_table.build(bench, arms, seeds)
+    clone.run_all(wanted, jobs)
+    return ablation_table.build(clone, arms, seeds)
 
 
 if __name__ == "__main__":

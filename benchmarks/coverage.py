@@ -1,146 +1,192 @@
-"""How often a 95 % interval holds the true value: `python -m benchmarks.coverage` prints the README's table.
+"""How often a 95 % interval holds the true value, and how wide it is: `python -m benchmarks.coverage` prints the table.
 
-Cells are drawn from a model with strong patient effects whose true figures are known: the logit of a cell's probability
-is normal, shifted by its class and by its patient. The numbers of subjects and images are those of C-NMC 2019: the
-published test set, the preliminary set and all labelled images.
+Cells are drawn from a model with patient effects whose true figures are known: the logit of a cell's probability is
+normal, shifted by its class and by its patient. Two models share 60 % of either variance. The numbers of cells are
+those of the subjects of C-NMC 2019: 4 HEM and 11 ALL drawn from all of them until the totals are within a tenth of the
+published test set's, the official preliminary set, and everybody. Ranges are over three patient effects.
 """
 
 import argparse
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from tqdm import tqdm
 
 from job.contracts.dataset import Dataset
-from job.contracts.tables import FloatArray
-from job.evaluation import intervals, replicates
-from job.evaluation.metrics import METRICS, score
+from job.contracts.tables import FloatArray, IntArray
+from job.evaluation import intervals
+from job.evaluation.blocks import Block, Cells
 from job.seeds import generator
 
 DATASET = Dataset("simulated", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
-# Subjects and images of HEM and ALL. The smaller ones are parts of the first.
-SETTINGS = {
-    "2/11": ((2, 11), (289, 1836)),
-    "3/11": ((3, 11), (434, 1836)),
-    "4/11": ((4, 11), (578, 1836)),
-    "15/13": ((15, 13), (648, 1219)),
-    "37/57": ((37, 57), (4037, 8491)),
-}
+# Labelled cells of every subject of C-NMC 2019, and of those of its preliminary test set.
+HEM = (
+    5, 9, 13, 18, 19, 20, 20, 25, 29, 29, 30, 31, 32, 35, 38, 46, 47, 47, 50, 54, 69, 77, 84, 100, 108, 119, 137, 140,
+    162, 162, 167, 185, 327, 373, 385, 404, 441,
+)  # fmt: skip
+ALL = (
+    7, 9, 10, 11, 12, 14, 18, 19, 31, 35, 47, 53, 58, 69, 73, 74, 74, 83, 84, 89, 92, 92, 96, 97, 99, 103, 111, 111,
+    112, 113, 139, 142, 145, 146, 155, 156, 161, 164, 178, 178, 181, 190, 197, 197, 201, 201, 212, 246, 250, 253, 262,
+    267, 268, 278, 352, 402, 1074,
+)  # fmt: skip
+PRELIMINARY_HEM = (5, 9, 13, 19, 20, 25, 29, 31, 35, 38, 47, 54, 77, 84, 162)
+PRELIMINARY_ALL = (7, 10, 12, 18, 47, 69, 83, 96, 111, 139, 164, 201, 262)
+PUBLISHED = (578, 1836)
+SIMULATIONS = {"4/11": 2000, "15/13": 2000, "37/57": 1000}
+
+BETWEEN = (0.45, 1.0, 1.5)
+"""Standard deviations of the patients' mean logits; that of cells around their patient is 1."""
+MEANS, BETTER = (-0.9, 1.5), (-1.4, 2.1)
+"""Mean logits of HEM and ALL, of a model and of a better one."""
+SHARED = 0.6
 
 
-class Effects(NamedTuple):
-    """Means of the classes' logits, deviation of patients' own means from them, and of cells around their patient."""
+class Simulation(NamedTuple):
+    """One test set: of each metric whether its interval holds the truth, and its width (NaN without an interval).
 
-    means: tuple[float, float]
-    between: float
-    within: float = 1.0
+    Attributes:
+        figure: of one model.
+        alone: the same as if every cell were a person.
+        equal: of the difference of two equally good models.
+        better: of the difference of a better model and that one.
+        detected: whether the interval of `better` excludes zero.
+    """
+
+    figure: dict[str, tuple[float, float]]
+    alone: dict[str, tuple[float, float]]
+    equal: dict[str, tuple[float, float]]
+    better: dict[str, tuple[float, float]]
+    detected: dict[str, float]
 
 
-USUAL = Effects((-0.9, 1.5), 0.45)
-HARDER = Effects((-1.8, 2.0), 0.6)  # rates near one, where they cannot scatter evenly
-SHOWN = ("specificity", "sensitivity", "balanced_accuracy", "auroc")
+def sizes(setting: str, draw: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Cells of each HEM and ALL subject."""
+    if setting == "15/13":
+        return np.array(PRELIMINARY_HEM), np.array(PRELIMINARY_ALL)
+    if setting == "37/57":
+        return np.array(HEM), np.array(ALL)
+    drawn = []
+    for subjects, people, total in ((HEM, 4, PUBLISHED[0]), (ALL, 11, PUBLISHED[1])):
+        chosen = draw.choice(subjects, people, replace=False)
+        while abs(chosen.sum() / total - 1) > 0.1:
+            chosen = draw.choice(subjects, people, replace=False)
+        drawn.append(chosen)
+    return drawn[0], drawn[1]
 
 
-def truth(images: tuple[int, int], effects: Effects) -> FloatArray:
-    """The figures that ever more subjects would approach, shape (metrics,): quantiles stand for the cells."""
-    spread = np.hypot(effects.between, effects.within)
-    many = 400_000
-    counts = [round(many * n / sum(images)) for n in images]
-    logits = [m + spread * stats.norm.ppf((np.arange(n) + 0.5) / n) for m, n in zip(effects.means, counts, strict=True)]
-    label = np.repeat([0, 1], counts)
-    p = 1 / (1 + np.exp(-np.concatenate(logits)))
-    found = score(label, (p > 0.5).astype(np.int64), np.stack([1 - p, p], axis=1), DATASET)
-    return np.array([found.metrics[name] for name in METRICS], dtype=float)
+def truth(means: tuple[float, float], between: float) -> dict[str, float]:
+    """The figures that ever more subjects would approach."""
+    spread = np.hypot(between, 1)
+    specificity, sensitivity = stats.norm.cdf(-means[0] / spread), stats.norm.cdf(means[1] / spread)
+    return {
+        "balanced_accuracy": float((sensitivity + specificity) / 2),
+        "sensitivity": float(sensitivity),
+        "specificity": float(specificity),
+        "auroc": float(stats.norm.cdf((means[1] - means[0]) / spread / np.sqrt(2))),
+    }
 
 
 def simulate(
-    subjects: tuple[int, int], images: tuple[int, int], effects: Effects, draw: np.random.Generator
-) -> tuple[replicates.Scored, replicates.Subjects]:
-    """One test set: a model's calls, and whose the images are. Subjects differ in their number of images."""
-    codes, labels, logits, first = [], [], [], 0
-    for label, (people, cells) in enumerate(zip(subjects, images, strict=True)):
-        size = 1 + draw.multinomial(cells - people, draw.dirichlet(np.full(people, 4.0)))
-        own = np.repeat(np.arange(people), size)
-        codes.append(first + own)
-        labels.append(np.full(cells, label))
-        patient = draw.normal(effects.means[label], effects.between, people)
-        logits.append(patient[own] + draw.normal(0, effects.within, cells))
-        first += people
-    p = 1 / (1 + np.exp(-np.concatenate(logits)))
-    probabilities = np.stack([1 - p, p], axis=1)
-    label = np.concatenate(labels)
-    names = [f"{code:04}" for code in np.concatenate(codes)]
-    scored = replicates.Scored(label, (p > 0.5).astype(np.int64), probabilities)
-    return scored, replicates.Subjects.of(names, label, 2)
+    cells: tuple[IntArray, IntArray], models: Sequence[tuple[float, float]], between: float, draw: np.random.Generator
+) -> list[Block]:
+    """Predictions of several models, by their mean logits, of one test set with these numbers of cells."""
+    each = np.concatenate(cells)
+    subject = np.repeat(np.arange(len(each)), each)
+    label = (subject >= len(cells[0])).astype(np.int64)
+    people = Cells(DATASET, pd.DataFrame(), label, [f"{number:03}" for number in range(len(each))], subject)
+    common_people, common_cells = draw.normal(size=len(each)), draw.normal(size=len(label))
+    blocks = []
+    for means in models:
+        of_people = np.sqrt(SHARED) * common_people + np.sqrt(1 - SHARED) * draw.normal(size=len(each))
+        of_cells = np.sqrt(SHARED) * common_cells + np.sqrt(1 - SHARED) * draw.normal(size=len(label))
+        p = 1 / (1 + np.exp(-(np.array(means)[label] + between * of_people[subject] + of_cells)))
+        blocks.append(
+            Block(
+                model="simulated", kind="fold", role="test", cells=people, probabilities=np.stack([1 - p, p], axis=1),
+                predicted=(p > 0.5).astype(np.int64),
+            )
+        )  # fmt: skip
+    return blocks
 
 
-def covered(setting: str, effects: Effects, simulations: int, resamples: int) -> dict[str, FloatArray]:
-    """By method, whether each simulation's interval holds the truth, shape (simulations, metrics); NaN without one."""
-    subjects, images = SETTINGS[setting]
-    wanted = truth(images, effects)
-    hits: dict[str, list[FloatArray]] = {}
-    for i in tqdm(range(simulations), desc=setting, disable=None):
-        draw = generator(2019, "coverage", setting, i)
-        scored, people = simulate(subjects, images, effects, draw)
-        weights = np.concatenate(
-            [
-                np.ones((1, len(people.names))),
-                replicates.leave_one_out(people),
-                replicates.draw(people, resamples, draw),
-            ]
-        )
-        (every,) = replicates.figures_of_all(weights, [scored], people, DATASET)
-        s = 1 + len(people.names)
-        found = intervals.Replicates(every[0], every[s:], every[1:s], people.stratum, np.bincount(people.code))
-        ends = {
-            "images, percentile": _of_images(scored, resamples, draw),
-            "subjects, percentile": intervals.percentile(found),
-            "subjects, BCa": intervals.bca(found),
-            "subjects, jackknife t": intervals.jackknife_t(found, intervals.SCALES),
-        }
-        for name, (low, high) in ends.items():
-            inside = np.where(np.isnan(low), np.nan, (low <= wanted) & (wanted <= high))
-            hits.setdefault(name, []).append(inside)
-    return {name: np.array(rows) for name, rows in hits.items()}
+def one_test_set(setting: str, between: float, draw: np.random.Generator) -> Simulation:
+    """Draw a test set and make all its intervals."""
+    blocks = simulate(sizes(setting, draw), (MEANS, MEANS, BETTER), between, draw)
+    first, second, better = (intervals.figures(block) for block in blocks)
+    known, gain = truth(MEANS, between), truth(BETTER, between)
+    cells = blocks[0].cells
+    persons = Cells(DATASET, cells.table, cells.truth, [""] * len(cells), np.arange(len(cells)))
+    as_persons = intervals.figures(Block(**vars(blocks[0]) | {"cells": persons}))
+    equal = {name: intervals.difference(second[name], first[name]) for name in intervals.METRICS}
+    found = {name: intervals.difference(better[name], first[name]) for name in intervals.METRICS}
+    return Simulation(
+        {name: _held(intervals.interval(first[name]), known[name]) for name in intervals.METRICS},
+        {name: _held(intervals.interval(as_persons[name]), known[name]) for name in intervals.METRICS},
+        {name: _held((one.low, one.high), 0) for name, one in equal.items()},
+        {name: _held((one.low, one.high), gain[name] - known[name]) for name, one in found.items()},
+        {name: float(one.low > 0 or one.high < 0) for name, one in found.items()},
+    )
 
 
-def _of_images(scored: replicates.Scored, resamples: int, draw: np.random.Generator) -> FloatArray:
-    """What treating every image as independent would give, for the metrics of calls."""
-    count = np.bincount(scored.truth * 2 + scored.predicted, minlength=4)
-    stratum = np.array([0, 0, 1, 1])
-    resampled = np.zeros((resamples, 4))
-    for label in (0, 1):
-        own = count[stratum == label]
-        resampled[:, stratum == label] = draw.multinomial(own.sum(), own / own.sum(), resamples)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = replicates.label_figures(resampled.reshape(-1, 2, 2), DATASET)
-    ends = np.full((2, len(METRICS)), np.nan)
-    for i, name in enumerate(METRICS):
-        if name in found:
-            ends[:, i] = np.quantile(found[name], [0.025, 0.975])
-    return ends
+def _held(ends: tuple[float, float] | str, value: float) -> tuple[float, float]:
+    if isinstance(ends, str) or np.isnan(ends[0]):
+        return np.nan, np.nan
+    return float(ends[0] <= value <= ends[1]), ends[1] - ends[0]
+
+
+def row(setting: str, metric: str, runs: list[list[Simulation]]) -> str:
+    """A line of the table, from the simulations of every patient effect."""
+
+    def over_effects(what: str, column: int, *, summary: str = "mean") -> str:
+        every = [np.array([getattr(one, what)[metric] for one in simulations]) for simulations in runs]
+        values = [own if own.ndim == 1 else own[:, column] for own in every]
+        return _range([100 * float(getattr(np, f"nan{summary}")(own)) for own in values])
+
+    equal = [np.array([one.equal[metric][0] for one in simulations]) for simulations in runs]
+    columns = [
+        setting, metric.replace("_", " ").replace("auroc", "AUROC"),
+        over_effects("figure", 0), over_effects("figure", 1, summary="median"), over_effects("alone", 0),
+        over_effects("better", 0), over_effects("better", 1, summary="median"),
+        _range([100 * (1 - float(np.nanmean(own))) for own in equal]), over_effects("detected", 0),
+    ]  # fmt: skip
+    return f"| {' | '.join(columns)} |"
+
+
+def _range(values: FloatArray | list[float]) -> str:
+    low, high = round(min(values)), round(max(values))
+    return str(low) if low == high else f"{low}–{high}"
+
+
+HEADER = """\
+| HEM/ALL subjects | metric | figure: held, % | median width, points | held if cells were persons, % \
+| difference: held, % | median width, points | equal models told apart, % | a true difference detected, % |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
-    """Print one row per setting and method."""
+    """Print the table as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
-    parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--harder", action="store_true", help="rates near one and stronger patient effects")
+    parser.add_argument("--simulations", type=int, help="of every setting (default: 2000, and 1000 of 37/57)")
+    parser.add_argument("--settings", nargs="+", choices=SIMULATIONS, default=list(SIMULATIONS))
     options = parser.parse_args()
-    print("| HEM/ALL subjects | 95 % interval from | " + " | ".join(SHOWN) + " | lowest of all metrics |")
-    print("|---|---|" + "---|" * (len(SHOWN) + 1))
-    effects = HARDER if options.harder else USUAL
+    gains = [100 * (truth(BETTER, b)["balanced_accuracy"] - truth(MEANS, b)["balanced_accuracy"]) for b in BETWEEN]
+    counts = ", ".join(f"{options.simulations or SIMULATIONS[name]} of {name}" for name in options.settings)
+    print(f"Test sets simulated for each of the patient effects {', '.join(map(str, BETWEEN))}: {counts}.")
+    print(f"The better model has {_range(gains)} points more of balanced accuracy.\n")
+    print(HEADER)
     for setting in options.settings:
-        for name, inside in covered(setting, effects, options.simulations, options.resamples).items():
-            # An ECE is biased upwards by its bins: no interval around it is printed anywhere.
-            known = {m: values[~np.isnan(values)] for m, values in zip(METRICS, inside.T, strict=True) if m != "ece"}
-            share = {m: values.mean() for m, values in known.items() if len(values)}
-            worst = min(share, key=lambda metric: share[metric])
-            cells = [f"{100 * share[m]:.1f} %" if m in share else "–" for m in SHOWN]
-            print(f"| {setting} | {name} | {' | '.join(cells)} | {100 * share[worst]:.1f} % ({worst}) |", flush=True)
+        runs = []
+        for between in BETWEEN:
+            numbers = range(options.simulations or SIMULATIONS[setting])
+            progress = tqdm(numbers, desc=f"{setting}, {between}", disable=None)
+            runs.append([
+                one_test_set(setting, between, generator(2019, "coverage", setting, str(between), i)) for i in progress
+            ])  # fmt: skip
+        for metric in intervals.METRICS:
+            print(row(setting, metric, runs), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ there is finished and is not repeated: a command may be killed anywhere and star
 lists the runs, and removing the folder begins anew.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import shutil
@@ -39,7 +41,7 @@ _ENVIRONMENT = os.environ | {
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator["Bench"]:
+def opened(folder: Path) -> Iterator[Clone]:
     """The clone, for one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -48,10 +50,10 @@ def opened(folder: Path) -> Iterator["Bench"]:
         except BlockingIOError:
             print("waiting for experiments that an earlier run left running …", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Bench(folder, lock.fileno())
+        yield Clone(folder, lock.fileno())
 
 
-class Bench:
+class Clone:
     """The clone in which the experiments run."""
 
     def __init__(self, folder: Path, lock: int) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.arms import RECOMMENDED
-from benchmarks.experiments import Bench, Settings, opened
+from benchmarks.experiments import Clone, Settings, opened
 from job.errors import UserError
 
 FOLDER = Path(".work/sample")
@@ -52,23 +52,23 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="experiments at a time")
     options = parser.parse_args()
     try:
-        with opened(FOLDER) as bench:
-            bench.prepare(COMMON | {"data.root": str(options.root.resolve())})
-            bench.run_all(ARMS, options.jobs)
-            print(markdown(bench, ARMS))
+        with opened(FOLDER) as clone:
+            clone.prepare(COMMON | {"data.root": str(options.root.resolve())})
+            clone.run_all(ARMS, options.jobs)
+            print(markdown(clone, ARMS))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def markdown(bench: Bench, arms: dict[str, dict[str, str | int | float]]) -> str:
+def markdown(clone: Clone, arms: dict[str, dict[str, str | int | float]]) -> str:
     """The arms' out-of-fold figures: by image with an interval over subjects, and by person (mean probability)."""
     lines = ["| what | AUROC of images [95 % over subjects] | AUROC of persons |", "|---|---|---|"]
     for number, name in enumerate(arms):
-        table, entry = _out_of_fold(bench, name)
+        table, entry = _out_of_fold(clone, name)
         if number == 0:
-            lines.append(_area(bench, table))
+            lines.append(_area(clone, table))
         found = entry["intervals"]["auroc"]
         ends = f"[{found['low']:.3f}, {found['high']:.3f}]"
         figure = entry["metrics"]["auroc"]
@@ -80,17 +80,17 @@ def _words(name: str, settings: Settings) -> str:
     return f"{name}: `{' '.join(f'{key}={value}' for key, value in settings.items())}`"
 
 
-def _out_of_fold(bench: Bench, name: str) -> tuple[pd.DataFrame, dict[str, dict[str, dict[str, float]]]]:
+def _out_of_fold(clone: Clone, name: str) -> tuple[pd.DataFrame, dict[str, dict[str, dict[str, float]]]]:
     text = {"image": str, "subject": str, "kind": str}
-    table = pd.read_csv(io.StringIO(bench.read(name, "results/predictions.csv")), dtype=text)
-    models = json.loads(bench.read(name, "results/evaluation.json"))["models"]
+    table = pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
+    models = json.loads(clone.read(name, "results/evaluation.json"))["models"]
     (entry,) = (model for model in models if model["kind"] == "out_of_fold")
     return table[table["kind"] == "out_of_fold"], entry
 
 
-def _area(bench: Bench, table: pd.DataFrame) -> str:
+def _area(clone: Clone, table: pd.DataFrame) -> str:
     """The same figures of the box's area, which needs no training."""
-    index = pd.read_csv(bench.repository / "data/prepared/index.csv", dtype={"image": str}).set_index("image")
+    index = pd.read_csv(clone.repository / "data/prepared/index.csv", dtype={"image": str}).set_index("image")
     known = index.loc[table["image"]]
     own = table.assign(area=(known["box_w"] * known["box_h"]).to_numpy(np.float64))
     figure = roc_auc_score(own["label"] == "ALL", own["area"])

@@ -1,51 +1,40 @@
-"""Temperature scaling (Guo et al. 2017, arXiv:1706.04599): one number that makes probabilities surer or less sure.
-
-Logits are divided by the temperature: above 1 the probabilities move towards equal ones, below 1 towards 0 and 1. The
-order of the classes stays. Fit a temperature on validation images alone; on test images it would be part of what is
-tested.
-"""
+"""Temperature scaling of a classifier's probabilities (Guo et al. 2017, arXiv:1706.04599), without torch."""
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
-FloatArray = npt.NDArray[np.float64]
-
+# A temperature outside of these means that the probabilities rank the images without error, or not at all.
 COLDEST, HOTTEST = 0.05, 20.0
-"""Bounds: probabilities that are always right, or that say nothing, would ask for a temperature of 0 or infinity."""
-SMALLEST = 1e-12
-"""A stored probability of exactly 0 is taken to be this, because its logit must be a number."""
+# A stored probability of exactly 0 counts as this one: its logit must be a number.
+_SMALLEST = 1e-12
 
 
-def logits(probabilities: FloatArray) -> FloatArray:
-    """Natural logarithms of probabilities, which are logits up to a constant for each image; of the same shape."""
-    return np.asarray(np.log(np.maximum(probabilities, SMALLEST)))
+def logits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Logits whose softmax are these probabilities: their logarithms."""
+    return np.asarray(np.log(np.maximum(probabilities, _SMALLEST)))
 
 
-def softmax(values: FloatArray) -> FloatArray:
-    """Probabilities from logits; the last axis holds the classes."""
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+def tempered(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.floating]:
+    """Probabilities at a temperature: softmax of `logits / temperature` over the last axis, which holds the classes."""
+    return np.asarray(softmax(logits / temperature, axis=-1))
 
 
-def tempered(probabilities: FloatArray, temperature: float) -> FloatArray:
-    """Probabilities whose logits are divided by `temperature`; the last axis holds the classes."""
-    return softmax(logits(probabilities) / temperature)
+def fit_temperature(logits: npt.NDArray[np.floating], classes: npt.NDArray[np.int64]) -> float:
+    """The temperature between 0.05 and 20 with the smallest mean cross-entropy of `tempered` probabilities.
 
-
-def fit_temperature(probabilities: FloatArray, truth: npt.NDArray[np.int64]) -> float:
-    """The temperature with the smallest log loss, between `COLDEST` and `HOTTEST`.
+    It is to be fitted on validation images, which the network did not learn from; on test images it would be part of
+    what is tested. It is bounded, because a network without an error on these images would ask for a temperature of 0.
 
     Args:
-        probabilities: shape (images, classes).
-        truth: class numbers, shape (images,).
+        logits: shape (images, classes).
+        classes: class number of each image, shape (images,).
     """
-    images = np.arange(len(truth))
-    values = logits(probabilities)
+    images = np.arange(len(classes))
 
-    def log_loss(log_temperature: float) -> float:
-        of_truth = softmax(values / np.exp(log_temperature))[images, truth]
-        return float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean())
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[images, classes].mean())
 
-    best = minimize_scalar(log_loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
-    return float(np.exp(best.x))
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))

@@ -14,7 +14,7 @@ from job.contracts.dataset import Dataset
 from job.contracts.split import Split
 from job.contracts.tables import REMEDY, FloatArray, IntArray, check_unique, class_indices, read_table
 from job.errors import UserError
-from job.temperature import tempered
+from job.temperature import logits, tempered
 
 KEYS = ("model", "method", "kind", "rule", "fold", "iteration", "role")
 CELL_COLUMNS = ["row", "image", "patient", "subject", "label"]
@@ -114,7 +114,7 @@ class Block:
 
     def at_temperature(self, temperature: float) -> Block:
         """The same model with tempered probabilities; the most probable class is predicted."""
-        probabilities = tempered(self.probabilities, temperature)
+        probabilities = np.asarray(tempered(logits(self.probabilities), temperature), np.float64)
         return replace(self, probabilities=probabilities, predicted=probabilities.argmax(axis=1))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from job.evaluation import abstention, calibration, intervals, metrics, thresholds
 from job.evaluation.blocks import Block, Fitted
 from job.params import Evaluation
-from job.temperature import COLDEST, HOTTEST, fit_temperature
+from job.temperature import COLDEST, HOTTEST, fit_temperature, logits
 
 CALIBRATION_METRICS = ("ece", "brier", "log_loss")
 
@@ -52,7 +52,7 @@ def _calibration(block: Block) -> dict[str, Any]:
     return {
         "metrics": {name: scores[name] for name in CALIBRATION_METRICS},
         "ece_if_calibrated": calibration.error_if_calibrated(block.confidence),
-        "slope": round(1 / fit_temperature(block.probabilities, cells.truth), 4),
+        "slope": round(1 / fit_temperature(logits(block.probabilities), cells.truth), 4),
         "reliability": {
             cells.dataset.classes[c]: calibration.reliability(
                 block.probabilities[:, c], cells.truth == c, calibration.RELIABILITY_BINS

@@ -16,7 +16,7 @@ from job.contracts.dataset import Dataset
 from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, class_indices, floats, probabilities, read_table
 from job.errors import UserError
 from job.evaluation.blocks import Block, Fitted, Truth
-from job.temperature import fit_temperature
+from job.temperature import fit_temperature, logits
 
 ROLES = ("validation", "test")
 
@@ -154,7 +154,7 @@ def _fitted(blocks: list[Block]) -> list[Fitted]:
     for validation in blocks:
         if validation.role == "validation" and validation.model in tested:
             mean = tested[validation.model]
-            temperature = fit_temperature(validation.probabilities, validation.cells.truth)
+            temperature = fit_temperature(logits(validation.probabilities), validation.cells.truth)
             calibrated = replace(mean.at_temperature(temperature), model=f"{mean.model}/calibrated")
             fitted.append(Fitted(validation.model, temperature, validation, mean, calibrated))
     return fitted

@@ -12,7 +12,7 @@ from job.contracts.split import Split
 from job.contracts.tables import REMEDY, class_indices
 from job.errors import UserError
 from job.evaluation import votes
-from job.temperature import fit_temperature
+from job.temperature import fit_temperature, logits
 
 VOTED = ("test", "unlabelled")
 OUT_OF_FOLD = "out_of_fold"
@@ -41,7 +41,7 @@ def temperature(folds: Mapping[int, pd.DataFrame], split: Split, dataset: Datase
     pooled = out_of_fold(folds)
     labels = split.train().set_index("image").loc[pooled["image"]].reset_index()
     truth = class_indices(split.path, labels, "label", dataset.classes)
-    return fit_temperature(pooled[dataset.probability_columns].to_numpy(), truth)
+    return fit_temperature(logits(pooled[dataset.probability_columns].to_numpy()), truth)
 
 
 def pool(folds: Mapping[int, pd.DataFrame], fitted: float, dataset: Dataset) -> pd.DataFrame:

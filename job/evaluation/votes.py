@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from job.contracts.tables import FloatArray, IntArray
-from job.temperature import logits, softmax
+from job.temperature import logits, tempered
 
 RULES = ("majority", "mean", "calibrated")
 """The published report's first."""
@@ -69,14 +69,14 @@ def mean(probabilities: FloatArray) -> Verdict:
 def calibrated(probabilities: FloatArray, temperatures: FloatArray) -> Verdict:
     """Mean of the voters' logits, each divided by its temperature; the class with the highest probability wins.
 
-    A mean of probabilities is less extreme than any voter, also where all agree; a mean of logits is not (Rahaman and
-    Thiery 2021, arXiv:2007.08792).
+    Where voters differ, a mean of probabilities is much less sure than each of them (Rahaman and Thiery 2021,
+    arXiv:2007.08792), a mean of logits a little less.
 
     Args:
         probabilities: shape (voters, images, classes).
         temperatures: of each voter, fitted on validation images, shape (voters,).
     """
-    average = softmax(_mean(logits(probabilities) / temperatures[:, None, None]))
+    average = np.asarray(tempered(_mean(logits(probabilities) / temperatures[:, None, None]), 1), np.float64)
     return _verdict(probabilities, average, average)
 
 

@@ -58,6 +58,7 @@ def table(**columns) -> pd.DataFrame:
             f"{name}_low": np.nan,
             f"{name}_high": np.nan,
             f"{name}_by_seed": "",
+            f"{name}_p_holm": np.nan,
             f"{name}_verdict": "",
         }
     return pd.DataFrame([row | columns])
@@ -78,14 +79,14 @@ def test_uncommitted_code_is_refused(tmp_path, monkeypatch):
     repository.create(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job/seeds.py").write_text("changed")
-    with experiments.opened(ablation.FOLDER) as bench, pytest.raises(UserError, match="commit the changes first"):
-        bench.prepare(COMMON_HERE)
+    with experiments.opened(ablation.FOLDER) as clone, pytest.raises(UserError, match="commit the changes first"):
+        clone.prepare(COMMON_HERE)
 
 
 def run_small() -> pd.DataFrame:
     """What `main` does, with the small arms."""
-    with experiments.opened(ablation.FOLDER) as bench:
-        return ablation.run(bench, SMALL_ARMS, (1, 2), COMMON_HERE, 2)
+    with experiments.opened(ablation.FOLDER) as clone:
+        return ablation.run(clone, SMALL_ARMS, (1, 2), COMMON_HERE, 2)
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +108,27 @@ def ended(tmp_path_factory):
 def test_killed_and_started_again_it_ends_with_every_experiment(ended, monkeypatch):
     monkeypatch.chdir(ended)
 
-    def refuse(_bench: experiments.Context, name: str, _settings: object) -> float:
+    def refuse(_clone: experiments.Clone, name: str, _settings: object) -> float:
         raise AssertionError(name)
 
-    monkeypatch.setattr(experiments.Context, "run", refuse)
+    monkeypatch.setattr(experiments.Clone, "run", refuse)
     table = run_small()
     assert table["arm"].tolist() == list(NAMES)
-    with experiments.opened(ablation.FOLDER) as bench:
-        names = bench.finished()
-        text = bench.read("published-2", "results/predictions.csv")
+    with experiments.opened(ablation.FOLDER) as clone:
+        names = clone.finished()
+        text = clone.read("published-2", "results/predictions.csv")
     assert names == {f"{name}-{seed}" for name in NAMES if name != "published-first" for seed in (1, 2)}
     predictions = pd.read_csv(io.StringIO(text))
     by_hand = {}
     for iteration in (0, 1):
         rows = predictions[(predictions["model"] == f"noisy_student/fold-2/iteration-{iteration}")]
         rows = rows[rows["role"] == "test"]
-        by_hand[iteration] = roc_auc_score(rows["label"] == "ALL", rows["p_ALL"])
+        by_hand[iteration] = np.mean([
+            roc_auc_score(pair["label"] == "ALL", pair["p_ALL"])
+            for _, ill in rows[rows["label"] == "ALL"].groupby("subject")
+            for _, other in rows[rows["label"] == "HEM"].groupby("subject")
+            for pair in [pd.concat([ill, other])]
+        ])  # fmt: skip
     row = table.set_index("arm").loc["published-first"]
     by_seed = [float(one) for one in row["auroc_less_teacher_by_seed"].split()]
     assert by_seed[1] == pytest.approx(by_hand[1] - by_hand[0], abs=1e-6)

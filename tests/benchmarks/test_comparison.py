@@ -1,19 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from benchmarks.comparison import Comparison
+from benchmarks.comparison import Comparison, Difference
 from job.contracts.dataset import Dataset
 from job.errors import UserError
-from job.evaluation import intervals
-from job.evaluation.metrics import METRICS
 
 DATASET = Dataset("two", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
 SUBJECTS, CELLS = 30, 8
 
 
-def said(skill: float, seed: int, *, order: int = 0) -> pd.DataFrame:
+def drawn(skill: float, seed: int, *, order: int = 0) -> pd.DataFrame:
     """Predictions of the same images by another model: a larger skill separates the classes further."""
     code = np.repeat(np.arange(SUBJECTS), CELLS)
     truth = code % 2
@@ -33,59 +34,76 @@ def auroc(table: pd.DataFrame) -> float:
     return roc_auc_score(table["label"] == "ALL", table["p_ALL"])
 
 
+def recall(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Each subject's share of correct cells, by class."""
+    correct = (table["label"] == table["predicted"]).groupby([table["label"], table["subject"]]).mean()
+    return {name: correct[name] for name in ("HEM", "ALL")}
+
+
+def compare(one: list[pd.DataFrame], two: list[pd.DataFrame], metric: str = "auroc") -> Difference:
+    return Comparison({"one": one, "two": two}, DATASET).differences([("one", "two")], metric)["one", "two"]
+
+
 def test_figures_are_means_over_the_seeds():
-    tables = [said(0.5, seed) for seed in (1, 2, 3)]
+    tables = [drawn(0.5, seed) for seed in (1, 2, 3)]
     found = Comparison({"one": tables}, DATASET)
-    assert found.figure("one", "auroc").estimate == pytest.approx(np.mean([auroc(table) for table in tables]))
-    balanced = [balanced_accuracy_score(table["label"], table["predicted"]) for table in tables]
-    assert found.figure("one", "balanced_accuracy").estimate == pytest.approx(np.mean(balanced))
+    # Subjects of equal size: every subject counting once is every cell counting once.
+    assert found.figure("one", "auroc")["value"] == pytest.approx(np.mean([auroc(t) for t in tables]), abs=1e-6)
+    balanced = np.mean([balanced_accuracy_score(table["label"], table["predicted"]) for table in tables])
+    assert found.figure("one", "balanced_accuracy")["value"] == pytest.approx(balanced, abs=1e-6)
     assert (found.images, found.subjects) == (SUBJECTS * CELLS, SUBJECTS)
 
 
 def test_differences_are_paired_by_seed_whatever_the_order_of_the_rows():
-    one, two = [said(1.0, seed, order=seed) for seed in (1, 2)], [said(0.5, seed) for seed in (11, 12)]
-    found = Comparison({"one": one, "two": two}, DATASET).difference("one", "two", "auroc")
+    one, two = [drawn(1.0, seed, order=seed) for seed in (1, 2)], [drawn(0.5, seed) for seed in (11, 12)]
+    found = compare(one, two)
     by_seed = [auroc(a) - auroc(b) for a, b in zip(one, two, strict=True)]
     assert found.by_seed == pytest.approx(by_seed)
-    assert found.interval.estimate == pytest.approx(np.mean(by_seed))
-    assert found.verdict == "better"
+    assert found.value == pytest.approx(np.mean(by_seed))
 
 
-def test_the_interval_is_the_jackknife_of_the_mean_over_seeds():
-    """Leaving one subject out, for every seed at once, worked out the long way."""
-    one, two = [said(0.6, seed) for seed in (1, 2, 3)], [said(0.5, seed) for seed in (4, 5, 6)]
-    found = Comparison({"one": one, "two": two}, DATASET).difference("one", "two", "auroc").interval
+def test_of_one_seed_the_error_is_of_subjects_alone():
+    one, two = drawn(0.6, 1), drawn(0.5, 4)
+    found = compare([one], [two], "balanced_accuracy")
+    hem, ill = (recall(one)[name] - recall(two)[name] for name in ("HEM", "ALL"))
+    error = np.sqrt(hem.var() / len(hem) + ill.var() / len(ill)) / 2
+    low, high = stats.t(len(hem) - 1, (hem.mean() + ill.mean()) / 2, error).interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
 
-    def without(name: str) -> float:
-        return np.mean([
-            auroc(a[a["subject"] != name]) - auroc(b[b["subject"] != name]) for a, b in zip(one, two, strict=True)
-        ])  # fmt: skip
 
-    names = sorted(set(one[0]["subject"]), key=lambda name: int(name[1:]))
-    left_out = np.tile(np.array([without(name) for name in names])[:, None], len(METRICS))
-    estimate = np.full(len(METRICS), np.mean([auroc(a) - auroc(b) for a, b in zip(one, two, strict=True)]))
-    stratum = np.arange(SUBJECTS) % 2
-    long_way = intervals.Replicates(estimate, left_out[:1], left_out, stratum, np.full(SUBJECTS, CELLS))
-    low, high = intervals.jackknife_t(long_way, intervals.DIFFERENCES)[:, 0]
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
+def test_the_variances_of_subjects_and_of_seeds_add_up():
+    one, two = [drawn(0.6, seed) for seed in (1, 2, 3)], [drawn(0.5, seed) for seed in (4, 5, 6)]
+    found = compare(one, two, "balanced_accuracy")
+    means = [
+        pd.concat([recall(a)[name] - recall(b)[name] for a, b in zip(one, two, strict=True)], axis=1).mean(axis=1)
+        for name in ("HEM", "ALL")
+    ]
+    of_subjects = sum(own.var() / len(own) for own in means) / 4
+    of_seeds = np.var(found.by_seed, ddof=1) / 3
+    freedom = (of_subjects + of_seeds) ** 2 / (of_subjects**2 / 14 + of_seeds**2 / 2)
+    p = 2 * stats.t.sf(abs(found.value) / np.sqrt(of_subjects + of_seeds), freedom)
+    assert found.p == found.p_holm == pytest.approx(p)
 
 
 def test_seeds_are_no_further_subjects():
-    """The same networks three times over tell nothing new: the interval stays as wide."""
-    once = Comparison({"one": [said(0.6, 1)], "two": [said(0.5, 2)]}, DATASET)
-    thrice = Comparison({"one": [said(0.6, 1)] * 3, "two": [said(0.5, 2)] * 3}, DATASET)
-    one, three = (found.difference("one", "two", "auroc").interval for found in (once, thrice))
-    assert (one.low, one.high) == pytest.approx((three.low, three.high))
+    """The same networks three times over tell nothing new: the interval of the figure stays as wide."""
+    once, thrice = (Comparison({"one": [drawn(0.6, 1)] * n}, DATASET).figure("one", "auroc") for n in (1, 3))
+    assert once == pytest.approx(thrice)
 
 
-def test_equal_models_are_not_told_apart():
-    tables = [said(0.6, 1), said(0.6, 2)]
-    found = Comparison({"one": tables, "two": [said(0.6, 3), said(0.6, 4)]}, DATASET).difference("one", "two", "auroc")
-    assert found.verdict == "not told apart"
-    worse = Comparison({"one": [said(0.2, 1)], "two": [said(1.5, 2)]}, DATASET).difference("one", "two", "auroc")
-    assert worse.verdict == "worse"
+def test_verdicts_are_adjusted_for_the_number_of_differences():
+    models = {"base": [drawn(0.6, 1), drawn(0.6, 2)], "better": [drawn(2.5, 7), drawn(2.5, 8)]}
+    models |= {f"same-{n}": [drawn(0.6, 30 + n), drawn(0.6, 40 + n)] for n in range(6)}
+    pairs = [(name, "base") for name in models if name != "base"]
+    found = Comparison(models, DATASET).differences(pairs, "auroc")
+    assert found["better", "base"].verdict == "better"
+    assert compare(models["base"], models["better"]).verdict == "worse"
+    assert all(one.p_holm >= one.p for one in found.values())
+    assert {found[f"same-{n}", "base"].verdict for n in range(6)} == {"not told apart"}
+    near = replace(found["better", "base"], p=0.02, p_holm=0.06)
+    assert near.verdict == "not told apart"
 
 
 def test_runs_with_other_test_images_are_refused():
     with pytest.raises(UserError, match="different images"):
-        Comparison({"one": [said(0.6, 1)], "two": [said(0.6, 2).iloc[1:]]}, DATASET)
+        Comparison({"one": [drawn(0.6, 1)], "two": [drawn(0.6, 2).iloc[1:]]}, DATASET)

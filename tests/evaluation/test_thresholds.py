@@ -119,9 +119,10 @@ def test_the_temperature_that_was_applied_is_fitted_again():
     logit = draw.normal(0, 2, 20_000)
     truth = (draw.random(20_000) < 1 / (1 + np.exp(-logit))).astype(int)
     p = 1 / (1 + np.exp(-logit))
-    overconfident = temperature.tempered(np.stack([1 - p, p], axis=1), 0.4)
-    assert temperature.fit_temperature(overconfident, truth) == pytest.approx(2.5, rel=0.05)
-    fixed = temperature.tempered(overconfident, 2.5)
+    logits = temperature.logits(np.stack([1 - p, p], axis=1))
+    overconfident = temperature.tempered(logits, 0.4)
+    assert temperature.fit_temperature(logits / 0.4, truth) == pytest.approx(2.5, rel=0.05)
+    fixed = temperature.tempered(temperature.logits(overconfident), 2.5)
     np.testing.assert_allclose(fixed[:, 1], p, atol=1e-3)
     errors = [calibration.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, fixed)]
     assert errors[0] > 0.08
@@ -131,17 +132,21 @@ def test_the_temperature_that_was_applied_is_fitted_again():
 def test_a_temperature_keeps_the_order_of_the_classes():
     p = np.random.default_rng(2).dirichlet(np.ones(3), 50)
     for value in (0.2, 1, 7):
-        tempered = temperature.tempered(p, value)
+        tempered = temperature.tempered(temperature.logits(p), value)
         np.testing.assert_array_equal(tempered.argsort(axis=1), p.argsort(axis=1))
         np.testing.assert_allclose(tempered.sum(axis=1), 1)
-    np.testing.assert_allclose(temperature.tempered(p, 1), p)
+    np.testing.assert_allclose(temperature.tempered(temperature.logits(p), 1), p)
 
 
 def test_perfect_predictions_are_as_cold_as_allowed_and_impossible_truths_finite():
     p = np.array([[0.0, 1.0], [1.0, 0.0]])
-    assert temperature.fit_temperature(p, np.array([0, 1])) == pytest.approx(temperature.HOTTEST, rel=0.01)
+    assert temperature.fit_temperature(temperature.logits(p), np.array([0, 1])) == pytest.approx(
+        temperature.HOTTEST, rel=0.01
+    )
     near = np.array([[0.4, 0.6], [0.6, 0.4]])
-    assert temperature.fit_temperature(near, np.array([1, 0])) == pytest.approx(temperature.COLDEST, rel=0.01)
+    assert temperature.fit_temperature(temperature.logits(near), np.array([1, 0])) == pytest.approx(
+        temperature.COLDEST, rel=0.01
+    )
 
 
 def test_few_perfectly_calibrated_cells_have_an_error_above_zero():
