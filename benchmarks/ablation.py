@@ -45,13 +45,13 @@ def run(clone: Clone, arms: Sequence[Arm], seeds: Sequence[int], common: Setting
         UserError: an experiment failed, or the repository has changes that are not committed.
     """
     clone.prepare(common)
-    wanted: dict[str, Settings] = {
+    experiments: dict[str, Settings] = {
         experiment(arm.name, seed): {
             "methods": f"[{arm.method}]", "train.seed": seed, "folds": f"[{seed}]", **arm.settings,
         }
         for seed in seeds for arm in arms if not arm.run
     }  # fmt: skip
-    clone.run_all(wanted, jobs)
+    clone.run_all(experiments, jobs)
     return ablation_table.build(clone, arms, seeds)
 
 

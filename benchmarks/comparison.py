@@ -91,15 +91,15 @@ class Comparison:
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> dict[tuple[str, str], Difference]:
         """Every pair's mean over the seeds of the first model's figure less that of the second with the same seed."""
-        found = [
+        compared = [
             _difference([
                 one[metric] - other[metric]
                 for one, other in zip(self._figures[model], self._figures[reference], strict=True)
             ])
             for model, reference in pairs
         ]  # fmt: skip
-        adjusted = holm(np.array([one.p for one in found]))
-        return {pair: replace(one, p_holm=float(p)) for pair, one, p in zip(pairs, found, adjusted, strict=True)}
+        adjusted = holm(np.array([one.p for one in compared]))
+        return {pair: replace(one, p_holm=float(p)) for pair, one, p in zip(pairs, compared, adjusted, strict=True)}
 
 
 def _block(table: pd.DataFrame, cells: Cells) -> Block:

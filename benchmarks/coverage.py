@@ -116,18 +116,18 @@ def one_test_set(setting: str, between: float, draw: np.random.Generator) -> Sim
     """Draw a test set and make all its intervals."""
     blocks = simulate(sizes(setting, draw), (MEANS, MEANS, BETTER), between, draw)
     first, second, better = (intervals.figures(block) for block in blocks)
-    known, gain = truth(MEANS, between), truth(BETTER, between)
+    value, better_value = truth(MEANS, between), truth(BETTER, between)
     cells = blocks[0].cells
     persons = Cells(DATASET, cells.table, cells.truth, [""] * len(cells), np.arange(len(cells)))
     as_persons = intervals.figures(Block(**vars(blocks[0]) | {"cells": persons}))
     equal = {name: intervals.difference(second[name], first[name]) for name in intervals.METRICS}
-    found = {name: intervals.difference(better[name], first[name]) for name in intervals.METRICS}
+    gain = {name: intervals.difference(better[name], first[name]) for name in intervals.METRICS}
     return Simulation(
-        {name: _held(intervals.interval(first[name]), known[name]) for name in intervals.METRICS},
-        {name: _held(intervals.interval(as_persons[name]), known[name]) for name in intervals.METRICS},
+        {name: _held(intervals.interval(first[name]), value[name]) for name in intervals.METRICS},
+        {name: _held(intervals.interval(as_persons[name]), value[name]) for name in intervals.METRICS},
         {name: _held((one.low, one.high), 0) for name, one in equal.items()},
-        {name: _held((one.low, one.high), gain[name] - known[name]) for name, one in found.items()},
-        {name: float(one.low > 0 or one.high < 0) for name, one in found.items()},
+        {name: _held((one.low, one.high), better_value[name] - value[name]) for name, one in gain.items()},
+        {name: float(one.low > 0 or one.high < 0) for name, one in gain.items()},
     )
 
 
@@ -142,15 +142,15 @@ def row(setting: str, metric: str, runs: list[list[Simulation]]) -> str:
 
     def over_effects(what: str, column: int, *, summary: str = "mean") -> str:
         every = [np.array([getattr(one, what)[metric] for one in simulations]) for simulations in runs]
-        values = [own if own.ndim == 1 else own[:, column] for own in every]
-        return _range([100 * float(getattr(np, f"nan{summary}")(own)) for own in values])
+        values = [one if one.ndim == 1 else one[:, column] for one in every]
+        return _range([100 * float(getattr(np, f"nan{summary}")(one)) for one in values])
 
     equal = [np.array([one.equal[metric][0] for one in simulations]) for simulations in runs]
     columns = [
         setting, metric.replace("_", " ").replace("auroc", "AUROC"),
         over_effects("figure", 0), over_effects("figure", 1, summary="median"), over_effects("alone", 0),
         over_effects("better", 0), over_effects("better", 1, summary="median"),
-        _range([100 * (1 - float(np.nanmean(own))) for own in equal]), over_effects("detected", 0),
+        _range([100 * (1 - float(np.nanmean(one))) for one in equal]), over_effects("detected", 0),
     ]  # fmt: skip
     return f"| {' | '.join(columns)} |"
 

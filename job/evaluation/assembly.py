@@ -23,7 +23,7 @@ import pandas as pd
 
 from job.contracts.dataset import Dataset
 from job.evaluation import comparisons, decisions, intervals, metrics, patients
-from job.evaluation.blocks import Block, Cells, Fitted
+from job.evaluation.blocks import KEYS, Block, Cells, Fitted
 from job.params import Evaluation
 
 NO_PATIENTS = (
@@ -94,13 +94,7 @@ def _entry(block: Block, figures: dict[str, intervals.SubjectMean]) -> dict[str,
         if isinstance(ends, str):
             no_interval[name] = ends
     return {
-        "model": block.model,
-        "method": block.method,
-        "kind": block.kind,
-        "rule": block.rule,
-        "fold": block.fold,
-        "iteration": block.iteration,
-        "role": block.role,
+        **{key: getattr(block, key) for key in KEYS},
         "images": len(cells),
         "subjects": len(cells.names),
         "ties": block.ties,

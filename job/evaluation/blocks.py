@@ -22,7 +22,7 @@ CELL_COLUMNS = ["row", "image", "patient", "subject", "label"]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The cells that a model judged, with what is known of them.
+    """The cells that a model predicted, joined with their subjects and classes.
 
     Attributes:
         dataset: the classes.
@@ -82,7 +82,7 @@ class Block:
     Attributes:
         model: name, such as `efficientnet/fold-1`; with `role`, what identifies the block.
         kind: fold, iteration (a teacher or student), ensemble, out_of_fold or baseline.
-        cells: what is judged, and the truth.
+        cells: which cells, with their subjects and classes.
         probabilities: shape (cells, classes), rows summing to one.
         predicted: numbers of the predicted classes, shape (cells,).
         votes: how many voters predicted each class, shape (cells, classes); None without voters.
@@ -125,7 +125,7 @@ class Fitted:
     Attributes:
         name: of the method.
         temperature: fitted on `validation`.
-        validation: each cell judged by a model that did not train on it.
+        validation: each cell predicted by a model that did not train on it.
         mean: the test cells, mean probability of the folds.
         calibrated: the test cells: the mean of the folds' logits divided by the temperature.
         majority: the test cells by majority vote; None where there are no voters.
@@ -154,13 +154,13 @@ def read_truth(path: Path, split: Split, dataset: Dataset) -> Truth:
     table = read_table(path, ["image", "patient", "subject", "label"])
     check_unique(path, table)
     class_indices(path, table, "label", dataset.classes)
-    known = table.set_index("image")
+    by_image = table.set_index("image")
     labelled = split.table[split.table["role"] != "unlabelled"]
     for image, role in zip(labelled["image"], labelled["role"], strict=True):
-        if image not in known.index:
+        if image not in by_image.index:
             raise UserError(f"{path}: {image}, a {role} image of {split.path}, is missing: {REMEDY}")
     for column, rows in (("subject", labelled), ("label", split.train())):
-        differs = rows[column].to_numpy() != known.loc[rows["image"], column].to_numpy()
+        differs = rows[column].to_numpy() != by_image.loc[rows["image"], column].to_numpy()
         if differs.any():
             image = rows["image"].to_numpy()[differs][0]
             raise UserError(f"{path}: {image} has another {column} than in {split.path}: {REMEDY}")

@@ -78,9 +78,9 @@ def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
     rows = []
     for model, other in pairs:
         for metric in METRICS:
-            found = difference(figures[model][metric], figures[other][metric])
-            rows.append((model, other, metric, found.value, found.low, found.high, found.p, np.nan, found.positive,
-                         found.subjects))  # fmt: skip
+            entry = difference(figures[model][metric], figures[other][metric])
+            rows.append((model, other, metric, entry.value, entry.low, entry.high, entry.p, np.nan, entry.positive,
+                         entry.subjects))  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
     return table

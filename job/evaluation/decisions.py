@@ -1,7 +1,7 @@
 """What a method's probabilities are good for: calibration, operating points and abstention.
 
-Everything is chosen on the pooled validation predictions, each cell judged by the one model that did not train on it,
-at their temperature, and tried on the test cells with the folds' logits averaged, at the same temperature.
+Everything is chosen on the pooled validation predictions, each cell predicted by the one model that did not train on
+it, at their temperature, and tried on the test cells with the folds' logits averaged, at the same temperature.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def operating_points(method: Fitted, settings: Evaluation) -> dict[str, Any]:
 def abstain(method: Fitted, error: float) -> dict[str, Any]:
     """One entry of `abstention`: refusing the least sure cells, and those on which the voters disagree.
 
-    How far voters agree is known of test cells only, as each validation cell has one voter: those levels are shown, and
-    none of them is chosen.
+    Voters can agree on test cells only, as each validation cell has one voter: those levels are shown, and none of
+    them is chosen.
     """
     # The most probable class is what is predicted here, on both sides, whatever other rule a file's predictions follow.
     chosen_on, tried_on = (

@@ -33,10 +33,10 @@ class Predictions:
 def read(path: Path, *, synthetic: bool) -> Predictions:
     """Read and check a file of predictions.
 
-    A temperature is fitted, and thresholds are chosen, for every model that judged validation and test images.
+    A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
 
     Raises:
-        UserError: a column is missing or a value wrong, an image is repeated or missing, models judged different
+        UserError: a column is missing or a value wrong, an image is repeated or missing, models predicted different
             test images, or an image or a subject is in both roles; the message names row and column.
     """
     try:
@@ -55,9 +55,9 @@ def _read(path: Path, *, synthetic: bool) -> Predictions:
     if not (table["role"] == "test").any():
         raise UserError(f"{path}: column 'role': no row is of role 'test': fix the file")
     # Without a patient an image is a person of its own.
-    known = table["subject"] if "subject" in table else table["patient"]
-    patients_known = bool((known != "").all())
-    table["subject"] = known.where(known != "", table["image"])
+    subject = table["subject"] if "subject" in table else table["patient"]
+    patients_known = bool((subject != "").all())
+    table["subject"] = subject.where(subject != "", table["image"])
     dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
     class_indices(path, table, "label", dataset.classes)
@@ -115,7 +115,7 @@ def _check(path: Path, table: pd.DataFrame) -> None:
         differs = table[table[column].to_numpy() != first.loc[table["image"], column].to_numpy()]
         if len(differs):
             raise _error(path, differs, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
-    # Of the validation images each may have its own: a fold's model judges those that it did not learn from.
+    # Of the validation images each model may have others: a fold's model predicts those that it did not learn from.
     groups = list(table[table["role"] == "test"].groupby("model", sort=False)["image"])
     for model, images in groups[1:]:
         name, reference = groups[0]
@@ -148,7 +148,7 @@ def _block(model: str, role: str, rows: pd.DataFrame, truth: Truth) -> Block:
 
 
 def _fitted(blocks: list[Block]) -> list[Fitted]:
-    """A temperature for every model that judged validation and test cells."""
+    """A temperature for every model that predicted validation and test cells."""
     tested = {block.model: block for block in blocks if block.role == "test"}
     fitted = []
     for validation in blocks:

@@ -1,4 +1,4 @@
-"""Which cells a person should look at: each method's surest errors and its closest calls."""
+"""Which cells a person should look at: each method's surest errors and the cells that it is least sure of."""
 
 from __future__ import annotations
 

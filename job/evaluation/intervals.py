@@ -35,13 +35,13 @@ class SubjectMean:
 
     Attributes:
         value: the figure.
-        own: each subject's own figure, NaN of subjects without a cell that counts; shape (subjects,).
+        each: every subject's own figure, NaN of subjects without a cell that counts; shape (subjects,).
         deviation: what each subject adds to the error: the squares sum to the variance of `value`; shape (subjects,).
         fewest: number of subjects of the class with the fewest.
     """
 
     value: float
-    own: FloatArray
+    each: FloatArray
     deviation: FloatArray
     fewest: int
 
@@ -53,7 +53,7 @@ class SubjectMean:
     def __sub__(self, other: SubjectMean) -> SubjectMean:
         """The paired difference: what both models find easy or hard in a subject cancels."""
         return SubjectMean(
-            self.value - other.value, self.own - other.own, self.deviation - other.deviation, self.fewest
+            self.value - other.value, self.each - other.each, self.deviation - other.deviation, self.fewest
         )
 
 
@@ -79,7 +79,7 @@ def figures(block: Block) -> dict[str, SubjectMean]:
     cells, predicted = block.cells, block.predicted
     subject, count = cells.subject, len(cells.names)
     classes = [cells.truth == c for c in range(len(cells.dataset.classes))]
-    recalls = [_over_subjects(block.correct, own, subject, count) for own in classes]
+    recalls = [_over_subjects(block.correct, one_class, subject, count) for one_class in classes]
     reported = cells.dataset.reported
     return {
         "balanced_accuracy": average(recalls),
@@ -95,10 +95,10 @@ def average(parts: Sequence[SubjectMean]) -> SubjectMean:
     A subject that counts in several parts adds up in `deviation`, so that it stays one subject: with cells of every
     class in every subject, this is the one-sample t-test of the subjects' own means.
     """
-    own = np.array([part.own for part in parts])
-    held = ~np.isnan(own)
+    each = np.array([part.each for part in parts])
+    held = ~np.isnan(each)
     with np.errstate(invalid="ignore"):
-        means = np.where(held, own, 0).sum(axis=0) / held.sum(axis=0)
+        means = np.where(held, each, 0).sum(axis=0) / held.sum(axis=0)
     return SubjectMean(
         float(np.mean([part.value for part in parts])),
         means,
@@ -133,7 +133,7 @@ def auroc(score: FloatArray, positive: Mask, subject: IntArray, count: int) -> S
         chance[side] = (below[left] + below[right]) / 2
     wins, losses = (_over_subjects(chance, side, subject, count) for side in (positive, ~positive))
     both = average([wins, losses])
-    return SubjectMean(wins.value, both.own, wins.deviation + losses.deviation, both.fewest)
+    return SubjectMean(wins.value, both.each, wins.deviation + losses.deviation, both.fewest)
 
 
 def interval(figure: SubjectMean) -> tuple[float, float] | str:
@@ -144,9 +144,9 @@ def interval(figure: SubjectMean) -> tuple[float, float] | str:
     """
     if figure.fewest < FEWEST_FOR_A_FIGURE:
         return f"an interval needs {FEWEST_FOR_A_FIGURE} subjects of each class, and of one there are {figure.fewest}"
-    own = figure.own[~np.isnan(figure.own)]
-    if len(own) == figure.fewest and np.isin(own, (0, 1)).all():
-        return exact(int(own.sum()), len(own))
+    each = figure.each[~np.isnan(figure.each)]
+    if len(each) == figure.fewest and np.isin(each, (0, 1)).all():
+        return exact(int(each.sum()), len(each))
     if figure.error < _NOTHING:
         return "every subject has the same figure, so nothing tells how much another would differ"
     half = _t(figure) * figure.error / (figure.value * (1 - figure.value))
@@ -171,7 +171,7 @@ def difference(one: SubjectMean, other: SubjectMean) -> Difference:
     low, high = np.clip([paired.value - half, paired.value + half], -1, 1)
     return Difference(
         paired.value, float(low), float(high), p,
-        int((paired.own > _NOTHING).sum()), int((~np.isnan(paired.own)).sum()),
+        int((paired.each > _NOTHING).sum()), int((~np.isnan(paired.each)).sum()),
     )  # fmt: skip
 
 
@@ -189,10 +189,10 @@ def _over_subjects(values: npt.NDArray[np.generic], among: Mask, subject: IntArr
     """The mean of `values` over the cells of each subject in `among`, averaged over the subjects that have any."""
     cells = np.bincount(subject[among], minlength=count)
     with np.errstate(invalid="ignore"):
-        own = np.bincount(subject[among], weights=values[among].astype(np.float64), minlength=count) / cells
-    people = int(np.count_nonzero(cells))
-    if not people:
-        return SubjectMean(np.nan, own, np.zeros(count), 0)
-    mean = own[cells > 0].mean()
-    deviation = np.where(cells > 0, own - mean, 0) / np.sqrt(people * max(people - 1, 1))
-    return SubjectMean(float(mean), own, deviation, people)
+        each = np.bincount(subject[among], weights=values[among].astype(np.float64), minlength=count) / cells
+    subjects = int(np.count_nonzero(cells))
+    if not subjects:
+        return SubjectMean(np.nan, each, np.zeros(count), 0)
+    mean = each[cells > 0].mean()
+    deviation = np.where(cells > 0, each - mean, 0) / np.sqrt(subjects * max(subjects - 1, 1))
+    return SubjectMean(float(mean), each, deviation, subjects)

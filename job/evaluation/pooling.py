@@ -19,7 +19,7 @@ OUT_OF_FOLD = "out_of_fold"
 
 
 def out_of_fold(folds: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Validation predictions of all folds, each image judged by the one model that did not train on it.
+    """Validation predictions of all folds, each image predicted by the one model that did not train on it.
 
     Raises:
         UserError: an image is validated by two folds.
@@ -34,9 +34,9 @@ def out_of_fold(folds: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 def temperature(folds: Mapping[int, pd.DataFrame], split: Split, dataset: Dataset) -> float:
     """The temperature of a method, fitted on `out_of_fold`.
 
-    No image is judged by several folds that did not train on it, but test images. So the temperature is that of one
-    fold's logits, and the mean of the folds' logits, which scatter less, comes out a little less sure than it could be;
-    `slope` in results/evaluation.json says by how much.
+    Only test images have predictions of several folds that did not train on them. So this is the temperature of one
+    fold's logits; their mean over the folds scatters less and comes out less sure than it could be. The key `slope` of
+    results/evaluation.json says by how much.
     """
     pooled = out_of_fold(folds)
     labels = split.train().set_index("image").loc[pooled["image"]].reset_index()
@@ -54,7 +54,7 @@ def pool(folds: Mapping[int, pd.DataFrame], fitted: float, dataset: Dataset) -> 
 
     Returns:
         `image, role, rule, p_<CLASS>…, votes_<CLASS>…, predicted, tie`. Every rule of `votes.RULES` for test and
-        unlabelled images (every fold's model votes); rule `out_of_fold` for validation images (each is judged by the
+        unlabelled images (every fold's model votes); rule `out_of_fold` for validation images (each is predicted by the
         one model that did not train on it).
     """
     parts = []

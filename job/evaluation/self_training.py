@@ -47,7 +47,7 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
         `correct` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`,
         the share equal to the iteration before (None for the first). Of those that the student learned from: `kept`,
         the share of images that an epoch has at least once; `correct_kept`, weighted by how often it has them.
-        `balance` counts by class: `labels` and `kept` (weighted), `truth` where it is known. `confidence` is its `mean`
+        `balance` counts by class: `labels` and `kept` (weighted), `truth` where there is one. `confidence` is `mean`
         and a histogram: `edges` of the bins (the lower one belongs to a bin, to the last both) and images that are
         `correct`, `wrong`, and of `unknown` truth.
 
@@ -98,30 +98,34 @@ def _check(path: Path, table: pd.DataFrame, column: str, fits: BoolArray, what: 
 
 
 def _compared(labels: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
-    """One iteration beside the truth, which is NaN where it is not known."""
-    known = ~np.isnan(truth)
+    """One iteration beside the truth, which is NaN where there is none."""
+    has_truth = ~np.isnan(truth)
     correct = labels.classes == truth
-    learned = labels.times * known
+    learned = labels.times * has_truth
     positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
     sure = labels.confidence.clip(edges[0], edges[-1])
     return {
         "images": len(truth),
-        "correct": float(np.mean(correct[known])) if known.any() else None,
+        "correct": float(np.mean(correct[has_truth])) if has_truth.any() else None,
         "share_positive": None if positive is None else float(np.mean(labels.classes == positive)),
         "kept": float(np.mean(labels.times > 0)),
         "correct_kept": float(np.sum(learned * correct) / np.sum(learned)) if learned.any() else None,
         "balance": {
             "labels": _counts(labels.classes, dataset),
             "kept": _counts(np.repeat(labels.classes, labels.times), dataset),
-            "truth": _counts(truth[known].astype(np.int64), dataset) if known.any() else None,
+            "truth": _counts(truth[has_truth].astype(np.int64), dataset) if has_truth.any() else None,
         },
         "confidence": {
             "mean": float(np.mean(labels.confidence)),
             "edges": [round(float(edge), 6) for edge in edges],
             **{
                 name: np.histogram(sure[which], edges)[0].tolist()
-                for name, which in (("correct", known & correct), ("wrong", known & ~correct), ("unknown", ~known))
+                for name, which in (
+                    ("correct", has_truth & correct),
+                    ("wrong", has_truth & ~correct),
+                    ("unknown", ~has_truth),
+                )
             },
         },
     }

@@ -61,11 +61,11 @@ def folds_on_test(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[
         table[method] = {}
         for metric in METRICS:
             values = [fold[metric] for fold in folds]
-            known = None not in values
+            defined = None not in values
             table[method][metric] = {
                 "folds": values,
-                "mean": float(np.mean(values)) if known else None,
-                "variance": float(np.var(values, ddof=1)) if known and len(values) > 1 else None,
+                "mean": float(np.mean(values)) if defined else None,
+                "variance": float(np.var(values, ddof=1)) if defined and len(values) > 1 else None,
             }
     return table
 
@@ -100,14 +100,14 @@ def headlines(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str,
     """The few figures of results/summary.json, all on the test set; an undefined one is left out."""
     metrics = {model["model"]: model["metrics"] for model in models}
     voted = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
-    wanted = {method: {"majority": voted, "mean": ("auroc",)} for method in methods}
-    wanted["baseline"] = {"area": ("auroc", "balanced_accuracy")}
+    headline = {method: {"majority": voted, "mean": ("auroc",)} for method in methods}
+    headline["baseline"] = {"area": ("auroc", "balanced_accuracy")}
     return {
         group: {
             name: {key: value for key in keys if (value := metrics[f"{group}/{name}"][key]) is not None}
             for name, keys in names.items()
         }
-        for group, names in wanted.items()
+        for group, names in headline.items()
     }
 
 

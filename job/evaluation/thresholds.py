@@ -108,15 +108,15 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
     rows = []
     for percent in range(5, 100, 5) if 0 < positive.sum() < len(positive) else ():
         t = percent / 100
-        found = counts(score, positive, t)
+        reached = counts(score, positive, t)
         for share in prevalences:
             harm = (1 - share) * t / (1 - t)
             rows.append({
                 "threshold": t,
                 "prevalence": share,
-                "sensitivity": found["sensitivity"],
-                "specificity": found["specificity"],
-                "model": found["sensitivity"] * share - (1 - found["specificity"]) * harm,
+                "sensitivity": reached["sensitivity"],
+                "specificity": reached["specificity"],
+                "model": reached["sensitivity"] * share - (1 - reached["specificity"]) * harm,
                 "all": share - harm,
             })  # fmt: skip
     return rows

@@ -1,4 +1,4 @@
-"""Stage `explain`: the cells that the errors page shows, and where the folds looked when they called them."""
+"""Stage `explain`: the cells that the errors page shows, and where the folds looked."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def run() -> str:
     """Write `results/explanations/{cells.csv, maps.npy}`; the closing sentence.
 
     `cells.csv` has the columns of `gallery.cells` and `row`, the image's row in the pixel store. `maps.npy` is
-    (cells, h, w) uint8: for the class that the majority called, the mean of the folds' activation maps, its highest
+    (cells, h, w) uint8: for the class that the majority predicted, the mean of the folds' activation maps, its highest
     value 255.
 
     Raises:
