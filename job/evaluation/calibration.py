@@ -1,6 +1,5 @@
 """Whether cells with a probability of 0.8 are of that class eight times in ten."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,6 @@ RELIABILITY_BINS = 10
 DRAWS = 500
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Images whose probability lies in (low, high]; mean and share are None in an empty bin."""
-
-    low: float
-    high: float
-    images: int
-    mean_probability: float | None
-    happened: int
-    share: float | None
-
-
 def bin_of(probability: FloatArray, bins: int) -> IntArray:
     """Position of each probability's bin among equally wide ones, open below and closed above; 0 is in the first."""
     edges = np.arange(1, bins) / bins
@@ -33,24 +20,31 @@ def bin_of(probability: FloatArray, bins: int) -> IntArray:
 
 
 def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_], bins: int) -> list[dict[str, Any]]:
-    """The reliability curve: one entry of `Bin` per bin, empty ones too.
+    """The reliability curve.
 
     Args:
         probability: of an event, shape (images,).
         happened: whether it took place, shape (images,).
         bins: number of equally wide bins over [0, 1].
+
+    Returns:
+        One entry per bin (low, high]: its `images`, their `mean_probability`, in how many the event `happened`, and the
+        `share` of those; the mean and the share are None in an empty bin.
     """
     position = bin_of(probability, bins)
     images = np.bincount(position, minlength=bins)
-    events = np.bincount(position, weights=happened, minlength=bins).astype(np.int64)
-    total = np.bincount(position, weights=probability, minlength=bins)
+    total, events = (np.bincount(position, weights=values, minlength=bins) for values in (probability, happened))
     return [
-        asdict(Bin(
-            k / bins, (k + 1) / bins, int(n), float(total[k] / n) if n else None, int(events[k]),
-            float(events[k] / n) if n else None,
-        ))
+        {
+            "low": k / bins,
+            "high": (k + 1) / bins,
+            "images": int(n),
+            "mean_probability": float(total[k] / n) if n else None,
+            "happened": int(events[k]),
+            "share": float(events[k] / n) if n else None,
+        }
         for k, n in enumerate(images)
-    ]  # fmt: skip
+    ]
 
 
 def expected_error(confidence: FloatArray, correct: npt.NDArray[np.bool_], bins: int = ECE_BINS) -> float:

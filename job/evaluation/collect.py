@@ -36,16 +36,8 @@ def blocks_of_run(
             table = read_fold(paths.predictions(method, fold), fold, split, truth.dataset)
             blocks += _fold(method, fold, table, truth)
         ensemble = _ensemble(method, split, folds, truth)
-        fitted.append(
-            Fitted(
-                method,
-                _temperature(method),
-                validation=ensemble[OUT_OF_FOLD],
-                mean=ensemble["mean"],
-                calibrated=ensemble["calibrated"],
-                majority=ensemble["majority"],
-            )
-        )
+        votes_on_test = (ensemble[rule] for rule in ("mean", "calibrated", "majority"))
+        fitted.append(Fitted(method, _temperature(method), ensemble[OUT_OF_FOLD], *votes_on_test))
         blocks += ensemble.values()
     if len(methods) > 1:
         blocks += _across(blocks, {entry.name: entry.temperature for entry in fitted})

@@ -7,6 +7,8 @@ the probabilities and the truth, from 0 to 1 whatever the number of classes. ECE
 the predicted class (Guo et al. 2017, arXiv:1706.04599), which scikit-learn does not have.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,10 +40,6 @@ class Scores:
     undefined: dict[str, str]
 
 
-class _UndefinedError(Exception):
-    """A figure has no value; the message is the reason."""
-
-
 def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Scores:
     """Score predictions against the truth, every cell counting once.
 
@@ -59,110 +57,73 @@ def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, datas
     confusion = np.zeros((count, count), dtype=np.int64)
     if len(truth):
         confusion = sk.confusion_matrix(truth, predicted, labels=range(count))
-    figures = _label_figures(truth, predicted, confusion, dataset)
-    figures |= _probability_figures(truth, predicted, probabilities, dataset)
-    metrics: dict[str, float | None] = {}
-    undefined: dict[str, str] = {}
-    for name in METRICS:
-        try:
-            if not len(truth):
-                raise _UndefinedError("there are no images")
-            metrics[name] = float(figures[name]())
-        except _UndefinedError as reason:
-            metrics[name] = None
-            undefined[name] = str(reason)
+    undefined = _undefined(truth, probabilities, confusion, dataset)
+    figures = _figures(truth, predicted, probabilities, dataset)
+    metrics = {name: None if name in undefined else float(figures[name]()) for name in METRICS}
     return Scores(confusion.tolist(), metrics, undefined)
 
 
-Figures = dict[str, Callable[[], float]]
-
-
-def _label_figures(truth: IntArray, predicted: IntArray, confusion: IntArray, dataset: Dataset) -> Figures:
+def _figures(
+    truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset
+) -> dict[str, Callable[[], float]]:
+    """Each metric as a function, because scikit-learn warns of those that have no value."""
     labels = range(len(dataset.classes))
-    hit = np.diag(confusion)
-    missed, false = confusion.sum(axis=1) - hit, confusion.sum(axis=0) - hit
-    rejected = confusion.sum() - hit - missed - false
-
-    def rate(part: IntArray, rest: IntArray, reason: str) -> Callable[[], float]:
-        return lambda: _rate(part, part + rest, reason, dataset)
-
-    def balanced_accuracy() -> float:
-        _needs_all_classes(truth, dataset)
-        return float(sk.balanced_accuracy_score(truth, predicted))
-
-    def macro_f1() -> float:
-        for name, total in zip(dataset.classes, 2 * hit + missed + false, strict=True):
-            if total == 0:
-                raise _UndefinedError(f"no image is {name} or predicted {name}")
-        return float(sk.f1_score(truth, predicted, labels=labels, average="macro"))
-
-    def mcc() -> float:
-        for values, verb in ((truth, "present"), (predicted, "predicted")):
-            _needs_two(values, verb, dataset)
-        return float(sk.matthews_corrcoef(truth, predicted))
-
-    def cohen_kappa() -> float:
-        _needs_two(np.concatenate([truth, predicted]), "present and predicted", dataset)
-        return float(sk.cohen_kappa_score(truth, predicted))
-
+    parts = [(truth == c, predicted == c, probabilities[:, c]) for c in dataset.reported]
+    confidence = probabilities[np.arange(len(truth)), predicted]
     return {
-        "accuracy": lambda: float(sk.accuracy_score(truth, predicted)),
-        "sensitivity": rate(hit, missed, "no image is {}"),
-        "specificity": rate(rejected, false, "every image is {}"),
-        "ppv": rate(hit, false, "no image is predicted {}"),
-        "npv": rate(rejected, missed, "every image is predicted {}"),
-        "f1": rate(2 * hit, missed + false, "no image is {0} or predicted {0}"),
-        # A class without images has weight zero here, whatever its own F1 is taken to be.
-        "weighted_f1": lambda: float(
-            sk.f1_score(truth, predicted, labels=labels, average="weighted", zero_division=0.0)
-        ),
-        "macro_f1": macro_f1,
-        "balanced_accuracy": balanced_accuracy,
-        "mcc": mcc,
-        "cohen_kappa": cohen_kappa,
+        "accuracy": lambda: sk.accuracy_score(truth, predicted),
+        "sensitivity": lambda: np.mean([sk.recall_score(actual, assigned) for actual, assigned, _ in parts]),
+        "specificity": lambda: np.mean([sk.recall_score(~actual, ~assigned) for actual, assigned, _ in parts]),
+        "ppv": lambda: np.mean([sk.precision_score(actual, assigned) for actual, assigned, _ in parts]),
+        "npv": lambda: np.mean([sk.precision_score(~actual, ~assigned) for actual, assigned, _ in parts]),
+        "f1": lambda: np.mean([sk.f1_score(actual, assigned) for actual, assigned, _ in parts]),
+        # A class without images has weight zero here, whatever its F1 is taken to be.
+        "weighted_f1": lambda: sk.f1_score(truth, predicted, labels=labels, average="weighted", zero_division=0.0),
+        "macro_f1": lambda: sk.f1_score(truth, predicted, labels=labels, average="macro"),
+        "balanced_accuracy": lambda: sk.balanced_accuracy_score(truth, predicted),
+        "mcc": lambda: sk.matthews_corrcoef(truth, predicted),
+        "cohen_kappa": lambda: sk.cohen_kappa_score(truth, predicted),
+        "auroc": lambda: np.mean([sk.roc_auc_score(actual, score) for actual, _, score in parts]),
+        "auprc": lambda: np.mean([sk.average_precision_score(actual, score) for actual, _, score in parts]),
+        "brier": lambda: sk.brier_score_loss(truth, probabilities, labels=labels, scale_by_half=True),
+        "log_loss": lambda: sk.log_loss(truth, probabilities, labels=labels),
+        "ece": lambda: calibration.expected_error(confidence, predicted == truth),
     }
 
 
-def _probability_figures(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Figures:
-    classes = dataset.reported
-    labels = range(len(dataset.classes))
-
-    def one_against_rest(metric: Callable[[FloatArray, FloatArray], float]) -> float:
-        _needs_all_classes(truth, dataset)
-        for c in classes:
-            if np.ptp(probabilities[:, c]) == 0:
-                raise _UndefinedError(f"the score for {dataset.classes[c]} is the same for every image")
-        return float(np.mean([metric(truth == c, probabilities[:, c]) for c in classes]))
-
-    def log_loss() -> float:
-        impossible = int((probabilities[np.arange(len(truth)), truth] == 0).sum())
-        if impossible:
-            raise _UndefinedError(f"it is infinite: {impossible} images had probability 0 for their true class")
-        return float(sk.log_loss(truth, probabilities, labels=labels))
-
-    return {
-        "auroc": lambda: one_against_rest(sk.roc_auc_score),
-        "auprc": lambda: one_against_rest(sk.average_precision_score),
-        "brier": lambda: float(sk.brier_score_loss(truth, probabilities, labels=labels, scale_by_half=True)),
-        "log_loss": log_loss,
-        "ece": lambda: calibration.expected_error(probabilities[np.arange(len(truth)), predicted], predicted == truth),
-    }
-
-
-def _rate(part: IntArray, whole: IntArray, reason: str, dataset: Dataset) -> float:
-    classes = dataset.reported
-    for c in classes:
-        if whole[c] == 0:
-            raise _UndefinedError(reason.format(dataset.classes[c]))
-    return float(np.mean(part[classes] / whole[classes]))
-
-
-def _needs_two(values: IntArray, verb: str, dataset: Dataset) -> None:
-    if len(np.unique(values)) == 1:
-        raise _UndefinedError(f"{dataset.classes[values[0]]} is the only class {verb}")
-
-
-def _needs_all_classes(truth: IntArray, dataset: Dataset) -> None:
-    absent = [name for c, name in enumerate(dataset.classes) if not (truth == c).any()]
-    if absent:
-        raise _UndefinedError(f"no image is {' or '.join(absent)}")
+def _undefined(truth: IntArray, probabilities: FloatArray, confusion: IntArray, dataset: Dataset) -> dict[str, str]:
+    """Why a metric has no value, by metric; of several reasons the first."""
+    names, images = dataset.classes, len(truth)
+    if not images:
+        return dict.fromkeys(METRICS, "there are no images")
+    actual, assigned = confusion.sum(axis=1), confusion.sum(axis=0)
+    absent = [name for name, count in zip(names, actual, strict=True) if not count]
+    only = [
+        [name for name, count in zip(names, counts, strict=True) if count]
+        for counts in (actual, assigned, actual + assigned)
+    ]
+    impossible = int((probabilities[np.arange(images), truth] == 0).sum())
+    cases = [
+        ("balanced_accuracy auroc auprc", absent, f"no image is {' or '.join(absent)}"),
+        ("mcc", len(only[0]) == 1, f"{only[0][0]} is the only class present"),
+        ("mcc", len(only[1]) == 1, f"{only[1][0]} is the only class predicted"),
+        ("cohen_kappa", len(only[2]) == 1, f"{only[2][0]} is the only class present and predicted"),
+        ("log_loss", impossible, f"it is infinite: {impossible} images had probability 0 for their actual class"),
+    ]
+    for c, name in enumerate(names):
+        cases.append(("macro_f1", actual[c] + assigned[c] == 0, f"no image is {name} or predicted {name}"))
+    for c in dataset.reported:
+        constant = np.ptp(probabilities[:, c]) == 0
+        cases += [
+            ("sensitivity", actual[c] == 0, f"no image is {names[c]}"),
+            ("specificity", actual[c] == images, f"every image is {names[c]}"),
+            ("ppv", assigned[c] == 0, f"no image is predicted {names[c]}"),
+            ("npv", assigned[c] == images, f"every image is predicted {names[c]}"),
+            ("f1", actual[c] + assigned[c] == 0, f"no image is {names[c]} or predicted {names[c]}"),
+            ("auroc auprc", constant, f"the score for {names[c]} is the same for every image"),
+        ]
+    reasons: dict[str, str] = {}
+    for metrics, holds, reason in cases:
+        for metric in metrics.split() if holds else ():
+            reasons.setdefault(metric, reason)
+    return reasons

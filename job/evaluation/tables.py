@@ -74,26 +74,14 @@ def side_by_side(
     models: list[dict[str, Any]], table2: dict[str, dict[str, dict[str, Any]]], methods: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The mean of the folds and the majority vote of each method on the test set (Table 3)."""
+    means = {method: {metric: row["mean"] for metric, row in table2[method].items()} for method in methods}
     voted = {m["method"]: m["metrics"] for m in models if m["kind"] == "ensemble" and m["rule"] == "majority"}
-    folds = [
-        {
-            "name": f"{method_name(method)} models (mean of folds)",
-            "method": method,
-            "kind": "folds",
-            "metrics": {metric: row["mean"] for metric, row in table2[method].items()},
-        }
+    kinds = (("folds", "models (mean of folds)", means), ("ensemble", "ensemble (majority vote)", voted))
+    return [
+        {"name": f"{method_name(method)} {words}", "method": method, "kind": kind, "metrics": metrics[method]}
+        for kind, words, metrics in kinds
         for method in methods
     ]
-    ensembles = [
-        {
-            "name": f"{method_name(method)} ensemble (majority vote)",
-            "method": method,
-            "kind": "ensemble",
-            "metrics": voted[method],
-        }
-        for method in methods
-    ]
-    return folds + ensembles
 
 
 def headlines(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ TEXT = ["model", "role", "patient", "subject", "label", "predicted", "image"]
 def assert_recomputes(evaluation: Path, predictions: Path) -> int:
     """Assert that all evidence follows from the predictions; how many figures of single models were compared."""
     report = json.loads(evaluation.read_text(encoding="utf-8"))
-    table = pd.read_csv(predictions, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
+    table = pd.read_csv(predictions, keep_default_na=False, dtype=dict.fromkeys(TEXT, str), low_memory=False)
     groups = dict(list(table.groupby(["model", "role"], sort=False)))
     assert set(groups) == {(model["model"], model["role"]) for model in report["models"]}
     compared = 0

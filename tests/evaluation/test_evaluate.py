@@ -112,15 +112,6 @@ def test_distribution_counts_patients_subjects_and_images(evaluated, report):
     }
 
 
-def test_the_majority_vote_of_the_report_is_the_majority_of_its_folds(evaluated, report):
-    scored = read(evaluated / "results/predictions.csv")
-    folds = scored[(scored["kind"] == "fold") & (scored["method"] == "efficientnet")]
-    modes = folds.groupby("image")["predicted"].agg(lambda predicted: predicted.mode()[0])
-    voted = scored[scored["model"] == "efficientnet/majority"].set_index("image")["predicted"]
-    assert voted.to_dict() == modes.to_dict()
-    assert next(m for m in report["models"] if m["model"] == "efficientnet/majority")["ties"] == 0
-
-
 def test_table_3_sets_the_four_models_side_by_side(report):
     assert [row["name"] for row in report["table3"]] == [
         "EfficientNet models (mean of folds)", "Noisy Student models (mean of folds)",
