@@ -29,8 +29,12 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     pairs = comparisons.less_the_first([block.model for block in blocks if block.role == "test"])
     evidence = assembly.assess(blocks, predictions.fitted, pairs, settings.evaluation)
     evaluation = {
-        **assembly.header(dataset), "methods": [], "folds": [], "models": evidence.models, **evidence.sections,
-    }  # fmt: skip
+        **assembly.header(dataset),
+        "methods": [],
+        "folds": [],
+        "models": evidence.models,
+        **evidence.sections,
+    }
     table = predictions_table(blocks)
     files.write_text(out / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     files.write_text(out / "differences.csv", comparisons.as_csv(evidence.differences))

@@ -61,12 +61,16 @@ def assess(blocks: list[Block], fitted: list[Fitted], pairs: comparisons.Pairs, 
     models = [_entry(block, figures[block.model, block.role]) for block in blocks]
     shown = {"ensemble", "out_of_fold"} if dataset.patients_known else set()
     persons = [block for block in blocks if block.kind in shown or (shown and block.model == "baseline/area")]
-    return Evidence(models, comparisons.differences(pairs, comparisons.with_means(blocks, figures)), {
-        "evidence": {"warnings": [] if dataset.patients_known else [NO_PATIENTS]},
-        "image_level": _image_level(persons),
-        "patients": [patients.assess(block) for block in persons],
-        **decisions.sections(fitted, settings),
-    })  # fmt: skip
+    return Evidence(
+        models,
+        comparisons.differences(pairs, comparisons.with_means(blocks, figures)),
+        {
+            "evidence": {"warnings": [] if dataset.patients_known else [NO_PATIENTS]},
+            "image_level": _image_level(persons),
+            "patients": [patients.assess(block) for block in persons],
+            **decisions.sections(fitted, settings),
+        },
+    )
 
 
 def header(dataset: Dataset) -> dict[str, Any]:

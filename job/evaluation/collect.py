@@ -59,11 +59,17 @@ def _fold(method: str, fold: int, table: pd.DataFrame, truth: Truth) -> list[Blo
         probability = rows[truth.dataset.probability_columns].to_numpy()
         blocks.append(
             Block(
-                model=name, method=method, kind=kind, fold=fold, iteration=iteration, role=role,
-                cells=truth.cells(rows["image"].tolist()), probabilities=probability,
+                model=name,
+                method=method,
+                kind=kind,
+                fold=fold,
+                iteration=iteration,
+                role=role,
+                cells=truth.cells(rows["image"].tolist()),
+                probabilities=probability,
                 predicted=probability.argmax(axis=1),
             )
-        )  # fmt: skip
+        )
     return blocks
 
 
@@ -117,12 +123,18 @@ def _across(blocks: list[Block], temperatures: dict[str, float]) -> list[Block]:
     each = np.array([temperatures[str(voter.method)] for voter in voters])
     return [
         Block(
-            model=f"{ACROSS}/{rule}", kind="ensemble", rule=rule, role="test", cells=voters[0].cells,
-            probabilities=verdict.probabilities, predicted=verdict.predicted, votes=verdict.votes,
+            model=f"{ACROSS}/{rule}",
+            kind="ensemble",
+            rule=rule,
+            role="test",
+            cells=voters[0].cells,
+            probabilities=verdict.probabilities,
+            predicted=verdict.predicted,
+            votes=verdict.votes,
             ties=int(verdict.tie.sum()),
         )
         for rule, verdict in votes.verdicts(stacked, each).items()
-    ]  # fmt: skip
+    ]
 
 
 def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
@@ -134,8 +146,12 @@ def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
         scores[f"always_{name}"] = baselines.always(number, len(tested), len(dataset.classes))
     return [
         Block(
-            model=f"baseline/{name}", kind="baseline", role="test", cells=truth.cells(tested), probabilities=values,
+            model=f"baseline/{name}",
+            kind="baseline",
+            role="test",
+            cells=truth.cells(tested),
+            probabilities=values,
             predicted=values.argmax(axis=1),
         )
         for name, values in scores.items()
-    ]  # fmt: skip
+    ]

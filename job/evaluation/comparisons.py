@@ -8,6 +8,7 @@ network on the same labels where that was trained. Their p-values are adjusted f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
@@ -75,15 +76,14 @@ def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
         NaN where there are too few subjects, or none differs. `positive` is the number of subjects, of `subjects`, in
         which the difference is positive.
     """
-    rows = []
-    for model, other in pairs:
-        for metric in METRICS:
-            entry = difference(figures[model][metric], figures[other][metric])
-            rows.append((model, other, metric, entry.value, entry.low, entry.high, entry.p, np.nan, entry.positive,
-                         entry.subjects))  # fmt: skip
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    rows = [
+        (model, other, metric, *astuple(difference(figures[model][metric], figures[other][metric])))
+        for model, other in pairs
+        for metric in METRICS
+    ]
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
-    return table
+    return table[COLUMNS]
 
 
 def holm(p: FloatArray) -> npt.NDArray[np.float64]:

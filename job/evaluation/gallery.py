@@ -31,10 +31,15 @@ def cells(predictions: pd.DataFrame, methods: Sequence[str], classes: Sequence[s
         p = mean.reindex(votes.index)[[f"p_{name}" for name in classes]].to_numpy()
         predicted = [list(classes).index(name) for name in votes["predicted"]]
         two = np.sort(p, axis=1)[:, -2:]
-        table = pd.DataFrame({
-            "method": method, "label": votes["label"], "predicted": votes["predicted"],
-            "confidence": p[np.arange(len(p)), predicted], "margin": two[:, 1] - two[:, 0],
-        }).reset_index()  # fmt: skip
+        table = pd.DataFrame(
+            {
+                "method": method,
+                "label": votes["label"],
+                "predicted": votes["predicted"],
+                "confidence": p[np.arange(len(p)), predicted],
+                "margin": two[:, 1] - two[:, 0],
+            }
+        ).reset_index()
         wrong = table[table["label"] != table["predicted"]].sort_values(
             ["confidence", "image"], ascending=[False, True]
         )

@@ -170,9 +170,13 @@ def difference(one: SubjectMean, other: SubjectMean) -> Difference:
         p = float(2 * stats.t.sf(abs(paired.value) / paired.error, paired.fewest - 1))
     low, high = np.clip([paired.value - half, paired.value + half], -1, 1)
     return Difference(
-        paired.value, float(low), float(high), p,
-        int((paired.each > _NOTHING).sum()), int((~np.isnan(paired.each)).sum()),
-    )  # fmt: skip
+        paired.value,
+        float(low),
+        float(high),
+        p,
+        int((paired.each > _NOTHING).sum()),
+        int((~np.isnan(paired.each)).sum()),
+    )
 
 
 def exact(successes: int, trials: int) -> tuple[float, float]:

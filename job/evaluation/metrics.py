@@ -108,7 +108,7 @@ def _undefined(truth: IntArray, probabilities: FloatArray, confusion: IntArray, 
         ("mcc", len(only[0]) == 1, f"{only[0][0]} is the only class present"),
         ("mcc", len(only[1]) == 1, f"{only[1][0]} is the only class predicted"),
         ("cohen_kappa", len(only[2]) == 1, f"{only[2][0]} is the only class present and predicted"),
-        ("log_loss", impossible, f"it is infinite: {impossible} images had probability 0 for their actual class"),
+        ("log_loss", impossible, f"it is infinite: {impossible} images had probability 0 for their true class"),
     ]
     for c, name in enumerate(names):
         cases.append(("macro_f1", actual[c] + assigned[c] == 0, f"no image is {name} or predicted {name}"))

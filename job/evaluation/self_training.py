@@ -67,12 +67,14 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
     before: _Labels | None = None
     for number in numbers:
         labels = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
-        entries.append({
-            "fold": fold,
-            "iteration": number,
-            **_compared(labels, classes, dataset),
-            "agreement": None if before is None else float(np.mean(labels.classes == before.classes)),
-        })  # fmt: skip
+        entries.append(
+            {
+                "fold": fold,
+                "iteration": number,
+                **_compared(labels, classes, dataset),
+                "agreement": None if before is None else float(np.mean(labels.classes == before.classes)),
+            }
+        )
         before = labels
     return entries
 

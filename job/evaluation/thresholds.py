@@ -56,10 +56,13 @@ def counts(score: FloatArray, positive: BoolArray, threshold: float) -> dict[str
     """TP, FN, FP and TN at a threshold, with sensitivity and specificity; None of nothing."""
     tn, fp, fn, tp = sk.confusion_matrix(positive, score >= threshold, labels=[False, True]).ravel().tolist()
     return {
-        "TP": tp, "FN": fn, "FP": fp, "TN": tn,
+        "TP": tp,
+        "FN": fn,
+        "FP": fp,
+        "TN": tn,
         "sensitivity": tp / (tp + fn) if tp + fn else None,
         "specificity": tn / (tn + fp) if tn + fp else None,
-    }  # fmt: skip
+    }
 
 
 def at_prevalence(
@@ -111,12 +114,14 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
         reached = counts(score, positive, t)
         for share in prevalences:
             harm = (1 - share) * t / (1 - t)
-            rows.append({
-                "threshold": t,
-                "prevalence": share,
-                "sensitivity": reached["sensitivity"],
-                "specificity": reached["specificity"],
-                "model": reached["sensitivity"] * share - (1 - reached["specificity"]) * harm,
-                "all": share - harm,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "threshold": t,
+                    "prevalence": share,
+                    "sensitivity": reached["sensitivity"],
+                    "specificity": reached["specificity"],
+                    "model": reached["sensitivity"] * share - (1 - reached["specificity"]) * harm,
+                    "all": share - harm,
+                }
+            )
     return rows

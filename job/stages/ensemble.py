@@ -28,15 +28,18 @@ def run(method: str) -> str:
     digests = [files.read_json(paths.run(method, fold) / "model.json")["weights_sha256"] for fold in folds]
     output = paths.ensemble(method)
     files.write_text(output / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
-    files.write_json(output / "ensemble.json", {
-        "method": method,
-        "classes": list(dataset.classes),
-        "members": [{"fold": fold, "weights_sha256": digest} for fold, digest in zip(folds, digests, strict=True)],
-        "rule": "majority",
-        "tie_break": "mean probability",
-        "views": _views(method, predictions),
-        "temperature": temperature,
-    })  # fmt: skip
+    files.write_json(
+        output / "ensemble.json",
+        {
+            "method": method,
+            "classes": list(dataset.classes),
+            "members": [{"fold": fold, "weights_sha256": digest} for fold, digest in zip(folds, digests, strict=True)],
+            "rule": "majority",
+            "tie_break": "mean probability",
+            "views": _views(method, predictions),
+            "temperature": temperature,
+        },
+    )
     voted = {role: int((majority["role"] == role).sum()) for role in pooling.VOTED}
     return (
         f"{method}: {len(folds)} folds voted on {voted['test']} test and {voted['unlabelled']} unlabelled images "

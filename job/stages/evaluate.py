@@ -37,16 +37,19 @@ def run() -> str:
     files.write_text(paths.DIFFERENCES, comparisons.as_csv(evidence.differences))
     files.write_text(paths.HISTORY, history.to_csv(index=False, lineterminator="\n"))
     files.write_json(paths.HEADLINES, tables.headlines(evidence.models, methods))
-    files.write_json(paths.EVALUATION, {
-        **assembly.header(dataset),
-        "methods": methods,
-        "folds": folds,
-        "distribution": tables.distribution(split, index["patient"], truth),
-        "models": evidence.models,
-        "table2": table2,
-        "table3": tables.side_by_side(evidence.models, table2, methods),
-        "self_training": pseudo_labels,
-        "published": published.as_json(),
-        **evidence.sections,
-    })  # fmt: skip
+    files.write_json(
+        paths.EVALUATION,
+        {
+            **assembly.header(dataset),
+            "methods": methods,
+            "folds": folds,
+            "distribution": tables.distribution(split, index["patient"], truth),
+            "models": evidence.models,
+            "table2": table2,
+            "table3": tables.side_by_side(evidence.models, table2, methods),
+            "self_training": pseudo_labels,
+            "published": published.as_json(),
+            **evidence.sections,
+        },
+    )
     return f"{len(models)} sets of predictions scored, {len(predictions)} predictions and {len(history)} epochs written"

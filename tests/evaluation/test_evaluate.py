@@ -1,6 +1,8 @@
 """The evaluate stage: every figure follows from its files, and wrong files are refused."""
 
 import json
+import shutil
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +30,34 @@ def test_the_figures_in_evaluation_json_are_what_scikit_learn_computes_from_pred
     assert assert_recomputes(results / "evaluation.json", results / "predictions.csv") > 400
 
 
-def test_a_figure_that_does_not_follow_from_the_predictions_is_found(tree):
-    path = Path("results/evaluation.json")
-    report = json.loads(path.read_text())
-    report["models"][3]["metrics"]["mcc"] += 1e-6
-    path.write_text(json.dumps(report))
-    with pytest.raises(AssertionError, match="mcc"):
-        assert_recomputes(path, Path("results/predictions.csv"))
+@pytest.mark.parametrize(
+    "place",
+    [
+        "models 3 metrics mcc",
+        "models 3 by_subject auroc low",
+        "calibration 0 temperature",
+        "operating_points 1 points 1 at_prevalences 0 ppv_low",
+    ],
+)
+def test_a_figure_that_does_not_follow_from_the_predictions_is_noticed(evaluated, tmp_path, place):
+    results = evaluated / "results"
+    report = json.loads((results / "evaluation.json").read_text())
+    *path, last = [int(step) if step.isdecimal() else step for step in place.split()]
+    entry = reduce(lambda part, step: part[step], path, report)
+    entry[last] *= 1.001
+    (tmp_path / "evaluation.json").write_text(json.dumps(report))
+    shutil.copy(results / "differences.csv", tmp_path)
+    with pytest.raises(AssertionError):
+        assert_recomputes(tmp_path / "evaluation.json", results / "predictions.csv")
+
+
+def test_a_difference_that_does_not_follow_from_the_predictions_is_noticed(evaluated, tmp_path):
+    results = evaluated / "results"
+    shutil.copy(results / "evaluation.json", tmp_path)
+    table = pd.read_csv(results / "differences.csv")
+    table.assign(p_holm=table["p_holm"] * 0.999).to_csv(tmp_path / "differences.csv", index=False)
+    with pytest.raises(AssertionError):
+        assert_recomputes(tmp_path / "evaluation.json", results / "predictions.csv")
 
 
 @pytest.mark.parametrize(("classes", "folds"), [(("A", "B", "C"), (1, 2)), (("B", "A"), (1,))])
