@@ -14,12 +14,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from job.reporting.pages.experiments import Experiment
+from job.contracts.paths import HEADLINES
+from job.reporting.pages.appendix import Experiment
 
-PARAMETERS, SUMMARY = "params.yaml", "results/summary.json"
+PARAMETERS, SUMMARY = "params.yaml", HEADLINES.as_posix()
 
 
-def found() -> list[Experiment]:
+def tried() -> list[Experiment]:
     """This workspace first, then every experiment, the newest first. Without a repository, the workspace alone."""
     here = Experiment(
         name=None,
@@ -30,17 +31,17 @@ def found() -> list[Experiment]:
         metrics=_metrics(_text(SUMMARY)),
     )
     lines = (git("for-each-ref", "--format=%(refname)%09%(creatordate:unix)", "refs/exps") or "").splitlines()
-    made = [_experiment(*line.split("\t")) for line in lines if _is_experiment(line.split("\t")[0])]
-    return [here, *sorted(made, key=lambda one: (one.date or "", one.name or ""), reverse=True)]
+    others = [_experiment(*line.split("\t")) for line in lines if _is_experiment(line.split("\t")[0])]
+    return [here, *sorted(others, key=lambda one: (one.date or "", one.name or ""), reverse=True)]
 
 
 def git(*arguments: str) -> str | None:
     """What Git says, or None where it has no answer or there is no Git."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S607
+        answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S607
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return answer.stdout.strip()
 
 
 def _is_experiment(ref: str) -> bool:
@@ -51,13 +52,13 @@ def _is_experiment(ref: str) -> bool:
 
 def _experiment(ref: str, seconds: str) -> Experiment:
     _, _, start, rest, name = ref.split("/", 4)
-    base, own = (_parameters(git("show", f"{at}:{PARAMETERS}")) for at in (start + rest, ref))
+    base, parameters = (_parameters(git("show", f"{at}:{PARAMETERS}")) for at in (start + rest, ref))
     return Experiment(
         name=name,
         parent=(start + rest)[:7],
         date=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M"),
-        parameters=own,
-        changed=_changed(base, own),
+        parameters=parameters,
+        changed=_changed(base, parameters),
         metrics=_metrics(git("show", f"{ref}:{SUMMARY}")),
     )
 
@@ -71,18 +72,18 @@ def _parameters(text: str | None) -> dict[str, Any]:
     """Every parameter by its dotted name; an experiment may hold what today's code would refuse."""
     tree = YAML(typ="safe").load(io.StringIO(text)) if text else {}
     flat: dict[str, Any] = {}
-    for section, values in tree.items():
-        if isinstance(values, dict):
-            flat |= {f"{section}.{key}": value for key, value in values.items()}
+    for section, settings in tree.items():
+        if isinstance(settings, dict):
+            flat |= {f"{section}.{key}": value for key, value in settings.items()}
         else:
-            flat[section] = values
+            flat[section] = settings
     return flat
 
 
-def _changed(base: dict[str, Any], own: dict[str, Any]) -> list[str]:
-    return [key for key in own if key not in base or base[key] != own[key]]
+def _changed(base: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
+    return [key for key in parameters if key not in base or base[key] != parameters[key]]
 
 
 def _metrics(text: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found
+    metrics: dict[str, Any] = json.loads(text) if text else {}
+    return metrics

@@ -3,11 +3,9 @@
 import functools
 import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
+from job.contracts.paths import SITE
 from job.errors import UserError
-
-SITE = Path("site")
 
 
 def run(port: int) -> None:

@@ -13,12 +13,11 @@ from ruamel.yaml import YAML
 from job import files
 from job.commands import experiments
 from job.commands.experiments import git
+from job.contracts.paths import LOGS, SITE
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages.moment import Moment
+from job.reporting.pages.appendix import Moment
 
-SITE = Path("site")
-LOGS = Path("logs")
 PACKAGES = (
     "torch", "torchvision", "efficientnet-pytorch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "jinja2",
     "plotly", "captum", "dvc",
@@ -26,7 +25,7 @@ PACKAGES = (
 
 
 def run() -> str:
-    """Write site/moment.html, site/experiments.html and site/added.js; the closing sentence.
+    """Write site/moment.html and site/added.js; the closing sentence.
 
     No other file of the site is touched: it is an output of DVC, and stays as the stage `report` left it.
 
@@ -37,8 +36,7 @@ def run() -> str:
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
     frame = site.Frame.read(SITE)
-    pages = site.render_moment(frame, moment(frame.methods, frame.folds), experiments.found())
-    for name, content in pages.items():
+    for name, content in site.render_moment(frame, moment(frame.methods, frame.folds)).items():
         files.write_text(SITE / name, content)
     return f"Experiments, commit, versions and times are added.\nThe report is ready: {front.absolute()}"
 
@@ -52,6 +50,7 @@ def moment(methods: list[str], folds: list[int]) -> Moment:
         python=platform.python_version(),
         platform=platform.platform(),
         processor=_processor(),
+        experiments=experiments.tried(),
         versions={name: version for name in PACKAGES if (version := _version(name))},
         outputs=_outputs(),
         times=[entry for method in methods for entry in _times(LOGS / method, folds)],

@@ -1,51 +1,86 @@
-"""Figures: a finding as title, a Plotly specification without colours of its own, and the numbers as a table.
+"""Figures: Plotly figures that are built from the table that stands under them.
 
-A colour is the name of a CSS custom property (`--series-1`); the page's script puts the value in, so that a figure
-follows the reader's light or dark theme. Series also differ by marker or dash: colour is never the only carrier.
+A colour is a CSS custom property (`var(--series-1)`). The pages' script puts its value in, so that a figure follows the
+reader's light or dark theme. Every method has one colour, marker and dash on all pages; baselines are grey; classes
+differ by fill. Colour is never the only difference.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from markupsafe import Markup
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from job.reporting import drawing
 from job.reporting.tables import Table
 
-Trace = dict[str, Any]
+INK, MUTED, RULE, SURFACE, NONE = "var(--ink)", "var(--muted)", "var(--rule)", "var(--surface)", "rgba(0,0,0,0)"
+FONT = '"Source Sans 3", "Sans fallback", sans-serif'
+_AXIS = {
+    "title": {"standoff": 8, "font": {"size": 14}}, "gridcolor": RULE, "linecolor": RULE, "zeroline": False,
+    "automargin": True, "hoverformat": ".3~f",
+}  # fmt: skip
+TEMPLATE = go.layout.Template(layout={
+    "font": {"family": FONT, "size": 14, "color": INK}, "paper_bgcolor": SURFACE, "plot_bgcolor": SURFACE,
+    "margin": {"l": 8, "r": 12, "t": 48, "b": 8}, "xaxis": _AXIS, "yaxis": _AXIS, "hovermode": "closest",
+    "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "traceorder": "normal"},
+    "hoverlabel": {"bgcolor": SURFACE, "bordercolor": RULE, "font": {"color": INK}}, "dragmode": "zoom",
+    "modebar": {"bgcolor": NONE, "color": MUTED, "activecolor": INK},
+})  # fmt: skip
+"""Colours, fonts and margins of every figure."""
 
-INK, MUTED, RULE, SURFACE = "--ink", "--muted", "--rule", "--surface"
-SERIES = ("--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "bowtie")
+
+class Look(NamedTuple):
+    """How a series is told from others."""
+
+    colour: str
+    symbol: str
+    dash: str
 
 
-# A row of dots counts downwards and is 1 high: the vote stands below the folds, which it would hide.
-BELOW = 0.3
+_LOOKS = {
+    "EfficientNet": Look("var(--series-1)", "circle", "solid"),
+    "Noisy Student": Look("var(--series-2)", "square", "dash"),
+    "Linear probe": Look("var(--series-3)", "triangle-up", "dashdot"),
+    "Meta Pseudo Labels": Look("var(--series-4)", "diamond", "longdash"),
+    "FixMatch": Look("var(--series-5)", "pentagon", "longdashdot"),
+    "All methods": Look(INK, "star", "solid"),
+}
+GREY = Look(MUTED, "x", "dot")
+
+
+def look(name: str) -> Look:
+    """The look of a method by its name in prose. Baselines are grey; other people's models share the first look."""
+    if name in _LOOKS:
+        return _LOOKS[name]
+    return GREY if name.startswith(("Always ", "Cell size")) else _LOOKS["EfficientNet"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a page: `title` says the finding, `caption` what is drawn, `table` holds the numbers.
+    """A figure of a page.
 
-    `spec` is `{"data": traces, "layout": layout}` for Plotly; `height` is one of small, medium, large, tall (CSS
-    classes), fixed so that drawing moves nothing on the page.
+    `title` says the finding; what is drawn stands in the template, `caption` has the numbers in it. `table` holds the
+    values and `plot` was built from it. `height` is in rem and reserved, so that drawing moves nothing. `opened` tables
+    are shown, others open on request. A `square` figure is as wide as it is high.
     """
 
     title: str
-    caption: str
-    spec: dict[str, Any]
     table: Table
-    height: str = "medium"
+    plot: go.Figure
+    caption: str = ""
+    height: float = 24
+    opened: bool = False
+    square: bool = False
 
     @property
-    def svg(self) -> Markup:
-        """The figure as a still drawing."""
-        return drawing.svg(self.spec, self.height)
+    def spec(self) -> dict[str, Any]:
+        """The figure as Plotly's JSON."""
+        spec: dict[str, Any] = self.plot.to_plotly_json()
+        return spec
 
 
 def label(value: str) -> str:
@@ -53,100 +88,63 @@ def label(value: str) -> str:
     return html.escape(value, quote=False)
 
 
-def series(position: int) -> tuple[str, str]:
-    """Colour and marker of the series at a position (from 0)."""
-    return SERIES[position % len(SERIES)], SYMBOLS[position % len(SYMBOLS)]
-
-
-def percents(shares: Iterable[float | None]) -> list[float | None]:
-    """Shares as percentages; an undefined one stays a gap."""
-    return [None if share is None else round(100 * share, 5) for share in shares]
+def plot(traces: Sequence[go.Scatter | go.Bar], x: dict[str, Any], y: dict[str, Any], **layout: Any) -> go.Figure:
+    """A figure of these traces with the report's template; `x`, `y` and `layout` are Plotly's."""
+    return go.Figure(list(traces), {"template": TEMPLATE, "xaxis": x, "yaxis": y, **layout})
 
 
 def axis(title: str, **options: Any) -> dict[str, Any]:
-    """An axis with its title, a light grid and no zero line; `options` are Plotly's."""
-    return {
-        "title": {"text": title, "standoff": 8, "font": {"size": 14}}, "gridcolor": RULE, "linecolor": RULE,
-        "zeroline": False, "automargin": True, "fixedrange": True, **options,
-    }  # fmt: skip
+    """An axis with its title; `options` are Plotly's."""
+    return {"title": {"text": title}, **options}
 
 
-def spec(data: Sequence[Trace], x: dict[str, Any], y: dict[str, Any], **layout: Any) -> dict[str, Any]:
-    """A Plotly specification in the report's look."""
-    return {
-        "data": list(data),
-        "layout": {
-            "xaxis": x,
-            "yaxis": y,
-            "font": {"family": '"Source Sans 3", "Sans fallback", sans-serif', "size": 14, "color": INK},
-            "paper_bgcolor": SURFACE,
-            "plot_bgcolor": SURFACE,
-            "margin": {"l": 8, "r": 12, "t": 44, "b": 8},
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "traceorder": "normal",
-            },
-            "hoverlabel": {"bgcolor": SURFACE, "bordercolor": RULE, "font": {"color": INK}},
-            "hovermode": "closest",
-            "dragmode": False,
-            **layout,
-        },
-    }
+def rows_axis(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of named rows, the first on top; the row n is at y = n."""
+    ticks = {"tickvals": list(range(len(names))), "ticktext": [label(name) for name in names]}
+    return axis("", range=[len(names) - 0.4, -0.6], **ticks)
 
 
-def vertical(x: float) -> dict[str, Any]:
+def vertical(x: float, **options: Any) -> dict[str, Any]:
     """A dotted line over the whole height at `x`, for a layout's `shapes`."""
-    return {
-        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper",
-        "line": {"color": MUTED, "width": 1, "dash": "dot"},
-    }  # fmt: skip
+    line = {"color": MUTED, "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, **options}
 
 
-def points(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **options: Any) -> Trace:
-    """Markers of one series."""
-    colour, symbol = series(position)
-    marker = {"color": colour, "symbol": symbol, "size": 10, "line": {"color": colour, "width": 2}}
-    marker.update(options.pop("marker", {}))
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": label(name),
-        "x": list(x),
-        "y": list(y),
-        "marker": marker,
-        **options,
-    }
+def points(
+    name: str, x: Sequence[Any], y: Sequence[Any], style: Look, *, filled: bool = True, **options: Any
+) -> go.Scatter:
+    """Markers of one series, filled or open; `options` are Plotly's."""
+    outline = {"color": style.colour, "width": 2}
+    marker = {"color": style.colour if filled else NONE, "symbol": style.symbol, "size": 9, "line": outline}
+    return go.Scatter(mode="markers", name=label(name), x=list(x), y=list(y), marker=marker, **options)
 
 
-def spread(of: int) -> list[float]:
-    """Where the models of a row's folds stand in it: in its upper half, apart, so that equal ones show as two."""
-    return [round(-0.08 - 0.34 * n / max(of - 1, 1), 3) for n in range(of)]
+def line(
+    name: str, x: Sequence[Any], y: Sequence[Any], style: Look, width: float = 3, mode: str = "lines", **options: Any
+) -> go.Scatter:
+    """A line of one series; thin ones are pale, for single folds."""
+    stroke = {"color": style.colour, "width": width, "dash": style.dash, **options.pop("line", {})}
+    marker = {"color": style.colour, "symbol": style.symbol, "size": 8}
+    options = {"opacity": 0.55 if width < 2 else 1} | options
+    return go.Scatter(mode=mode, name=label(name), x=list(x), y=list(y), line=stroke, marker=marker, **options)
 
 
-def line(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **options: Any) -> Trace:
-    """A line of one series; `line` in `options` adds to its style."""
-    colour, symbol = series(position)
-    style = {"color": colour, "width": 2, **options.pop("line", {})}
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": label(name), "x": list(x), "y": list(y), "line": style,
-        "marker": {"color": colour, "symbol": symbol, "size": 7}, **options,
-    }  # fmt: skip
+def bars(name: str, x: Sequence[Any], y: Sequence[Any], style: Look, *, filled: bool = True) -> go.Bar:
+    """Bars of one series, solid or open with hatching."""
+    pattern = {"shape": "" if filled else "/", "fgcolor": style.colour, "bgcolor": SURFACE, "size": 6}
+    marker = {"color": style.colour, "pattern": pattern, "line": {"color": style.colour, "width": 1.5}}
+    return go.Bar(name=label(name), x=list(x), y=list(y), marker=marker)
 
 
-def bars(name: str, x: Sequence[Any], y: Sequence[Any], position: int, **options: Any) -> Trace:
-    """Bars of one series, each position with its own hatching."""
-    colour, _ = series(position)
-    pattern = {
-        "shape": ("", "/", ".", "x", "\\", "+")[position % 6],
-        "fillmode": "overlay",
-        "fgcolor": SURFACE,
-        "size": 7,
-    }
-    return {
-        "type": "bar", "name": label(name), "x": list(x), "y": list(y),
-        "marker": {"color": colour, "pattern": pattern}, **options,
-    }  # fmt: skip
+def panels(x: str, upper: str, lower: str, traces: Sequence[tuple[int, go.Scatter]], **options: Any) -> go.Figure:
+    """Two figures above each other over one axis `x`: traces with the panel (1 or 2) in which they are drawn."""
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    for panel, trace in traces:
+        figure.add_trace(trace, panel, 1)
+    titles = {"xaxis2": axis(x), "yaxis": axis(upper), "yaxis2": axis(lower)}
+    return figure.update_layout({"template": TEMPLATE, **titles}, **options)
+
+
+def spread(count: int) -> list[float]:
+    """Vertical offsets that spread a row's markers over its upper half, so that equal values stay visible."""
+    return [round(-0.08 - 0.34 * n / max(count - 1, 1), 3) for n in range(count)]

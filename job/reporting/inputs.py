@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from job.contracts import paths
 from job.errors import UserError
 from job.files import existing, read_json
 from job.params import Params
-from job.reporting.pseudonyms import pseudonymous
 
 Model = dict[str, Any]
 
@@ -84,84 +83,111 @@ class ReportInputs:
         """The majority vote of a method's folds on the test images, if it was evaluated."""
         return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
 
-    def difference(self, model: str, other: str, metric: str) -> dict[str, float | None]:
-        """`difference` of a metric between two models on the test images, and `low` and `high`; None where unknown."""
-        keys = ("difference", "low", "high")
-        for one, two, sign in ((model, other, 1), (other, model, -1)):
-            table = self.differences
-            rows = table[(table["model"] == one) & (table["other"] == two) & (table["metric"] == metric)]
-            if len(rows):
-                values = [sign * float(rows.iloc[0][key]) for key in keys]
-                ends = sorted(values[1:])
-                return {k: None if math.isnan(v) else v for k, v in zip(keys, [values[0], *ends], strict=True)}
-        return dict.fromkeys(keys)
+    def outcome(self, method: str) -> int | None:
+        """The class number that a method's vote predicts for every test image; None where it predicts several."""
+        vote = self.majority(method)
+        counts = [sum(column) for column in zip(*vote["confusion"], strict=True)] if vote else []
+        predicted = [number for number, count in enumerate(counts) if count]
+        return predicted[0] if len(predicted) == 1 else None
+
+    @property
+    def voting(self) -> list[str]:
+        """Methods that have a majority vote."""
+        return [method for method in self.methods if self.majority(method)]
+
+    @property
+    def telling(self) -> list[str]:
+        """Methods whose vote tells cells apart: of the others there is nothing to show cell by cell."""
+        return [method for method in self.voting if self.outcome(method) is None]
+
+    def difference(self, model: str, other: str, metric: str) -> dict[str, Any] | None:
+        """The declared comparison of two models: a row of `results/differences.csv`, missing values as None."""
+        table = self.differences
+        rows = table[(table["model"] == model) & (table["other"] == other) & (table["metric"] == metric)]
+        return None if rows.empty else {str(k): None if pd.isna(v) else v for k, v in rows.iloc[0].items()}
 
     def area(self) -> Model | None:
         """The baseline that sees cell size alone, if it was evaluated."""
         return next((model for model in self.models(kind="baseline") if model["model"] == "baseline/area"), None)
 
+    def rows_of(self, model: str) -> pd.DataFrame:
+        """The test images of one model, by image."""
+        table = self.predictions
+        return table[(table["model"] == model) & (table["role"] == "test")].set_index("image")
 
-def read(
-    params: Params, results: Path = Path("results"), split: Path = Path("data/split.json"),
-    prepared: Path = Path("data/prepared"),
-) -> ReportInputs:  # fmt: skip
-    """Read the inputs of the report. With `report.pseudonyms` every name of a patient or file is replaced here.
+    def cells_of(self, method: str) -> pd.DataFrame:
+        """One row per test image of a method with a vote.
+
+        Columns: patient, label, `predicted` by the majority, `mean_predicted` by the mean probability, `correct`, the
+        `votes` for the predicted class among `voters`, and the mean probabilities of three classes: `p_predicted`,
+        `p_truth` and `p_positive` (with more than two classes that of the true one).
+        """
+        votes, mean = self.rows_of(f"{method}/majority"), self.rows_of(f"{method}/mean")
+        mean = mean.reindex(votes.index)
+        every = np.arange(len(votes))
+        probability = mean[[f"p_{name}" for name in self.classes]].to_numpy()
+        counts = votes[[f"votes_{name}" for name in self.classes]].to_numpy().astype(int)
+        predicted = [self.classes.index(name) for name in votes["predicted"]]
+        truth = [self.classes.index(name) for name in votes["label"]]
+        positive = self.evaluation["positive"]
+        return votes[["patient", "label"]].assign(
+            predicted=votes["predicted"],
+            mean_predicted=mean["predicted"],
+            correct=votes["predicted"] == votes["label"],
+            votes=counts[every, predicted],
+            voters=counts.sum(axis=1),
+            p_predicted=probability[every, predicted],
+            p_truth=probability[every, truth],
+            p_positive=probability[every, truth if positive is None else self.classes.index(positive)],
+        )
+
+
+def per_patient(model: Model, metric: str) -> tuple[float | None, float | None, float | None]:
+    """A metric averaged over the patients of a class, and the ends of its 95 % interval; None where there is none."""
+    entry = model["by_subject"].get(metric, {})
+    return entry.get("value"), entry.get("low"), entry.get("high")
+
+
+def read(params: Params) -> ReportInputs:
+    """Read the inputs of the report.
 
     Raises:
         UserError: a file is missing; the stage that writes it is named.
     """
     writers = {
-        results / "evaluation.json": "evaluate",
-        results / "predictions.csv": "evaluate",
-        results / "history.csv": "evaluate",
-        results / "differences.csv": "evaluate",
-        split: "split",
-        prepared / "summary.json": "prepare",
-    }
+        paths.EVALUATION: "evaluate", paths.RESULT_PREDICTIONS: "evaluate", paths.HISTORY: "evaluate",
+        paths.DIFFERENCES: "evaluate", paths.SPLIT_FACTS: "split", paths.SUMMARY: "prepare",
+    }  # fmt: skip
     for path, stage in writers.items():
         if not path.is_file():
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
-    evaluation = read_json(results / "evaluation.json")
-    # A patient may be called "NA" or "007": names stay text, and only numeric columns have missing values.
-    names = (
-        "model",
-        "method",
-        "kind",
-        "rule",
-        "role",
-        "fold",
-        "iteration",
-        "image",
-        "patient",
-        "subject",
-        "label",
-        "predicted",
-    )
-    predictions = pd.read_csv(results / "predictions.csv", dtype=dict.fromkeys(names, str), keep_default_na=False)
-    found = ReportInputs(
+    evaluation = read_json(paths.EVALUATION)
+    return ReportInputs(
         params=params,
         evaluation=evaluation,
-        predictions=predictions,
-        history=pd.read_csv(results / "history.csv"),
-        split=read_json(split),
-        prepared=read_json(prepared / "summary.json"),
-        differences=pd.read_csv(results / "differences.csv", dtype={"model": str, "other": str}),
-        cells=_cells(params, prepared.absolute() / "cells", len(evaluation["classes"])),
-        gallery=_gallery(params, results / "explanations", prepared / "images.npy"),
+        predictions=_names(paths.RESULT_PREDICTIONS),
+        history=pd.read_csv(paths.HISTORY),
+        split=read_json(paths.SPLIT_FACTS),
+        prepared=read_json(paths.SUMMARY),
+        differences=pd.read_csv(paths.DIFFERENCES, dtype={"model": str, "other": str}),
+        cells=[existing(paths.CELLS / f"{number}.png") for number in range(len(evaluation["classes"]))]
+        if params.report.publish_images
+        else [],
+        gallery=_gallery(params),
     )
-    return pseudonymous(found) if params.report.pseudonyms else found
 
 
-def _cells(params: Params, folder: Path, classes: int) -> list[Path]:
-    if not params.report.publish_images:
-        return []
-    return [existing(folder / f"{number}.png") for number in range(classes)]
+def _names(path: Path) -> pd.DataFrame:
+    """A table whose names stay text: a patient may be called "NA" or "007". Only numbers can be missing."""
+    columns = pd.read_csv(path, nrows=0).columns
+    numeric = [name for name in columns if name in {"row", "of"} or name.startswith(("p_", "votes_"))]
+    kinds = {name: str for name in columns if name not in numeric}
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=dict.fromkeys(numeric, ""))
 
 
-def _gallery(params: Params, folder: Path, images: Path) -> Gallery | None:
+def _gallery(params: Params) -> Gallery | None:
+    folder = paths.EXPLANATIONS
     if not folder.is_dir():
         return None
-    text = dict.fromkeys(("method", "group", "label", "called", "image"), str)
-    cells = pd.read_csv(folder / "cells.csv", dtype=text, keep_default_na=False)
-    pixels = np.load(existing(images), mmap_mode="r") if params.report.publish_images else None
-    return Gallery(cells, np.load(folder / "maps.npy"), pixels)
+    pixels = np.load(existing(paths.PIXELS), mmap_mode="r") if params.report.publish_images else None
+    return Gallery(_names(folder / "cells.csv"), np.load(folder / "maps.npy"), pixels)

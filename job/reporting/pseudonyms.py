@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import ReportInputs
 
 
 def pseudonymous(inputs: ReportInputs) -> ReportInputs:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,33 +19,29 @@ from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.pages import (
+    appendix,
     data,
     decisions,
-    ensemble,
     errors,
-    experiments,
-    folds,
     method,
-    moment,
     overview,
-    patients,
-    provenance,
+    performance,
     scores,
     self_training,
 )
-from job.reporting.pages.experiments import Experiment
+from job.reporting.pages.appendix import Moment
 
 TEMPLATES = Path("report_templates")
 WHOLE = Page(slug="whole", title="The whole report")
 # Families by the file that holds them, all weights in one.
 _FONTS = {"Source Sans 3": "source-sans-3.woff2", "Source Serif 4": "source-serif-4.woff2"}
 Pages = tuple[Callable[[ReportInputs], Page | None], ...]
-_PAGES: Pages = (
-    overview.page, data.page, folds.page, self_training.page, ensemble.page, errors.page, patients.page, decisions.page,
-    method.page, provenance.page,
+PAGES: Pages = (
+    overview.page, data.page, performance.page, self_training.page, errors.page, decisions.page, method.page,
+    appendix.page,
 )  # fmt: skip
 # Of predictions that come from elsewhere, without a split or a run of this pipeline.
-SCORED: Pages = (scores.page, patients.page, decisions.page)
+SCORED: Pages = (scores.page, decisions.page)
 
 
 class Entry(NamedTuple):
@@ -59,14 +55,15 @@ class Entry(NamedTuple):
 class Frame:
     """What stands around every page. It lies in the site, so that a page can be added without the report's inputs.
 
-    `methods` and `folds` are those of the evaluation; `run` is a digest of it, by which two printed reports are told
-    apart.
+    `classes`, `methods` and `folds` are those of the evaluation; `run` is a digest of it, by which two printed reports
+    are told apart.
     """
 
     title: str
     dataset: str
     synthetic: bool
     patients_known: bool
+    classes: list[str]
     methods: list[str]
     folds: list[int]
     navigation: list[Entry]
@@ -79,19 +76,17 @@ class Frame:
         Raises:
             UserError: `folder` holds none.
         """
-        found = files.read_json(folder / _FRAME)
-        return cls(**{**found, "navigation": [Entry(*entry) for entry in found["navigation"]]})
+        frame = files.read_json(folder / _FRAME)
+        return cls(**{**frame, "navigation": [Entry(*entry) for entry in frame["navigation"]]})
 
 
 _FRAME = "frame.json"
-# Pages that only `python -m job site` can make, by the section of the page Provenance that stands for each until then.
-# DVC leaves them out of the cached report (.dvcignore), whose links must lead somewhere all the same; and the cached
-# pages must stay as they are, because DVC neither pulls nor checks out over an output that somebody has changed.
-_ADDED = {"provenance.html#experiments": "experiments.html", "provenance.html#machine": "moment.html"}
-_SIGN = ("added.js", "// The pages of the moment are here: report.js leads to them.\n")
+# DVC leaves moment.html and added.js out of the cached report (.dvcignore): the cached pages must stay as they are,
+# because DVC neither pulls nor checks out over an output that somebody has changed.
+_SIGN = ("added.js", "// moment.html is here: report.js leads to it.\n")
 
 
-def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = _PAGES) -> list[str]:
+def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, makers: Pages = PAGES) -> list[str]:
     """Write the site into an empty `folder`; the names of its pages. Same inputs give the same bytes.
 
     Beside the pages there is whole.html, which holds all of them.
@@ -119,14 +114,10 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     return [f"{page.slug}.html" for page in pages]
 
 
-def render_moment(
-    frame: Frame, found: moment.Moment, tried: Sequence[Experiment], templates: Path = TEMPLATES
-) -> dict[str, str]:
-    """The files of what only the moment knows, by name: two pages, and the script that tells the others of them."""
-    jinja = environment(templates)
-    there = replace(frame, navigation=[Entry(_ADDED.get(href, href), title) for href, title in frame.navigation])
-    pages = (moment.page(found), experiments.page(tried))
-    return {f"{page.slug}.html": _html(page, there, jinja) for page in pages} | dict([_SIGN])
+def render_moment(frame: Frame, moment: Moment, templates: Path = TEMPLATES) -> dict[str, str]:
+    """The files of what only the moment knows, by name: a page, and the script that tells the others of it."""
+    page = appendix.moment_page(moment)
+    return {f"{page.slug}.html": _html(page, frame, environment(templates))} | dict([_SIGN])
 
 
 def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
@@ -135,12 +126,10 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
         dataset=inputs.evaluation["name"],
         synthetic=inputs.synthetic,
         patients_known=inputs.prepared.get("patients_known", True),
+        classes=inputs.classes,
         methods=inputs.methods,
         folds=[int(fold) for fold in inputs.evaluation["folds"]],
-        navigation=[
-            *(Entry(f"{page.slug}.html", page.title) for page in pages),
-            *(Entry("provenance.html#experiments", "Experiments") for page in pages if page.slug == "provenance"),
-        ],
+        navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
         run=hashlib.sha256(json.dumps(inputs.evaluation, sort_keys=True).encode()).hexdigest()[:8],
     )
 
@@ -150,6 +139,7 @@ def _html(page: Page, frame: Frame, jinja: jinja2.Environment, layout: str = "ba
         layout=layout, page=page, facts=page.facts, tables=page.tables, figures=page.figures,
         current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic,
         dataset=frame.dataset, patients_known=frame.patients_known, run=frame.run,
+        cnmc=set(frame.classes) == {"ALL", "HEM"},
     )  # fmt: skip
 
 
@@ -175,7 +165,7 @@ def _fonts(templates: Path, jinja: jinja2.Environment) -> str:
 
 def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
     """Templates with autoescape always on, and an error for every name that is not given."""
-    made = jinja2.Environment(
+    jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -187,8 +177,8 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         "cell": text.cell, "count": text.count, "counted": text.counted, "listed": text.listed, "name": text.name,
         "percent": text.percent, "short": text.short,
     }  # fmt: skip
-    made.filters.update(filters)
-    return made
+    jinja.filters.update(filters)
+    return jinja
 
 
 def _write(path: Path, content: str) -> None:

@@ -1,11 +1,11 @@
-"""Tables: shown in a page and written as CSV from the same values."""
+"""Tables: shown in a page, written as CSV and drawn as figures from the same values."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -41,7 +41,8 @@ class Group(NamedTuple):
 class Table:
     """Rows of raw values (shares in 0 to 1) under columns; the first column names the row.
 
-    `marks` gives each row a CSS class (empty: none); `file` is the stem of the CSV file.
+    `marks` gives each row a CSS class (empty: none); `file` is the stem of the CSV file. A page shows the first `LIMIT`
+    rows, the file has all.
     """
 
     file: str
@@ -49,6 +50,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     marks: Sequence[str] = field(default=())
+
+    LIMIT = 150
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.file}: a row has another length"
@@ -64,6 +67,25 @@ class Table:
         """The CSS class of a row."""
         return self.marks[row] if self.marks else ""
 
+    def values(self, key: str) -> list[Any]:
+        """The values of one column."""
+        position = [column.key for column in self.columns].index(key)
+        return [row[position] for row in self.rows]
+
+    def percents(self, key: str) -> list[float | None]:
+        """The shares of one column as percentages; an undefined one stays a gap."""
+        return [None if share is None else round(100 * share, 5) for share in self.values(key)]
+
+    def where(self, **wanted: Any) -> Table:
+        """The rows that hold these values, by the key of a column."""
+        columns = {key: self.values(key) for key in wanted}
+        rows = [row for n, row in enumerate(self.rows) if all(columns[key][n] == wanted[key] for key in wanted)]
+        return replace(self, rows=rows, marks=())
+
+    def by(self, key: str) -> dict[Any, Table]:
+        """The rows of each value of a column, in the order of their first appearance."""
+        return {value: self.where(**{key: value}) for value in dict.fromkeys(self.values(key))}
+
     def csv(self) -> str:
         """The raw values, with round-trip digits."""
         out = io.StringIO()
@@ -73,13 +95,27 @@ class Table:
         return out.getvalue()
 
 
-def metric_columns(metrics: Sequence[str], group: str = "", prefix: str = "") -> list[Column]:
+def columns(kind: str, group: str = "", /, **labels: str) -> list[Column]:
+    """Columns of one kind under one heading: their labels by their keys."""
+    return [Column(key, label, kind, group) for key, label in labels.items()]
+
+
+def repeats(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Marks of rows whose first cell says which group they belong to: the first of a group, and its repeats."""
+    return ["repeat" if n and rows[n - 1][0] == row[0] else "first" for n, row in enumerate(rows)]
+
+
+def metric_columns(metrics: Iterable[str], group: str = "", prefix: str = "") -> list[Column]:
     """One column per metric, with the unit in its label."""
-    columns = []
-    for metric in metrics:
-        label, kind, _ = text.METRICS[metric]
-        columns.append(Column(prefix + metric, f"{label}, %" if kind == "percent" else label, kind, group))
-    return columns
+    entries = {metric: text.METRICS[metric] for metric in metrics}
+    units = {metric: ", %" if entry.kind == "percent" else "" for metric, entry in entries.items()}
+    return [Column(prefix + key, entry.label + units[key], entry.kind, group) for key, entry in entries.items()]
+
+
+def interval_columns(metric: str) -> list[Column]:
+    """A metric's value and the ends of its interval, under one heading."""
+    (column,) = metric_columns([metric])
+    return columns(column.kind, column.label, **{metric: "Value", f"{metric}_low": "from", f"{metric}_high": "to"})
 
 
 def _guarded(value: Any) -> Any:

@@ -56,31 +56,24 @@ class Trace:
 
     def counts(self, key: str, iteration: int) -> list[int]:
         """Pseudo-labels (or truths) by class, all folds together; a key of `balance`."""
-        found = [e["balance"][key] for e in self.entries if e["iteration"] == iteration and e["balance"][key]]
-        return [sum(column) for column in zip(*found, strict=True)]
-
-    def bins(self, key: str, iteration: int) -> list[int]:
-        """The histogram of confidence, all folds together; a key of `confidence`."""
-        return [
-            sum(column)
-            for column in zip(*(e["confidence"][key] for e in self.entries if e["iteration"] == iteration), strict=True)
-        ]
+        counts = [e["balance"][key] for e in self.entries if e["iteration"] == iteration and e["balance"][key]]
+        return [sum(column) for column in zip(*counts, strict=True)]
 
     def gains(self) -> dict[int, float]:
         """Balanced accuracy on the test set by fold: the last student's less the teacher's."""
-        found, last = self.scores("balanced_accuracy"), self.rounds[-1]
-        return {k: found[k, last] - found[k, 0] for k in self.folds if {(k, 0), (k, last)} <= set(found)}
+        scores, last = self.scores("balanced_accuracy"), self.rounds[-1]
+        return {k: scores[k, last] - scores[k, 0] for k in self.folds if {(k, 0), (k, last)} <= set(scores)}
 
 
 def traces(inputs: ReportInputs) -> list[Trace]:
     """One for every method that trained itself, in the order of the methods."""
-    found = []
+    every = []
     for method in inputs.methods:
         entries = [entry for entry in inputs.evaluation["self_training"] if entry["method"] == method]
         models = [m for m in inputs.evaluation["models"] if m["kind"] == "iteration" and m["method"] == method]
         if entries:
-            found.append(Trace(method, inputs.classes, inputs.evaluation["positive"], entries, models))
-    return found
+            every.append(Trace(method, inputs.classes, inputs.evaluation["positive"], entries, models))
+    return every
 
 
 def means(values: Values) -> list[float]:
@@ -88,71 +81,34 @@ def means(values: Values) -> list[float]:
     return [fmean(v for (_, i), v in values.items() if i == k) for k in sorted({i for _, i in values})]
 
 
-def in_folds(trace: Trace) -> list[str]:
-    """One sentence for each fold: how many labels were right, and what became of the student."""
-    right, kept, right_kept, gains = (trace.of("right"), trace.of("kept"), trace.of("right_kept"), trace.gains())
-    first, last = trace.rounds[0], trace.rounds[-1]
-    sentences = []
-    for fold in trace.folds:
-        if (fold, last) not in right:
-            labels = "nobody knows how many of the pseudo-labels are right"
-        elif first == last:
-            labels = f"{text.percent(right[fold, last])} of the pseudo-labels are right"
-        else:
-            labels = (
-                f"{text.percent(right[fold, first])} of the first student’s pseudo-labels are right, "
-                f"{text.percent(right[fold, last])} of the last one’s"
-            )
-        if trace.filtered and (fold, last) in right_kept:
-            part, share = text.percent(right_kept[fold, last]), text.percent(kept[fold, last])
-            labels += f" ({part} of the {share} that it learned from)"
-        change = f"; {_change(gains[fold], alone=first == last)}" if fold in gains else ""
-        sentences.append(f"Fold {fold}: {labels}{change}.")
-    return sentences
-
-
-def _change(gain: float, *, alone: bool) -> str:
-    student, teacher = ("the student", "its teacher") if alone else ("the last student", "the teacher")
-    points = f"{abs(100 * gain):.1f} points of balanced accuracy"
-    if not round(abs(100 * gain), 1):
-        return f"{student} has the balanced accuracy of {teacher}"
-    return f"{student} gains {points} over {teacher}" if gain > 0 else f"{student} loses {points} to {teacher}"
-
-
 def explanation(trace: Trace) -> list[str]:
     """What the numbers say about confirmation bias: means of folds, by round."""
-    right, last = means(trace.of("right")), trace.rounds[-1]
+    correct, balanced = means(trace.of("correct")), means(trace.scores("balanced_accuracy"))
     by_round = ", by round" if len(trace.rounds) > 1 else ""
     sentences = [
-        f"Right pseudo-labels{by_round}: {text.listed([text.percent(share) for share in right])}."
-        if right
-        else "Nobody knows how many pseudo-labels are right: they are of images that never had a label."
+        f"Correct pseudo-labels{by_round}: {text.listed([text.percent(share) for share in correct])}."
+        if correct
+        else "Nobody knows how many pseudo-labels are correct: they are of images that never had a label."
     ]
     if not trace.filtered:
         sentences.append("No pseudo-label was left out or used more than once an epoch.")
     if trace.positive is not None:
         sentences.append(_share_positive(trace))
-    sure = means({(e["fold"], e["iteration"]): e["confidence"]["mean"] for e in trace.entries})
-    sentences.append(f"Mean confidence{by_round}: {text.listed([text.percent(share) for share in sure])}.")
-    balanced = means(trace.scores("balanced_accuracy"))
     if len(balanced) > 1:
+        student = trace.name(trace.rounds[-1]).lower() if len(trace.rounds) > 1 else "the student"
         sentences.append(
             f"Balanced accuracy on the test set: {text.percent(balanced[0])} for the teacher, "
-            f"{text.percent(balanced[-1])} for {_the(trace.name(last))}."
+            f"{text.percent(balanced[-1])} for {student}."
         )
-    if len(right) > 1 and len(balanced) > 1:
-        sentences.append(_reading(right[-1] - right[0], balanced[-1] - balanced[0]))
+    if len(correct) > 1 and len(balanced) > 1:
+        sentences.append(_reading(correct[-1] - correct[0], balanced[-1] - balanced[0]))
     return sentences
-
-
-def _the(name: str) -> str:
-    return "the student" if name == "Student" else name.lower()
 
 
 def _reading(labels: float, accuracy: float) -> str:
     if labels < 0 and accuracy < 0:
         return (
-            "Fewer labels are right at the end, and the last students are worse than their teachers. That is what "
+            "Fewer labels are correct at the end, and the last students are worse than their teachers. That is what "
             "confirmation bias looks like; the numbers show both happening together, and do not show the cause."
         )
     if labels >= 0 and accuracy >= 0:
@@ -161,21 +117,19 @@ def _reading(labels: float, accuracy: float) -> str:
 
 
 def _share_positive(trace: Trace) -> str:
-    """Counted over all folds together, as the figure of the classes and the truth are: folds differ in images."""
-    position = trace.classes.index(str(trace.positive))
+    """Counted over all folds together, because folds differ in images."""
+    position, label = trace.classes.index(str(trace.positive)), text.name(str(trace.positive))
     counts = [trace.counts("labels", iteration) for iteration in trace.rounds]
     shares = text.listed([text.percent(count[position] / sum(count)) for count in counts])
-    students = [str(iteration) for iteration in trace.rounds]
-    which = f", student {students[0]} to {students[-1]}" if len(students) > 1 else ""
-    label = text.name(str(trace.positive))
-    return f"Share of labels that say {label}{which}, all folds together: {shares}{_truth(trace)}."
+    which = f", student {trace.rounds[0]} to {trace.rounds[-1]}" if len(counts) > 1 else ""
+    return f"Share of {label} among the labels{which}, all folds together: {shares}{_truth(trace, label)}."
 
 
-def _truth(trace: Trace) -> str:
+def _truth(trace: Trace, label: str) -> str:
     """How many of the images are positive in truth, where every one of them has a truth."""
     first = [entry for entry in trace.entries if entry["iteration"] == trace.rounds[0]]
     counts = trace.counts("truth", trace.rounds[0])
     if not counts or sum(counts) < sum(entry["images"] for entry in first):
         return ""
     share = counts[trace.classes.index(str(trace.positive))] / sum(counts)
-    return f"; in truth {text.percent(share)} of these images are {text.name(str(trace.positive))}"
+    return f"; in truth {text.percent(share)} of these images are {label}"

@@ -1,20 +1,24 @@
 """Stage `report`: the static site from the evidence. Renders without torch and without a network."""
 
-from pathlib import Path
-
-from job import files, params
+from job import files
+from job.contracts.paths import SITE
+from job.params import load
 from job.reporting import inputs, site
-
-SITE = Path("site")
+from job.reporting.pseudonyms import pseudonymous
 
 
 def run() -> str:
     """Render site/ from results/, data/split.json, data/prepared/summary.json and params.yaml; the closing sentence.
 
+    With `report.pseudonyms` every name of a patient or file is replaced before a page sees it.
+
     Raises:
         UserError: an input is missing or a parameter is wrong.
     """
-    found = inputs.read(params.load())
+    params = load()
+    evidence = inputs.read(params)
+    if params.report.pseudonyms:
+        evidence = pseudonymous(evidence)
     with files.replacing_folder(SITE) as folder:
-        pages = site.render(found, folder)
+        pages = site.render(evidence, folder)
     return f"{len(pages)} pages written: open {SITE / 'index.html'}"

@@ -1,10 +1,11 @@
-// Draws the figures in the place of their still drawings, once a reader acts and when they come near the screen, in the
-// colours of the reader's theme; sorts tables on request.
+// Draws every figure once, when it comes near the screen, in the colours of the reader's theme, and all of them before
+// printing; sorts tables on request.
 "use strict";
 
 (() => {
   const plots = [...document.querySelectorAll(".plot")];
-  const config = { displayModeBar: false, responsive: true };
+  const remove = ["select2d", "lasso2d", "autoScale2d"];
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: remove, displayModeBar: "hover" };
   let bundle;
 
   const plotly = () => {
@@ -18,21 +19,19 @@
     return bundle;
   };
 
-  // Colours stand in a specification as names of custom properties.
+  // Colours stand in a specification as custom properties: var(--ink).
   const coloured = (value, style) => {
-    if (typeof value === "string") return value.startsWith("--") ? style.getPropertyValue(value).trim() || value : value;
+    if (typeof value === "string") return value.replace(/^var\((--[\w-]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
     if (Array.isArray(value)) return value.map((item) => coloured(item, style));
     if (value && typeof value === "object")
       return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
     return value;
   };
 
-  const draw = async (plot) => {
-    plot.dataset.state = "drawing";
-    const library = await plotly();
+  const draw = (plot) => {
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
-    await library.react(plot, data, { ...layout, autosize: true }, config);
+    window.Plotly.react(plot, data, { ...layout, autosize: true }, config);
     plot.dataset.state = "drawn";
   };
 
@@ -41,21 +40,16 @@
       for (const { target, isIntersecting } of entries)
         if (isIntersecting) {
           observer.unobserve(target);
-          draw(target);
+          plotly().then(() => draw(target));
         }
     },
     { rootMargin: "300px" }, // far enough for a reader who scrolls
   );
-  // The bundle takes a phone a second of work: who only looks is shown the still drawing, which says the same.
-  const signs = ["pointermove", "pointerdown", "wheel", "scroll", "keydown"];
-  const begin = () => {
-    for (const sign of signs) removeEventListener(sign, begin);
-    for (const plot of plots) observer.observe(plot);
-  };
-  for (const sign of signs) addEventListener(sign, begin, { passive: true });
+  for (const plot of plots) observer.observe(plot);
 
-  const redraw = () => plots.filter((plot) => plot.dataset.state).forEach(draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  const redraw = (all) => window.Plotly && plots.filter((plot) => all || plot.dataset.state).forEach(draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
+  matchMedia("print").addEventListener("change", (print) => redraw(print.matches));
 })();
 
 // A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
@@ -110,8 +104,8 @@
   }
 })();
 
-// Experiments, commit and machine are not in the cached report: `python -m job site` adds their pages, and added.js with
-// them. Whoever follows a link to one is taken there; where they were not added, the section says how they come about.
+// Experiments, commit and machine are not in the cached report: `python -m job site` adds their page, and added.js with
+// it. Whoever follows a link to one is taken there; where they were not added, the section says how they come about.
 (() => {
   const follow = () => {
     const page = document.getElementById(location.hash.slice(1))?.dataset.added;

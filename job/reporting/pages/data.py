@@ -6,52 +6,42 @@ from typing import Any
 
 from PIL import Image
 
-from job.reporting import data_tables, figures, published, text
+from job.reporting import figures, published, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.tables import Column, Table
+from job.reporting.tables import Table, columns
 
-ROLES = data_tables.PARTS
+PARTS = {"train": "Training", "test": "Test", "unlabelled": "Unlabelled"}
 
 
 def page(inputs: ReportInputs) -> Page:
     """The evidence about the data; never left out."""
-    copies = inputs.prepared["copies"]
-    folders = data_tables.folders_table(inputs)
-    tables = {
-        "distribution": distribution_table(inputs),
-        "folds": _folds_table(inputs),
-        "target": _target_table(inputs),
-        "cells": data_tables.cells_table(inputs),
-        "files": data_tables.files_table(inputs),
-        **({"folders": folders} if folders else {}),
-        **data_tables.refusals(inputs),
-    }
-    shown = {"distribution": _distribution_figure(inputs)}
-    if inputs.split["patients"]:
-        shown["patients"] = data_tables.patients_figure(inputs)
-        shown["patient-folds"] = data_tables.folds_figure(inputs)
+    folds = _folds_table(inputs)
+    shared, validation = sum(folds.values("shared")), sum(folds.values("validation"))
     return Page(
         slug="data",
         title="Data",
         facts={
             "prepared": inputs.prepared,
             "disjoint": inputs.split["disjoint"],
-            "copies": copies,
+            "copies": inputs.prepared["copies"],
             "sheets": _sheets(inputs),
             "unlabelled_of": inputs.split["unlabelled"],
-            "leak": _leak(inputs),
-            "fold_by": inputs.params.split.fold_by,
-            "target": _target_in_words(inputs),
+            "leak": shared / validation if validation else None,
+            "fold_by": inputs.split["fold_by"],
+            "target": _target(inputs),
             "unlabelled": sum(
                 row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
             ),
         },
-        tables=tables,
-        figures=shown,
+        tables={
+            "distribution": distribution_table(inputs), "folds": folds, "cells": _cells_table(inputs),
+            "files": _files_table(inputs), **_found(inputs), **_refusals(inputs),
+        },
+        figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
         files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)},
-    )
+    )  # fmt: skip
 
 
 def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -66,98 +56,125 @@ def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 def distribution_table(inputs: ReportInputs) -> Table:
     """Table 1: patients, subjects and images by role and class, beside the published counts."""
-    columns = [
-        Column("part", "Part"), Column("class", "Class", "name"),
-        *(Column(unit, unit.capitalize(), "count", "This run") for unit in ("patients", "subjects", "images")),
-        *(Column(f"published_{u}", u.capitalize(), "count", published.HEADING) for u in ("patients", "images")),
-    ]  # fmt: skip
+    heads = columns("text", part="Part") + columns("name", label="Class")
+    heads += columns("count", "This run", patients="Patients", subjects="Subjects", images="Images")
+    heads += columns("count", published.HEADING, published_patients="Patients", published_images="Images")
     rows = []
     for row in inputs.evaluation["distribution"]:
         theirs = published.table1(inputs, row["role"], row["label"])
         # No label is unknown, not empty: an empty class name is a name.
         label = "unknown" if row["label"] is None else row["label"]
-        # Nobody knows whose the images are that came without a patient: each would count as a person.
+        # Nobody knows whose the images are that came without a patient: each would count as a patient.
         nobody = row["role"] == "unlabelled" and not row["patients"]
         ours = [row["patients"], None if nobody else row["subjects"], row["images"]]
-        rows.append([ROLES[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
-    return Table("table-1-distribution", "Table 1. Patients, subjects and images by part and class.", columns, rows)
+        rows.append([PARTS[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
+    return Table("table-1-distribution", "Patients, subjects and images by part and class (Table 1).", heads, rows)
 
 
-def _target_table(inputs: ReportInputs) -> Table:
-    units = ("patients", "images")
-    columns = [
-        Column("class", "Class", "name"),
-        *(Column(f"{what}_{unit}", f"{unit.capitalize()} {what}", "count") for unit in units
-          for what in ("wanted", "reached")),
-        Column("of", "Labelled images in all", "count"),
-    ]  # fmt: skip
-    rows: list[list[Any]] = []
-    for name in inputs.classes:
-        entry = inputs.split["target"][name]
-        wanted = entry["wanted"] or dict.fromkeys(units)
-        pairs = [value for unit in units for value in (wanted[unit], entry["reached"][unit])]
-        rows.append([name, *pairs, entry["of"]])
-    return Table("test-target", "Test set: what the split wanted and what it reached.", columns, rows)
-
-
-def _target_in_words(inputs: ReportInputs) -> str:
+def _target(inputs: ReportInputs) -> str:
+    """Whether the test set has the numbers of patients and images that the split was to reach."""
     targets = {name: inputs.split["target"][name] for name in inputs.classes}
     if not any(entry["wanted"] for entry in targets.values()):
-        return f"With split.test = {inputs.split['test']} no number of patients or images was wanted in advance."
+        return ""
     missed = [
-        f"{text.name(name)} has {text.counted(abs(distance), unit)} {'more' if distance > 0 else 'fewer'} than wanted"
+        f"{text.name(name)} has {text.counted(abs(distance), unit)} {'more' if distance > 0 else 'fewer'} than its "
+        f"target of {text.count(entry['wanted'][f'{unit}s'])}"
         for name, entry in targets.items()
         if entry["wanted"]
         for unit in ("patient", "image")
         if (distance := entry["reached"][f"{unit}s"] - entry["wanted"][f"{unit}s"])
     ]
     if not missed:
-        return "Every number that was wanted is reached exactly."
-    return f"{text.listed(missed)}: no set of whole subjects comes nearer, patients counting first."
-
-
-def _leak(inputs: ReportInputs) -> float | None:
-    folds = inputs.split["folds"]
-    validation = sum(fold["validation"] for fold in folds)
-    shared = sum(fold["validation_images_with_training_subject"] for fold in folds)
-    return shared / validation if validation else None
+        return "The test set has exactly the target numbers of patients and images of every class."
+    return f"In the test set {text.listed(missed)}: no set of whole subjects comes nearer, patients counting first."
 
 
 def _folds_table(inputs: ReportInputs) -> Table:
-    columns = [
-        Column("fold", "Fold"), Column("train", "Training images", "count"),
-        Column("validation", "Validation images", "count"),
-        Column("shared", "whose subject also trains", "count"),
-        Column("share", "Share, %", "percent"),
-    ]  # fmt: skip
+    heads = columns("text", fold="Fold") + columns(
+        "count", train="Training images", validation="Validation images", shared="whose subject also trains"
+    )
+    heads += columns("percent", share="Share, %")
     rows: list[list[Any]] = []
     for fold in inputs.split["folds"]:
-        shared, of = fold["validation_images_with_training_subject"], fold["validation"]
-        rows.append([fold["fold"], fold["train"], of, shared, shared / of if of else None])
-    return Table("folds", "Training and validation images of each fold.", columns, rows)
+        shared, count = fold["validation_images_with_training_subject"], fold["validation"]
+        rows.append([fold["fold"], fold["train"], count, shared, shared / count if count else None])
+    return Table("folds", "Training and validation images of each fold.", heads, rows)
 
 
-def _distribution_figure(inputs: ReportInputs) -> Figure:
-    labelled = [row for row in inputs.evaluation["distribution"] if row["label"] is not None]
-    roles = list(dict.fromkeys(row["role"] for row in labelled))
+def _patients_figure(inputs: ReportInputs) -> Figure:
+    """Images per patient, by class and part: how uneven the patients are."""
+    folds = {f"fold_{fold['fold']}": f"Fold {fold['fold']}" for fold in inputs.split["folds"]}
+    heads = columns("name", patient="Patient", subject="Subject", label="Class", part="Part")
+    heads += columns("count", images="Images") + columns("count", "Images that validate", **folds)
+    rows = [
+        [row["patient"], row["subject"], row["label"], PARTS[row["role"]], row["images"],
+         *(row["folds"] if row["role"] == "train" else [None] * len(folds))]
+        for row in sorted(inputs.split["patients"], key=lambda row: -row["images"])
+    ]  # fmt: skip
+    table = Table("patients", "Labelled images of every patient, and the folds in which they validate.", heads, rows)
     traces = []
-    rows: list[list[Any]] = []
-    for position, name in enumerate(inputs.classes):
-        images = [sum(r["images"] for r in labelled if r["role"] == role and r["label"] == name) for role in roles]
-        traces.append(figures.bars(
-            text.name(name), images, [ROLES[role] for role in roles], position, orientation="h",
-            text=[text.count(n) for n in images], textposition="outside", cliponaxis=False, hoverinfo="skip",
-        ))  # fmt: skip
-        rows += [[ROLES[role], name, n] for role, n in zip(roles, images, strict=True)]
-    test = [row for row in labelled if row["role"] == "test"]
-    parts = [f"{text.count(row['images'])} {text.name(row['label'])}" for row in test]
-    columns = [Column("part", "Part"), Column("class", "Class", "name"), Column("images", "Images", "count")]
-    title = f"{text.count(sum(row['images'] for row in test))} test images: {text.listed(parts)}"
-    y = figures.axis("", autorange="reversed", gridcolor=figures.SURFACE)
+    for label in inputs.classes:
+        # Parts differ by colour, classes by fill: the positive class, or the first one, is solid.
+        filled = label == (inputs.evaluation["positive"] or inputs.classes[0])
+        for part, colour in (("Training", "var(--series-3)"), ("Test", "var(--series-6)")):
+            group, style = table.where(label=label, part=part), figures.GREY._replace(colour=colour)
+            names = [figures.label(f"{patient}, {text.name(label)}") for patient in group.values("patient")]
+            name = f"{text.name(label)}, {part.lower()}"
+            traces.append(figures.bars(name, names, group.values("images"), style, filled=filled))
+    counts = table.values("images")
+    most = counts[: max(1, len(counts) // 10)]
+    several = sum(sum(count > 0 for count in row[5:]) > 1 for row in table.where(part="Training").rows)
     return Figure(
-        title=title,
-        caption="Labelled images of each part by class.",
-        spec=figures.spec(traces, figures.axis("Images (number)"), y, bargap=0.35),
-        table=Table("images-by-part", "Labelled images by part and class.", columns, rows),
-        height="small",
-    )
+        title=f"A few patients dominate: {len(most)} of {text.counted(len(counts), 'patient')} "
+        f"{'has' if len(most) == 1 else 'have'} {text.percent(sum(most) / sum(counts))} of the images",
+        caption=f"Labelled images of each patient, by class and part: {text.count(counts[-1])} to "
+        f"{text.count(counts[0])}. {text.counted(several, 'training patient')} of "
+        f"{text.count(len(table.where(part='Training').rows))} validate in more than one fold.",
+        plot=figures.plot(
+            traces, figures.axis("Patients, by number of images", showticklabels=False, showgrid=False),
+            figures.axis("Images (number)"), bargap=0.15, barmode="stack",
+        ),
+        table=table,
+    )  # fmt: skip
+
+
+def _cells_table(inputs: ReportInputs) -> Table:
+    """The longest side of the cells' boxes, by class."""
+    labels = {"median": "Median", "p90": "90 % under", "p99": "99 % under", "largest": "Largest"}
+    heads = columns("name", label="Class") + columns("count", images="Images")
+    heads += columns("count", "Longest side of the cell, pixels", **labels)
+    rows = [
+        ["unknown" if row["label"] is None else row["label"], row["images"], *(round(row[key]) for key in labels)]
+        for row in sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
+    ]
+    return Table("cell-sizes", "Sizes of the cells.", heads, rows)
+
+
+def _files_table(inputs: ReportInputs) -> Table:
+    heads = columns("name", size="Size, pixels", mode="Mode") + columns("count", images="Images")
+    rows = [
+        ["others" if row["width"] is None else f"{row['width']} × {row['height']}", row["mode"], row["images"]]
+        for row in inputs.prepared["sizes"]
+    ]
+    return Table("image-sizes", "Sizes and colour modes of the files.", heads, rows)
+
+
+def _found(inputs: ReportInputs) -> dict[str, Table]:
+    """Images in each folder of C-NMC beside the published counts; nothing for other data."""
+    heads = columns("name", folder="Folder") + columns("count", found="Found", published="Published")
+    rows = [[row["folder"], row["found"], row["published"]] for row in inputs.prepared["folders"]]
+    return {"folders": Table("folders", "Images in each folder of C-NMC 2019.", heads, rows)} if rows else {}
+
+
+def _refusals(inputs: ReportInputs) -> dict[str, Table]:
+    """Refused files by kind of reason, and the first of them; nothing where none was refused."""
+    if not inputs.prepared["rejected"]:
+        return {}
+    heads = columns("name", reason="Reason") + columns("count", files="Files")
+    rows = [[row["reason"], row["files"]] for row in inputs.prepared["reasons"]]
+    tables = {"reasons": Table("refused-by-reason", "Refused files by reason.", heads, rows)}
+    if first := inputs.prepared["refusals"]:  # not with pseudonyms
+        caption = f"The first {len(first)} of them." if len(first) < inputs.prepared["rejected"] else "All of them."
+        rows = [[row["file"], row["reason"]] for row in first]
+        tables["refused"] = Table("refused", caption, columns("name", file="File", reason="Reason"), rows)
+    return tables

@@ -1,216 +1,258 @@
-"""Decisions: what probabilities are good for: thresholds and persons; how sure they are is `certainty`'s to say."""
+"""Decisions: thresholds, cells left to a pathologist, and whether a probability means what it says."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from job.reporting import certainty, figures, text
+from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.tables import Column, Table
+from job.reporting.tables import Table, columns
 
 POINTS = {
     "half": "One half", "sensitivity": "Required sensitivity", "youden": "Youden's index", "cost": "Cost-weighted",
 }  # fmt: skip
-_GRID = [i / 20 for i in range(1, 20)]
 
 
 def page(inputs: ReportInputs) -> Page | None:
     """Left out where the evaluation holds no decisions."""
     if not inputs.evaluation.get("calibration"):
         return None
-    found = {}
-    tables = {"calibration": certainty.calibration_table(inputs), "abstention": certainty.abstention_table(inputs)}
-    explorers = []
-    for entry in inputs.evaluation["operating_points"]:
-        method = entry["method"]
-        scores = _scores(inputs, entry["model"])
-        explorers.append({
-            "method": method, "name": text.method_name(method), "slug": text.slug(method), "scores": scores,
-            "points": [
-                {"name": POINTS.get(p["name"], p["name"]), "threshold": p["threshold"]}
-                for p in entry["points"] if p["threshold"] is not None
-            ],
-            "start": {**_counts(scores, 0.5), "threshold": 0.5},
-        })  # fmt: skip
-        tables[f"points-{method}"] = _points(entry)
-        found[f"thresholds-{method}"] = _by_threshold(method, scores, text.name(inputs.evaluation["positive"]))
-    if explorers:
-        found["net-benefit"] = _net_benefit(inputs)
-    found |= {
-        f"reliability-{entry['method']}": certainty.reliability(entry) for entry in inputs.evaluation["calibration"]
-    }
-    found["risk"] = certainty.risk(inputs)
-    if persons := _persons(inputs):
-        tables["persons"] = persons
+    points = inputs.evaluation["operating_points"]
+    tables = {f"points-{entry['method']}": _points(entry) for entry in points}
+    tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
+    drawn = {"thresholds": _thresholds(inputs)} if points else {}
+    drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     return Page(
-        slug="decisions", title="Decisions", tables=tables, figures=found,
+        slug="decisions", title="Decisions", tables=tables, figures=drawn,
         facts={
-            "explorers": explorers, "positive": inputs.evaluation["positive"],
+            "explorers": [_explorer(inputs, entry) for entry in points], "positive": inputs.evaluation["positive"],
             "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
-            "calibrated": [(entry["method"], entry["temperature"]) for entry in inputs.evaluation["calibration"]],
-            "asked": inputs.params.evaluation,
-            "single_cells": _single_cells(inputs),
-            "colder": [
+            "asked": points[0] if points else None,
+            "error": inputs.evaluation["abstention"][0]["wanted_error"],
+            "worse": [
                 text.method_name(entry["method"]) for entry in inputs.evaluation["calibration"]
-                if entry["test"]["after"]["metrics"]["ece"] > entry["test"]["before"]["metrics"]["ece"]
+                if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
             ],
+            "at_bound": [text.method_name(e["method"]) for e in inputs.evaluation["calibration"] if e["at_bound"]],
             # The evidence of other people's predictions has no split.
-            "shares_people": bool(inputs.split) and inputs.params.split.fold_by == "image",
+            "shares_people": bool(inputs.split) and inputs.split["fold_by"] == "image",
         },
     )  # fmt: skip
 
 
-def _scores(inputs: ReportInputs, model: str) -> dict[str, list[float]]:
-    """Probability of the positive class of every test image, by truth, lowest first."""
-    positive = inputs.evaluation["positive"]
-    frame = inputs.predictions
-    rows = frame[(frame["model"] == model) & (frame["role"] == "test")]
+def _explorer(inputs: ReportInputs, entry: dict[str, Any]) -> dict[str, Any]:
+    """What the threshold explorer starts with: probabilities of the positive class by truth, counts at one half."""
+    positive, rows = inputs.evaluation["positive"], inputs.rows_of(entry["model"])
     truth = rows["label"] == positive
+    points = [point for point in entry["points"] if point["threshold"] is not None]
+    half = next(point for point in points if point["name"] == "half")
     return {
-        "positive": sorted(rows.loc[truth, f"p_{positive}"].tolist()),
-        "negative": sorted(rows.loc[~truth, f"p_{positive}"].tolist()),
-    }
+        "method": entry["method"], "name": text.method_name(entry["method"]), "slug": text.slug(entry["method"]),
+        "scores": {
+            part: sorted(rows.loc[mask, f"p_{positive}"].astype(float).tolist())
+            for part, mask in (("positive", truth), ("negative", ~truth))
+        },
+        "points": [{"name": POINTS.get(p["name"], p["name"]), "threshold": p["threshold"]} for p in points],
+        "start": {**half["test"], **_predictive(half["test"]), "threshold": half["threshold"]},
+    }  # fmt: skip
 
 
-def _single_cells(inputs: ReportInputs) -> tuple[int, int] | None:
-    """Of the persons in the test set, how many have so few cells that one of them reaches the share; None if nobody."""
-    entries = [entry for entry in inputs.evaluation.get("patients", ()) if entry["role"] == "test"]
-    people = entries[0]["subjects"] if entries else []
-    few = sum(1 / person["images"] >= inputs.evaluation["evidence"]["blast_share"] for person in people)
-    return (few, len(people)) if few else None
-
-
-def _counts(scores: dict[str, list[float]], threshold: float) -> dict[str, Any]:
-    """What `assets/report.js` counts for the explorer: a cell is called positive from the threshold on."""
-    tp, fp = (sum(score >= threshold for score in scores[part]) for part in ("positive", "negative"))
-    fn, tn = len(scores["positive"]) - tp, len(scores["negative"]) - fp
-    shares = {"sensitivity": (tp, fn), "specificity": (tn, fp), "ppv": (tp, fp), "npv": (tn, fn)}
-    rates = {name: part / (part + rest) if part + rest else None for name, (part, rest) in shares.items()}
-    return {"TP": tp, "FN": fn, "FP": fp, "TN": tn, **rates}
+def _predictive(counts: dict[str, Any]) -> dict[str, float | None]:
+    """Positive and negative predictive value; None where nothing is predicted so."""
+    pairs = {"ppv": ("TP", "FP"), "npv": ("TN", "FN")}
+    sums = {name: counts[a] + counts[b] for name, (a, b) in pairs.items()}
+    return {name: counts[pairs[name][0]] / total if total else None for name, total in sums.items()}
 
 
 def _points(entry: dict[str, Any]) -> Table:
-    test = "Test set, where it is tried"
-    columns = [
-        Column("point", "Threshold by", "name"), Column("threshold", "Threshold", "ratio"),
-        Column("validation_sensitivity", "Sensitivity, %", "percent", "Validation, where it is chosen"),
-        Column("validation_specificity", "Specificity, %", "percent", "Validation, where it is chosen"),
-        Column("FN", "Missed", "count", test), Column("FP", "False alarms", "count", test),
-    ]  # fmt: skip
-    for metric in ("sensitivity", "specificity"):
-        columns += [
-            Column(metric, f"{text.METRICS[metric].label}, %", "percent", test),
-            Column(f"{metric}_low", "from", "percent", test), Column(f"{metric}_high", "to", "percent", test),
-        ]  # fmt: skip
+    chosen, tried = "Validation, where it is chosen", "Test set, where it is tried"
+    heads = columns("name", point="Threshold by") + columns("ratio", threshold="Threshold")
+    rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
+    heads += columns("percent", chosen, **{f"validation_{key}": label for key, label in rates.items()})
+    heads += columns("count", tried, FN="Missed", FP="False alarms")
+    for key, label in rates.items():
+        heads += columns("percent", tried, **{key: label, f"{key}_low": "from", f"{key}_high": "to"})
     shares = [at["prevalence"] for at in next((p["at_prevalences"] for p in entry["points"] if p["threshold"]), [])]
     for share in shares:
         group = f"If {100 * share:g} % of the cells were positive"
-        columns += [
-            Column(f"ppv_{share}", "PPV, %", "percent", group), Column(f"npv_{share}", "NPV, %", "percent", group),
-        ]  # fmt: skip
+        heads += columns("percent", group, **{f"{key}_{share}": f"{key.upper()}, %" for key in ("ppv", "npv")})
     rows: list[list[Any]] = []
     for point in entry["points"]:
         name = POINTS.get(point["name"], point["name"])
         if point["threshold"] is None:
-            rows.append([f"{name}: {point['reason']}", *[None] * (len(columns) - 1)])
+            rows.append([f"{name}: {point['reason']}", *[None] * (len(heads) - 1)])
             continue
-        own, reached, ends = point["validation"], point["test"], point["intervals"]
-        row = [name, point["threshold"], own["sensitivity"], own["specificity"], reached["FN"], reached["FP"]]
-        for metric in ("sensitivity", "specificity"):
+        validation, reached, ends = point["validation"], point["test"], point["intervals"]
+        row = [name, point["threshold"], *(validation[key] for key in rates), reached["FN"], reached["FP"]]
+        for metric in rates:
             row += [reached[metric], *(ends[metric] or (None, None))]
-        row += [value for at in point["at_prevalences"] for value in (at["ppv"], at["npv"])]
-        rows.append(row)
+        rows.append(row + [value for at in point["at_prevalences"] for value in (at["ppv"], at["npv"])])
     method = entry["method"]
-    return Table(f"thresholds-{text.slug(method)}", f"{text.method_name(method)}: operating points.", columns, rows)
+    return Table(f"thresholds-{text.slug(method)}", f"{text.method_name(method)}: operating points.", heads, rows)
 
 
-def _by_threshold(method: str, scores: dict[str, list[float]], positive: str) -> Figure:
-    counts = [_counts(scores, t) for t in _GRID]
-    traces = []
-    for position, (metric, dash) in enumerate((("sensitivity", "solid"), ("specificity", "dash"))):
-        values = figures.percents(c[metric] for c in counts)
-        name = text.METRICS[metric].label
-        traces.append(figures.line(name, _GRID, values, position, line={"dash": dash, "width": 3}))
-    columns = [
-        Column("threshold", "Threshold", "ratio"), *(Column(k, k, "count") for k in ("TP", "FN", "FP", "TN")),
-        Column("sensitivity", "Sensitivity, %", "percent"), Column("specificity", "Specificity, %", "percent"),
-        Column("ppv", "PPV, %", "percent"), Column("npv", "NPV, %", "percent"),
-    ]  # fmt: skip
-    half = _counts(scores, 0.5)
+def _thresholds(inputs: ReportInputs) -> Figure:
+    """Sensitivity, specificity and net benefit by threshold."""
+    heads = columns("name", method="Method") + columns("ratio", threshold="Threshold")
+    heads += columns("count", **{key: key for key in ("TP", "FN", "FP", "TN")})
+    heads += columns("percent", sensitivity="Sensitivity, %", specificity="Specificity, %")
+    heads += columns("ratio", net_benefit="Net benefit", all="Predicting every cell positive")
+    rows: list[list[Any]] = []
+    entries = inputs.evaluation["operating_points"]
+    for entry in entries:
+        counts = entry["points"][0]["test"]
+        positives, negatives = counts["TP"] + counts["FN"], counts["TN"] + counts["FP"]
+        for point in entry["decision_curve"]:
+            tp, fp = point["TP"], point["FP"]
+            rows.append([
+                text.method_name(entry["method"]), point["threshold"], tp, positives - tp, fp, negatives - fp,
+                tp / positives if positives else None, 1 - fp / negatives if negatives else None,
+                point["model"], point["all"],
+            ])  # fmt: skip
+    table = Table("decision-curve", "The test set by threshold.", heads, rows)
+    traces, useful = [], []
+    for name, group in table.by("method").items():
+        style, at = figures.look(name), group.values("threshold")
+        for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
+            curve = figures.line(f"{name}, {metric}", at, group.percents(metric), style._replace(dash=dash))
+            traces.append((1, curve))
+        benefit, every = group.values("net_benefit"), group.values("all")
+        traces.append((2, figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False)))
+        better = sum(value > max(other, 0) for value, other in zip(benefit, every, strict=True))
+        useful.append(f"{name} at {better} of {text.counted(len(at), 'threshold')}")
+    traces.append((2, figures.line("every cell positive", at, every, figures.GREY, 1.5)))
+    plot = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)", traces)
+    top = round(max(table.values("net_benefit")) + 0.08, 2)
+    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-0.1, top])
+    share = text.percent(positives / (positives + negatives)) if rows else ""
     return Figure(
-        title=f"{text.method_name(method)}: calibrated mean at one half, {half['FN']} of {len(scores['positive'])} "
-        f"{positive} cells are missed and {half['FP']} of {len(scores['negative'])} others give a false alarm",
-        caption="Sensitivity and specificity on the test set by the threshold on the calibrated mean probability. "
-        "Which of them to give up is not a question of statistics; choosing on these images would be optimistic.",
-        spec=figures.spec(
-            traces, figures.axis(f"Called {figures.label(positive)} from this probability on", range=[0, 1]),
-            figures.axis("Share of the class (%)", range=[-3, 103]),
-        ),
-        table=Table(
-            f"by-threshold-{text.slug(method)}", "The test set by threshold.", columns,
-            [[t, *(c[column.key] for column in columns[1:])] for t, c in zip(_GRID, counts, strict=True)],
-        ),
+        title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
+        caption=f"{share} of these cells are positive; another share moves the curves.",
+        plot=plot, table=table, height=36,
     )  # fmt: skip
 
 
-def _net_benefit(inputs: ReportInputs) -> Figure:
-    traces, rows = [], []
-    for position, entry in enumerate(inputs.evaluation["operating_points"]):
-        curve = entry["decision_curve"]
-        name = text.method_name(entry["method"])
-        xs = [point["threshold"] for point in curve]
-        traces.append(figures.line(name, xs, [round(p["model"], 5) for p in curve], position))
-        rows += [[name, p["threshold"], p["TP"], p["FP"], p["model"], p["all"]] for p in curve]
-    every = figures.line("Calling every cell positive", xs, [round(p["all"], 5) for p in curve], 4)
-    every |= {"mode": "lines"}
-    every["line"] |= {"color": figures.MUTED, "dash": "dot"}
-    best = max(row[4] for row in rows)
-    useful = []
-    for entry in inputs.evaluation["operating_points"]:
-        curve = entry["decision_curve"]
-        better = sum(p["model"] > max(p["all"], 0) for p in curve)
-        worse = sum(p["model"] < 0 for p in curve)
-        useful.append(
-            f"{text.method_name(entry['method'])} at {better} of {text.counted(len(curve), 'threshold')}"
-            + (f" (worse than none at {worse})" if worse else "")
-        )
-    scores = _scores(inputs, inputs.evaluation["operating_points"][0]["model"])
-    share = text.percent(len(scores["positive"]) / sum(map(len, scores.values())))
-    columns = [
-        Column("method", "Method", "name"), Column("threshold", "Threshold", "ratio"), Column("TP", "TP", "count"),
-        Column("FP", "FP", "count"), Column("net_benefit", "Net benefit", "ratio"),
-        Column("all", "Calling every cell positive", "ratio"),
-    ]  # fmt: skip
-    return Figure(
-        title=f"Better than calling every or no cell positive: {text.listed(useful)}",
-        caption="Decision curve on the test set (Vickers and Elkin 2006): true positives less the false ones, weighted "
-        f"by the odds of the threshold, for each image. Zero is calling no cell positive. {share} of these cells are "
-        "positive; another share moves every curve. The dotted line goes on below the axis.",
-        spec=figures.spec(
-            [*traces, every], figures.axis("Probability from which a cell is called positive", range=[0, 1]),
-            figures.axis("Net benefit (per image)", range=[-0.1, round(best + 0.08, 2)]),
-        ),
-        table=Table("decision-curve", "Decision curve.", columns, rows),
-    )  # fmt: skip
-
-
-def _persons(inputs: ReportInputs) -> Table | None:
-    entries = [e for e in inputs.evaluation.get("patients", ()) if e["role"] == "test" and "rule" in e]
-    names = {f"{method}/majority": text.method_name(method) for method in inputs.methods}
-    names["baseline/area"] = text.baseline_name("baseline/area")
-    columns = [Column("model", "Model", "name"), Column("auroc", "AUROC of persons, by mean score", "ratio")]
-    for metric in ("sensitivity", "specificity"):
-        group = f"{text.METRICS[metric].label} over persons"
-        columns += [
-            Column(f"{metric}_right", "Right", "count", group), Column(f"{metric}_of", "of", "count", group),
-            Column(metric, "%", "percent", group), Column(f"{metric}_low", "from", "percent", group),
-            Column(f"{metric}_high", "to", "percent", group),
-        ]  # fmt: skip
+def _risk(inputs: ReportInputs) -> Figure:
+    """Errors among the cells that are still predicted, by the share that is left to a pathologist."""
+    heads = columns("name", method="Method", by="Refused") + columns("ratio", least="Least kept")
+    heads += columns("count", kept="Cells kept") + columns("percent", coverage="Kept, %")
+    heads += columns("count", errors="Errors among them") + columns("percent", error="Error, %")
     rows = [
-        [names[e["model"]], e["auroc"], *(e["rule"][metric][key] for metric in ("sensitivity", "specificity")
-         for key in ("right", "of", "value", "low", "high"))]
-        for e in entries if e["model"] in names
+        [text.method_name(entry["method"]), f"by {by}", point["confidence"], point["kept"], point["coverage"],
+         point["errors"], point["error"]]
+        for entry in inputs.evaluation["abstention"] for by in ("confidence", "agreement") if entry[by]
+        for point in entry[by]["curve"]
     ]  # fmt: skip
-    return Table("persons", "Persons called by their share of positive cells.", columns, rows) if rows else None
+    table = Table("risk-coverage", "Errors by the share of cells left to a pathologist.", heads, rows)
+    traces = []
+    for method, by_method in table.by("method").items():
+        for by, group in by_method.by("by").items():
+            # The last few cells tell nothing of a share.
+            held = replace(group, rows=[row for row in group.rows if row[3] >= 10])
+            x = [100 - (share or 0) for share in held.percents("coverage")]
+            draw = figures.line if by == "by confidence" else figures.points  # agreement has few levels
+            traces.append(draw(f"{method}, {by}", x, held.percents("error"), figures.look(method)))
+    first = inputs.evaluation["abstention"][0]
+    whole = first["confidence"]["curve"][-1]
+    return Figure(
+        title=f"{text.method_name(first['method'])}: {text.percent(whole['error'])} errors with every cell predicted; "
+        + _at_the_chosen(first["chosen"]),
+        plot=figures.plot(
+            traces, figures.axis("Cells left to a pathologist (%)", range=[-2, 102]),
+            figures.axis("Errors among the rest (%)"),
+        ),
+        table=table,
+    )  # fmt: skip
+
+
+def _at_the_chosen(chosen: dict[str, Any] | None) -> str:
+    """What the confidence that validation chose does on the test set: never the best level of the test set itself."""
+    if chosen is None:
+        return "no confidence was chosen on validation"
+    at = chosen["test"]
+    left = f"at the confidence chosen on validation {text.percent(at['share_refused'])} are left to a pathologist"
+    if not at["kept"]:
+        return f"{left}, and none is predicted"
+    return f"{left}, and {text.count(at['errors'])} of the {text.count(at['kept'])} predicted are wrong"
+
+
+def _abstention(inputs: ReportInputs) -> Table:
+    """Cells left to a pathologist at the confidence that validation chose, and errors among the rest."""
+    heads = columns("name", method="Method") + columns("ratio", least="Least confidence kept")
+    keys = ("refused", "share_refused", "errors", "error")
+    for role, title in (("validation", "Validation, where it is chosen"), ("test", "Test set, where it is tried")):
+        refused, share, errors, error = (f"{role}_{key}" for key in keys)
+        heads += columns("count", title, **{refused: "Left to a pathologist"})
+        heads += columns("percent", title, **{share: "Share, %"})
+        heads += columns("count", title, **{errors: "Errors among the rest"})
+        heads += columns("percent", title, **{error: "Error, %"})
+    rows = []
+    for entry in inputs.evaluation["abstention"]:
+        chosen, values = entry["chosen"], [None] * (len(heads) - 1)
+        if chosen:
+            values = [
+                chosen["test"]["confidence"],
+                *(chosen[role][key] for role in ("validation", "test") for key in keys),
+            ]
+        rows.append([text.method_name(entry["method"]), *values])
+    return Table("abstention", "Cells left to a pathologist.", heads, rows)
+
+
+def _calibration(inputs: ReportInputs) -> Table:
+    """Temperature of each method, and its calibration error, Brier score and log loss before and after."""
+    names = ("log_loss", "brier", "ece")
+    heads = columns("name", method="Method") + columns("ratio", temperature="Temperature")
+    parts = [(name, when) for name in names for when in ("before", "after")]
+    for role, title in (("validation", "Validation, where it is fitted"), ("test", "Test set")):
+        labels = {f"{role}_{when}_{name}": f"{text.METRICS[name].label} {when}" for name, when in parts}
+        heads += columns("ratio", title, **labels)
+    rows = [
+        [text.method_name(entry["method"]), entry["temperature"],
+         *(entry[role][when]["metrics"][name] for role in ("validation", "test") for name, when in parts)]
+        for entry in inputs.evaluation["calibration"]
+    ]  # fmt: skip
+    return Table("calibration", "Calibration before and after the temperature.", heads, rows)
+
+
+def _reliability(inputs: ReportInputs) -> Figure:
+    """Predicted probability beside observed share, before and after the temperature."""
+    heads = columns("name", method="Method", when="Temperature", label="Class") + columns(
+        "ratio", low="From", high="To"
+    )
+    heads += columns("count", images="Images")
+    heads += columns("percent", mean_probability="Mean probability, %", share="Of that class, %")
+    rows = [
+        [text.method_name(entry["method"]), when, label,
+         *(part[key] for key in ("low", "high", "images", "mean_probability", "share"))]
+        for entry in inputs.evaluation["calibration"] for when in ("before", "after")
+        for label, bins in entry["test"][when]["reliability"].items() for part in bins
+    ]  # fmt: skip
+    table = Table("reliability", "Reliability on the test set.", heads, rows)
+    two = len(set(table.values("label"))) == 1
+    diagonal = figures.line("As it says", [0, 100], [0, 100], figures.GREY, 1, hoverinfo="skip")
+    traces = [diagonal]
+    for method, by_method in table.by("method").items():
+        for when, by_when in by_method.by("when").items():
+            for label, group in by_when.by("label").items() if two or when == "after" else ():
+                held = replace(group, rows=[row for row in group.rows if row[5]])
+                style = figures.look(method)._replace(dash="dot" if when == "before" else "solid")
+                traces.append(figures.line(
+                    f"{method}, {when if two else text.name(label)}", held.percents("mean_probability"),
+                    held.percents("share"), style, 1.5 if when == "before" else 3, mode="lines+markers",
+                ))  # fmt: skip
+    loss = {when: [text.cell(entry["test"][when]["metrics"]["log_loss"], "ratio") for entry in
+                   inputs.evaluation["calibration"]] for when in ("before", "after")}  # fmt: skip
+    said = [f"{method} {before} before, {after} after" for method, before, after
+            in zip(table.by("method"), loss["before"], loss["after"], strict=True)]  # fmt: skip
+    of = text.name(table.values("label")[0]) if two else "a class"
+    return Figure(
+        title=f"Log loss on the test set without and with the temperature: {'; '.join(said)}",
+        plot=figures.plot(
+            traces, figures.axis(f"Probability of {figures.label(of)} (%)", range=[-2, 102]),
+            figures.axis("Observed share (%)", range=[-4, 104]),
+        ),
+        table=table, height=32, square=True,
+    )  # fmt: skip

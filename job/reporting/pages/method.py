@@ -15,7 +15,7 @@ def page(inputs: ReportInputs) -> Page:
     area = inputs.area()
     return Page(
         slug="method",
-        title="Method & limits",
+        title="Method",
         facts={
             "params": inputs.params,
             "metrics": text.METRICS.values(),
@@ -23,17 +23,16 @@ def page(inputs: ReportInputs) -> Page:
             "classes": inputs.classes,
             "example": _example(inputs),
             "checklist": ITEMS,
-            "errors": any(inputs.majority(method) for method in inputs.methods),
+            "errors": bool(inputs.voting),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
             "self_training": [
                 (trace.method, text.method_name(trace.method), how(trace.method, inputs.params))
                 for trace in traces(inputs)
             ],
-            "optimiser": {"sgd": "stochastic gradient descent", "adamw": "AdamW"}[inputs.params.train.optimiser],
+            "optimiser": text.OPTIMISERS[inputs.params.train.optimiser],
             "area_auroc": area["metrics"]["auroc"] if area else None,
-            "fold_by": inputs.params.split.fold_by,
+            "fold_by": inputs.split["fold_by"],
             "weights": text.weights_name(inputs.params.model.weights),
-            "cnmc": set(inputs.classes) == {"ALL", "HEM"},
         },
     )
 

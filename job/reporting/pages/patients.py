@@ -1,105 +1,134 @@
-"""Patients: each subject by itself, how they differ, and why intervals are over subjects."""
+"""Patients: each test patient by itself, and every cell of each."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from job.reporting import text
+import numpy as np
+import pandas as pd
+
+from job.reporting import figures, text
+from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
-from job.reporting.tables import Column, Table
+from job.reporting.tables import Table, columns, repeats
 
 
-def page(inputs: ReportInputs) -> Page | None:
-    """Left out where no subject was judged by itself, as where every image is its own."""
-    found = inputs.evaluation
-    tested = [entry for entry in found["patients"] if entry["role"] == "test"]
-    shown = [entry for entry in tested if entry["model"].endswith("/majority")] or tested
-    if not shown:
-        return None
-    tables = {"spread": _spread(shown), "patients": _patients(shown, inputs)}
-    if found["image_level"]:
-        tables["image_level"] = _image_level(found["image_level"])
-    return Page(
-        slug="patients",
-        title="Patients",
-        tables=tables,
-        facts={
-            "warnings": found["evidence"]["warnings"],
-            "blast_share": found["evidence"]["blast_share"],
-            "positive": found["positive"],
-            "image_level": text.model_name(found["image_level"]["model"]) if found["image_level"] else None,
-        },
-    )
+def tables(inputs: ReportInputs) -> dict[str, Table]:
+    """How patients differ and each of them; nothing where no subject was judged by itself."""
+    tested = [entry for entry in inputs.evaluation["patients"] if entry["role"] == "test"]
+    collapsed = [f"{method}/majority" for method in inputs.voting if method not in inputs.telling]
+    votes = [e for e in tested if e["model"].endswith("/majority") and e["model"] not in collapsed]
+    shown = votes or tested
+    return {"spread": _spread(shown), "patients": _patients(shown, inputs)} if shown else {}
 
 
 def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
-    columns = [
-        Column("model", "Model", "name"), Column("subject", "Subject", "name"), Column("truth", "Truth", "name"),
-        Column("images", "Cells seen", "count"), Column("right", "Right", "count"),
-        Column("accuracy", "Right, %", "percent"),
-    ]  # fmt: skip
-    two = inputs.evaluation["positive"] is not None
-    if two:
-        name = text.name(inputs.evaluation["positive"])
-        columns += [
-            Column("called", f"Called {name}", "count"), Column("share", f"Called {name}, %", "percent"),
-            Column("low", "from", "percent", "95 %"), Column("high", "to", "percent", "95 %"),
-            Column("call", "By the rule"),
-        ]  # fmt: skip
-    rows, marks = [], []
+    positive = inputs.evaluation["positive"]
+    heads = columns("name", model="Model", subject="Patient", truth="Truth")
+    heads += columns("count", images="Cells", correct="Correct") + columns("percent", accuracy="Correct, %")
+    if positive is not None:
+        group = f"Predicted {text.name(positive)}"
+        heads += columns("count", group, predicted="Cells") + columns(
+            "percent", group, share="%", low="from", high="to"
+        )
+    rows = []
     for entry in entries:
         for row in entry["subjects"]:
-            marks.append("first" if row is entry["subjects"][0] else "repeat")
-            held = [name for name, count in zip(inputs.classes, row["truth"], strict=True) if count]
-            cells = [
-                text.model_name(entry["model"]), row["subject"], " + ".join(held), row["images"], row["right"],
-                row["accuracy"],
-            ]  # fmt: skip
-            if two:
-                right = row["called_positive"] == row["positive"]
-                cells += [
-                    row["called"][inputs.classes.index(inputs.evaluation["positive"])], row["share_positive"],
-                    row["low"], row["high"], "right" if right else "wrong",
-                ]  # fmt: skip
-            rows.append(cells)
-    return Table("patients", "Test subjects, the least accurate first.", columns, rows, marks)
+            truth = [name for name, count in zip(inputs.classes, row["truth"], strict=True) if count]
+            cells = [row["images"], row["correct"], row["accuracy"]]
+            if positive is not None:
+                predicted = row["predicted"][inputs.classes.index(positive)]
+                cells += [predicted, row["share_positive"], row["low"], row["high"]]
+            rows.append([text.model_name(entry["model"]), row["subject"], " + ".join(truth), *cells])
+    return Table("patients-accuracy", "Test patients, the least accurate first.", heads, rows, repeats(rows))
 
 
 def _spread(entries: list[dict[str, Any]]) -> Table:
     parts = ("lowest", "q1", "median", "q3", "highest")
-    columns = [
-        Column("model", "Model", "name"), Column("subjects", "Subjects", "count"),
-        *(Column(part, part.capitalize(), "percent", "Accuracy of a subject, %") for part in parts),
-        *(
-            Column(f"{rate}_{key}", label, kind, f"Persons by the rule: {rate}")
-            for rate in ("sensitivity", "specificity")
-            for key, label, kind in (("right", "right", "count"), ("of", "of", "count"), ("low", "from, %", "percent"),
-                                     ("high", "to, %", "percent"))
-        ),
-        Column("auroc", "AUROC of persons, by mean score", "ratio"),
-    ]  # fmt: skip
-    rows = []
-    for entry in entries:
-        rule = entry.get("rule", {})
-        shares = [rule.get(rate, {}).get(key) for rate in ("sensitivity", "specificity")
-                  for key in ("right", "of", "low", "high")]  # fmt: skip
-        rows.append([
-            text.model_name(entry["model"]), len(entry["subjects"]), *(entry["accuracy"][part] for part in parts),
-            *shares, entry.get("auroc"),
-        ])  # fmt: skip
-    return Table("patients-spread", "How subjects differ, and what the rule says of persons.", columns, rows)
-
-
-def _image_level(found: dict[str, Any]) -> Table:
-    columns = [
-        Column("metric", "Metric"), Column("value", "Value", "ratio"),
-        Column("low", "from", "ratio", "Over subjects"), Column("high", "to", "ratio", "Over subjects"),
-        Column("images_low", "from", "ratio", "As if images were independent: wrong"),
-        Column("images_high", "to", "ratio", "As if images were independent: wrong"),
-    ]  # fmt: skip
+    heads = columns("name", model="Model") + columns("count", subjects="Patients")
+    heads += columns("percent", "Accuracy of a patient, %", **{part: part.capitalize() for part in parts})
+    heads += columns("ratio", "Patients by mean score", auroc="AUROC")
+    heads += columns("count", "Patients by mean score", pairs="Pairs")
     rows = [
-        [text.METRICS[name].label, entry["value"], *entry["subjects"], *entry["images"]]
-        for name, entry in found["metrics"].items()
+        [text.model_name(entry["model"]), len(entry["subjects"]), *(entry["accuracy"][part] for part in parts),
+         entry.get("auroc"), entry.get("pairs")]
+        for entry in entries
+    ]  # fmt: skip
+    return Table("patients-spread", "How patients differ.", heads, rows)
+
+
+def cells_table(inputs: ReportInputs, method: str) -> Table:
+    """Every test cell of a method, by patient, the worst patient first within a class."""
+    cells = inputs.cells_of(method).reset_index()
+    cells["share"] = cells.groupby(["label", "patient"], sort=False)["correct"].transform("mean")
+    cells["class"] = cells["label"].map(inputs.classes.index)
+    cells = cells.sort_values(["class", "share", "patient", "p_positive"], ascending=[False, True, True, False])
+    positive = inputs.evaluation["positive"]
+    score = f"Probability of {'the true class' if positive is None else text.name(positive)}"
+    heads = columns("name", patient="Patient", label="Truth", image="Image", predicted="Predicted")
+    heads += columns("count", votes="Votes", voters="of") + columns("percent", p_positive=f"{score}, %")
+    heads += columns("text", correct="Correct")
+    rows = cells[[column.key for column in heads]].to_numpy(dtype=object).tolist()
+    return Table(f"cells-{text.slug(method)}", "Every test cell.", heads, rows)
+
+
+def strips(inputs: ReportInputs) -> dict[str, Figure]:
+    """Every test cell in the row of its patient, by method; nothing where the patients are unknown."""
+    if not inputs.prepared.get("patients_known", True):
+        return {}
+    found = {}
+    for method in inputs.telling:
+        cells = cells_table(inputs, method)
+        cells = replace(cells, rows=[row for row in cells.rows if row[0]])
+        # Where every cell is of another patient there is nothing to see.
+        if len(set(cells.values("patient"))) < len(cells.rows):
+            found[f"strip-{text.slug(method)}"] = _strip(text.method_name(method), cells)
+    return found
+
+
+def _strip(method: str, table: Table) -> Figure:
+    """A row per patient: a dot per cell, open where the vote is wrong."""
+    pairs = list(zip(table.values("label"), table.values("patient"), strict=True))
+    position = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
+    # Within a row cells are spread by their place among those of the patient; the same in every run.
+    rows = np.array([position[pair] for pair in pairs])
+    place = pd.Series(rows).groupby(rows).cumcount().to_numpy()
+    y = rows + ((place * 0.618034) % 1 - 0.5) * 0.56
+    hover = [
+        figures.label(f"{text.name(row[2])}: {row[4]} of {row[5]} votes for {text.name(row[3])}") for row in table.rows
     ]
-    return Table("image-level", "Intervals over subjects and over images.", columns, rows)
+    correct, x = np.array(table.values("correct"), bool), np.array(table.percents("p_positive"))
+    traces = [
+        figures.points(
+            name, x[part].tolist(), y[part].round(3).tolist(), figures.look(method), filled=filled, hoverinfo="x+text",
+            text=[hover[n] for n in np.flatnonzero(part)],
+        )
+        for name, part, filled in (("Correct", correct, True), ("Wrong", ~correct, False))
+    ]  # fmt: skip
+    names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]
+    shares = {pair: table.where(label=pair[0], patient=pair[1]).values("correct") for pair in position}
+    means = {pair: sum(values) / len(values) for pair, values in shares.items()}
+    worst = [pair for pair in means if means[pair] == min(means.values())]
+    return Figure(
+        title=f"{method}: from {text.percent(min(means.values()))} of the cells correct "
+        f"({_who(worst, list(position))}) to {text.percent(max(means.values()))}",
+        plot=figures.plot(
+            traces, figures.axis(figures.label(table.columns[6].label), range=[-2, 102]), figures.rows_axis(names),
+            shapes=[figures.vertical(50)],
+        ),
+        table=table, height=8 + 1.5 * len(names),
+    )  # fmt: skip
+
+
+def _who(worst: list[tuple[str, str]], every: list[tuple[str, str]]) -> str:
+    """The worst rows of a strip: a patient by name, several by their number."""
+    names = {patient for _, patient in worst}
+    if len(names) > 1:
+        return text.counted(len(names), "patient")
+    label, patient = worst[0]
+    # A patient with cells of two classes has two rows, and the share is that of one of them.
+    both = len(worst) == 1 and sum(name == patient for _, name in every) > 1
+    # With pseudonyms a name says already that it is a patient's.
+    name = text.name(patient).removeprefix("Patient ")
+    return f"patient {name}" + (f", {text.name(label)} cells" if both else "")

@@ -1,29 +1,30 @@
-"""Scores: every metric of every model of a file of predictions, with its interval or why there is none."""
+"""Scores: the page of anybody's predictions: every metric of every model, curves and patients."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from job.reporting import text
-from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.page import Page
-from job.reporting.tables import Column, Table
+from job.reporting.pages import curves, patients
+from job.reporting.tables import Table, columns
 
 
 def page(inputs: ReportInputs) -> Page:
     """The first page of scored predictions."""
     models = [model for model in inputs.evaluation["models"] if model["role"] == "test"]
-    columns = [
-        Column("model", "Model", "name"), Column("metric", "Metric"), Column("value", "Value", "ratio"),
-        Column("low", "from", "ratio", "95 %"), Column("high", "to", "ratio", "95 %"), Column("note", "Note"),
-    ]  # fmt: skip
-    rows = []
+    heads = columns("name", model="Model", metric="Metric") + columns("ratio", value="Per cell")
+    heads += columns("ratio", "Per patient, with 95 % interval", patient="Value", low="from", high="to")
+    heads += columns("text", note="Note")
+    rows: list[list[Any]] = []
     for model in models:
         for metric, value in model["metrics"].items():
-            ends = model["intervals"].get(metric, {})
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
-            rows.append([model["model"], text.METRICS[metric].label, value, ends.get("low"), ends.get("high"), note])
-    first = models[0]
-    table = Table("scores", "Test images.", columns, rows)
-    return Page(slug="scores", title="Scores", tables={"scores": table}, facts={
-        "images": first["images"], "subjects": first["subjects"], "warnings": inputs.evaluation["evidence"]["warnings"],
-        "positive": inputs.evaluation["positive"],
+            rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
+    table = Table("scores", "Test images.", heads, rows)
+    found = {"scores": table, **patients.tables(inputs)}
+    return Page(slug="scores", title="Scores", tables=found, figures=curves.roc(inputs), facts={
+        "images": models[0]["images"], "subjects": models[0]["subjects"], "positive": inputs.evaluation["positive"],
+        "warnings": inputs.evaluation["evidence"]["warnings"], "strips": [], "collapsed": [],
     })  # fmt: skip

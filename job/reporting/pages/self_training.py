@@ -2,45 +2,187 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
 from job.params import Params
-from job.reporting import text, trace_figures, trace_tables
+from job.reporting import figures, text
+from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.trace import explanation, in_folds, traces
+from job.reporting.tables import Column, Table, columns, metric_columns
+from job.reporting.trace import Trace, explanation, means, traces
 
 _UNLABELLED = {
     "masked_half": "the rest, whose labels are masked",
     "pool": "images that never had a label",
     "both": "the rest, whose labels are masked, and images that never had one",
 }
+_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc")
+_ROLES = {"test": "Test images", "validation": "Validation images", "masked": "Masked images"}
 
 
 def page(inputs: ReportInputs) -> Page | None:
     """Left out when no method trained itself."""
-    found = traces(inputs)
-    if not found:
+    trained = traces(inputs)
+    if not trained:
         return None
-    tables, figures, sections = {}, {}, []
-    if len(found) > 1:
-        tables["methods"] = trace_tables.side_by_side(found)
-        if gains := trace_figures.gains(found):
-            figures["gains"] = gains
-    for trace in found:
+    tables: dict[str, Table] = {}
+    drawn: dict[str, Figure] = {}
+    if len(trained) > 1:
+        tables["methods"] = _side_by_side(trained)
+    for trace in trained:
         slug = text.slug(trace.method)
-        tables |= {
-            f"{slug}-models": trace_tables.models_table(trace), f"{slug}-folds": trace_tables.folds_table(trace),
-            f"{slug}-labels": trace_tables.labels_table(trace),
-        }  # fmt: skip
-        own = {f"{slug}-{name}": figure for name, figure in trace_figures.of_method(trace).items()}
-        figures |= own
-        sections.append({
-            "slug": slug, "name": text.method_name(trace.method), "how": how(trace.method, inputs.params),
-            "explanation": explanation(trace), "in_folds": in_folds(trace), "scored": f"{slug}-trace" in own,
-        })  # fmt: skip
-    share = text.percent(inputs.params.split.labelled_share)
-    return Page(slug="self-training", title="Self-training", tables=tables, figures=figures, facts={
-        "sections": sections, "labelled_share": share, "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
+        tables[f"{slug}-means"] = _means_table(trace)
+        if trace.scores("balanced_accuracy"):
+            drawn[f"{slug}-models"] = _models(trace)
+        drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
+    return Page(slug="self-training", title="Self-training", tables=tables, figures=drawn, facts={
+        "sections": [
+            {"slug": text.slug(trace.method), "name": text.method_name(trace.method),
+             "how": how(trace.method, inputs.params), "explanation": explanation(trace)}
+            for trace in trained
+        ],
+        "labelled_share": text.percent(inputs.params.split.labelled_share),
+        "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     })  # fmt: skip
+
+
+def _side_by_side(trained: list[Trace]) -> Table:
+    """Methods below each other: means of folds of the last round."""
+    heads = columns("name", method="Method") + columns("count", students="Students")
+    heads += columns("percent", "Labels for the last student", kept="Kept, %", correct="Correct, %")
+    heads += columns("percent", "Balanced accuracy on the test set, %", teacher="Teacher", student="Last student")
+    heads += columns("percent", gain="Gain, points")
+    rows = []
+    for trace in trained:
+        correct, scores, gains = means(trace.of("correct")), means(trace.scores("balanced_accuracy")), trace.gains()
+        rows.append([
+            text.method_name(trace.method), len(trace.rounds), means(trace.of("kept"))[-1],
+            correct[-1] if correct else None, *((scores[0], scores[-1]) if scores else (None, None)),
+            fmean(gains.values()) if gains else None,
+        ])  # fmt: skip
+    return Table("self-training-methods", "Self-training of each method, means of folds.", heads, rows)
+
+
+def _means_table(trace: Trace) -> Table:
+    """Teacher and students on test and validation images, mean of folds."""
+    heads = columns("name", model="Model")
+    heads += metric_columns(_METRICS, "Test images") + metric_columns(_METRICS, "Validation images", "validation_")
+    rows = []
+    for iteration in sorted({model["iteration"] for model in trace.models}):
+        values = [
+            [v for (_, i), v in trace.scores(metric, role).items() if i == iteration]
+            for role in ("test", "validation") for metric in _METRICS
+        ]  # fmt: skip
+        rows.append([trace.name(iteration), *(fmean(of_folds) if of_folds else None for of_folds in values)])
+    return _table(trace, "self-training-means", "Teacher and students, mean of folds.", heads, rows)
+
+
+def _models(trace: Trace) -> Figure:
+    """Balanced accuracy from teacher to last student."""
+    heads = columns("name", fold="Fold", model="Model", role="On") + columns("count", images="Images")
+    heads += metric_columns(_METRICS)
+    rows = [
+        [m["fold"], trace.name(m["iteration"]), _ROLES[m["role"]], m["images"], *(m["metrics"][k] for k in _METRICS)]
+        for m in sorted(trace.models, key=lambda m: (m["fold"], m["role"] != "test", m["role"], m["iteration"]))
+    ]
+    table = _table(trace, "self-training-models", "Teachers and students of every fold.", heads, rows)
+    style, tested = figures.look(text.method_name(trace.method)), table.where(role=_ROLES["test"])
+    lines = _by_model(tested, "balanced_accuracy", style)
+    lines += _by_model(table.where(role=_ROLES["validation"]), "balanced_accuracy", figures.GREY,
+                       "Mean of folds, validation", folds=False)  # fmt: skip
+    shares = means(trace.scores("balanced_accuracy"))
+    change, student = 100 * (shares[-1] - shares[0]), trace.name(trace.rounds[-1]).lower()
+    where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}"
+    return Figure(
+        title=f"{student.capitalize()} ends {where if round(abs(change), 1) else 'level with'} the teacher",
+        plot=figures.plot(lines, figures.axis(""), figures.axis("Balanced accuracy (%)")),
+        table=table,
+    )  # fmt: skip
+
+
+def _labels(trace: Trace) -> Figure:
+    """What the pseudo-labels of each round were worth."""
+    classes = [trace.positive] if trace.positive is not None else trace.classes
+    shares = {f"share_{n}": f"{text.name(label)}, %" for n, label in enumerate(classes)}
+    heads = columns("name", fold="Fold", model="Labels for") + columns("count", images="Images")
+    heads += columns("percent", correct="Correct, %", kept="Kept, %", correct_kept="Correct, of kept, %", **shares)
+    heads += columns("percent", confidence="Mean confidence, %", agreement="Same as the round before, %")
+    rows = [
+        [e["fold"], trace.name(e["iteration"]), e["images"], e["correct"], e["kept"], e["correct_kept"],
+         *(e["balance"]["labels"][trace.classes.index(label)] / e["images"] for label in classes),
+         e["confidence"]["mean"], e["agreement"]]
+        for e in trace.entries
+    ]  # fmt: skip
+    table = _table(trace, "pseudo-labels", "Pseudo-labels of every fold and round.", heads, rows)
+    style = figures.look(text.method_name(trace.method))
+    lines = _by_model(table, "correct", style, "Correct")
+    if trace.filtered:
+        lines += _by_model(table, "kept", figures.GREY, "Kept", folds=False)
+    if trace.positive is not None:
+        lines += _by_model(table, "share_0", figures.Look(figures.INK, "diamond", "dot"), text.name(trace.positive),
+                           folds=False)  # fmt: skip
+    correct = [text.percent(share) for share in means(trace.of("correct"))]
+    of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
+    return Figure(
+        title=f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct",
+        caption=f"{text.name(trace.positive)}: labels of that class." if trace.positive is not None else "",
+        plot=figures.plot(lines, figures.axis("Labels for"), figures.axis("Share of the labels (%)")),
+        table=table,
+    )  # fmt: skip
+
+
+def _confidence(trace: Trace, iteration: int) -> Figure:
+    """Labels by confidence, correct and wrong ones apart."""
+    keys = {"correct": "Correct", "wrong": "Wrong", "unknown": "Truth unknown"}
+    heads = columns("name", fold="Fold", confidence="Confidence, %") + columns("count", **keys)
+    entries = [entry for entry in trace.entries if entry["iteration"] == iteration]
+    bins = [f"{100 * a:.0f}–{100 * b:.0f}" for a, b in pairwise(entries[0]["confidence"]["edges"])]
+    rows = [
+        [e["fold"], name, *(e["confidence"][key][n] for key in keys)] for e in entries for n, name in enumerate(bins)
+    ]
+    table = _table(trace, "pseudo-labels-confidence", "Labels by confidence and fold.", heads, rows)
+    counts = {key: [sum(group.values(key)) for group in table.by("confidence").values()] for key in keys}
+    style = figures.look(text.method_name(trace.method))
+    looks = {"correct": (style, True), "wrong": (style, False), "unknown": (figures.GREY, True)}
+    bars = [
+        figures.bars(keys[key], bins, values, looks[key][0], filled=looks[key][1])
+        for key, values in counts.items()
+        if any(values)
+    ]
+    top = max(n for n in range(len(bins)) if any(values[n] for values in counts.values()))
+    correct, wrong, unknown = (counts[key][top] for key in keys)
+    student = "the student" if len(trace.rounds) == 1 else trace.name(iteration).lower()
+    surest = f"{bins[top].replace('–', ' to ')}{text.PERCENT}"
+    return Figure(
+        title=f"Of the surest labels for {student} ({surest}), {text.percent(wrong / (correct + wrong))} are wrong"
+        if correct + wrong
+        else f"{text.percent(unknown / sum(counts['unknown']))} of the labels for {student} are {surest} sure",
+        plot=figures.plot(bars, figures.axis("Confidence (%)"), figures.axis("Pseudo-labels"), barmode="stack"),
+        table=table, height=21,
+    )  # fmt: skip
+
+
+def _by_model(
+    table: Table, key: str, style: figures.Look, name: str = "Mean of folds", *, folds: bool = True
+) -> list[Any]:
+    """Lines from teacher to last student: thin for folds, thick for their mean."""
+    known = [group for group in table.by("model").values() if any(value is not None for value in group.values(key))]
+    mean = [fmean(value for value in group.values(key) if value is not None) for group in known]
+    lines = [
+        figures.line(f"Fold {fold}", group.values("model"), group.percents(key), style, 1, showlegend=False)
+        for fold, group in (table.by("fold").items() if folds and known else ())
+    ]
+    models = [group.values("model")[0] for group in known]
+    bold = figures.line(name, models, [100 * value for value in mean], style, mode="lines+markers")
+    return [*lines, bold] if known else []
+
+
+def _table(trace: Trace, file: str, caption: str, heads: list[Column], rows: list[Any]) -> Table:
+    """A table of one method, whose name its file bears."""
+    return Table(f"{file}-{text.slug(trace.method)}", caption, heads, rows)
 
 
 def how(method: str, params: Params) -> str:
@@ -50,42 +192,45 @@ def how(method: str, params: Params) -> str:
 
 
 def _noisy_student(params: Params) -> str:
-    own = params.noisy_student
-    beside = " beside the labelled images" if own.train_on == "labelled+pseudo" else " and nothing else"
+    settings = params.noisy_student
+    beside = " beside the labelled images" if settings.train_on == "labelled+pseudo" else " and nothing else"
     sentences = [
         (
             "The teacher learns from the labelled images and labels the others. A fresh student learns from those "
-            f"{own.labels} pseudo-labels{beside}, and is the next teacher, {text.counted(own.iterations, 'time')} over."
+            f"{settings.labels} pseudo-labels{beside}, and is the next teacher, "
+            f"{text.counted(settings.iterations, 'time')} over."
         )
     ]
-    if own.confidence > 0:
+    if settings.confidence > 0:
         sentences.append(
             f"Only labels of which the teacher, calibrated on validation images, is at least "
-            f"{text.percent(own.confidence)} sure are used."
+            f"{text.percent(settings.confidence)} sure are used."
         )
-    if own.balance:
+    if settings.balance:
         sentences.append("Scarce classes are repeated and common ones cut, until all have as many labels.")
-    noise = [] if own.augment == "none" else [f"augmentation “{own.augment}”"]
-    noise += [] if own.dropout == 0 else [f"dropout {own.dropout:g}"]
-    noise += [] if own.stochastic_depth == 0 else [f"stochastic depth {own.stochastic_depth:g}"]
+    noise = [] if settings.augment == "none" else [f"augmentation “{settings.augment}”"]
+    noise += [] if settings.dropout == 0 else [f"dropout {settings.dropout:g}"]
+    noise += [] if settings.stochastic_depth == 0 else [f"stochastic depth {settings.stochastic_depth:g}"]
     sentences.append(f"The student’s noise: {text.listed(noise) or 'none'}.")
-    if own.backbone not in {"same", params.model.backbone}:
-        sentences.append(f"Students are {own.backbone}, the teacher {params.model.backbone}.")
-    if own.finetune_epochs:
-        sentences.append(f"Each student ends with {text.counted(own.finetune_epochs, 'epoch')} on labelled images.")
+    if settings.backbone not in {"same", params.model.backbone}:
+        sentences.append(f"Students are {settings.backbone}, the teacher {params.model.backbone}.")
+    if settings.finetune_epochs:
+        sentences.append(
+            f"Each student ends with {text.counted(settings.finetune_epochs, 'epoch')} on labelled images."
+        )
     return " ".join(sentences)
 
 
 def _meta_pseudo_labels(params: Params) -> str:
-    own = params.meta_pseudo_labels
+    settings = params.meta_pseudo_labels
     end = (
-        f", and ends with {text.counted(own.finetune_epochs, 'epoch')} on labelled images"
-        if own.finetune_epochs
+        f", and ends with {text.counted(settings.finetune_epochs, 'epoch')} on labelled images"
+        if settings.finetune_epochs
         else ""
     )
     return (
         "Teacher and student learn side by side. In every step the teacher draws labels for noisy views of the images "
-        f"without labels (augmentation “{own.augment}”), and the student takes a step on them; how its loss on "
+        f"without labels (augmentation “{settings.augment}”), and the student takes a step on them; how its loss on "
         "labelled images changes tells the teacher whether those labels were good. Besides, the teacher learns from "
         f"the labelled images. The student sees pseudo-labels alone{end}. The labels change with every step: those "
         "below are the teacher’s last word, and no student was given exactly these."

@@ -1,0 +1,112 @@
+"""Appendix: every parameter of the run; and, added later, experiments, commit, machine and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from job.reporting import text
+from job.reporting.inputs import ReportInputs
+from job.reporting.page import Page
+from job.reporting.tables import Table, columns, metric_columns
+
+_HEADLINES = {"balanced_accuracy": "majority", "sensitivity": "majority", "specificity": "majority", "auroc": "mean"}
+"""Metrics of an experiment and the rule of the vote that has each, as `results/summary.json` nests them."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: `name` is None for this report's own, `parent` the commit it started from, `date` in UTC or None.
+
+    `parameters` holds every value by its dotted name, `changed` the names that differ from the parent's, `metrics` what
+    `results/summary.json` holds, empty for a run that did not end.
+    """
+
+    name: str | None
+    parent: str
+    date: str | None
+    parameters: dict[str, Any]
+    changed: list[str]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What depends on the moment a report was finished, not on its inputs.
+
+    `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
+    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per
+    trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and `images_per_second`.
+    """
+
+    commit: str | None
+    changed: bool
+    python: str
+    platform: str
+    processor: str
+    experiments: Sequence[Experiment] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, str, str]] = field(default_factory=list)
+    times: list[dict[str, Any]] = field(default_factory=list)
+
+
+def page(inputs: ReportInputs) -> Page:
+    """The parameters; never left out."""
+    rows: list[tuple[str, str]] = []
+    for section, settings in inputs.params.model_dump().items():
+        if section == "demo" and not inputs.synthetic:
+            continue
+        if isinstance(settings, dict):
+            rows += [(f"{section}.{key}", _shown(f"{section}.{key}", value)) for key, value in settings.items()]
+        else:
+            rows.append((section, ", ".join(map(str, settings))))
+    table = Table("parameters", "Parameters.", columns("name", parameter="Parameter", value="Value"), rows)
+    return Page(slug="appendix", title="Appendix", tables={"parameters": table})
+
+
+def moment_page(moment: Moment) -> Page:
+    """Experiments, commit and machine; without logs it shows no times."""
+    tables = {
+        "experiments": _experiments(moment.experiments),
+        "versions": Table(
+            "package-versions",
+            "Packages.",
+            columns("name", package="Package", version="Version"),
+            list(moment.versions.items()),
+        ),
+    }
+    if moment.times:
+        keys = ("device", "seconds", "images_per_second")
+        heads = columns("name", method="Method", fold="Fold", device="Device")
+        heads += columns("rate", seconds="Seconds", images_per_second="Images per second")
+        rows = [[text.method_name(e["method"]), e["fold"], *(e.get(key) for key in keys)] for e in moment.times]
+        tables["times"] = Table("training-times", "Training time of each fold.", heads, rows)
+    if moment.outputs:
+        heads = columns("name", stage="Stage", path="Output", md5="MD5")
+        tables["outputs"] = Table("outputs", "Outputs.", heads, moment.outputs)
+    return Page(slug="moment", title="Experiments, code and machine", facts={"moment": moment}, tables=tables)
+
+
+def _experiments(experiments: Sequence[Experiment]) -> Table:
+    methods = [name for name in dict.fromkeys(key for one in experiments for key in one.metrics) if name != "baseline"]
+    heads = columns("name", experiment="Experiment", data="Data", changed="Changed parameters")
+    for method in methods:
+        heads += metric_columns(_HEADLINES, text.method_name(method), f"{method}_")
+    heads += columns("text", date="When (UTC)", parent="From commit")
+    rows = []
+    for one in experiments:
+        name = "This report" if one.name is None else one.name
+        data = _shown("data.root", one.parameters.get("data.root", ""))
+        changed = ", ".join(f"{key}={_shown(key, one.parameters[key])}" for key in one.changed) or "none"
+        metrics = [one.metrics.get(method, {}) for method in methods]
+        values = [rules.get(rule, {}).get(metric) for rules in metrics for metric, rule in _HEADLINES.items()]
+        rows.append([name, data, changed, *values, one.date, one.parent or None])
+    marks = ["strong" if one.name is None else "" for one in experiments]
+    return Table("experiments", "Experiments of this repository.", heads, rows, marks)
+
+
+def _shown(key: str, value: object) -> str:
+    # Where things lie tells of one person's machine; their own names tell which they are.
+    return PurePath(str(value)).name if key in {"data.root", "model.weights"} else str(value)

@@ -1,0 +1,211 @@
+"""Curves: what a threshold trades (ROC, precision and recall), and how training went epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from job.reporting import figures, text
+from job.reporting.figures import Figure
+from job.reporting.inputs import ReportInputs
+from job.reporting.tables import Column, Table, columns
+
+Numbers = npt.NDArray[np.float64]
+
+
+class _Trade(NamedTuple):
+    """What one of the two figures draws: axes, places, the curve at these places, and the line of guessing."""
+
+    file: str
+    area: str
+    x: str
+    y: str
+    grid: Numbers
+    curve: Callable[[npt.NDArray[np.bool_], Numbers, Numbers], Numbers]
+    guessing: list[float]
+
+
+def roc(inputs: ReportInputs) -> dict[str, Figure]:
+    """ROC and precision-recall of folds, ensembles and size; nothing with more than two classes."""
+    positive = inputs.evaluation["positive"]
+    if positive is None:
+        return {}
+    series = _series(inputs)
+    first = inputs.rows_of(series[0][1])
+    positives = int((first["label"] == positive).sum())
+    negatives = len(first) - positives
+    if not positives or not negatives:
+        return {}
+    name, share = text.name(positive), positives / len(first)
+    found = f"{name} cells found (%)"
+    sensitivity = _Trade("roc", "auroc", "False alarms (%)", found, _grid(negatives, 0), _sensitivity, [0, 100])
+    precision = _Trade(
+        "precision-recall",
+        "auprc",
+        found,
+        "Alarms that are correct (%)",
+        _grid(positives, 1),
+        _precision,
+        [100 * share] * 2,
+    )
+    return {
+        "roc": _figure(inputs, series, sensitivity, "Every threshold’s false alarms, and cells found."),
+        "precision-recall": _figure(
+            inputs,
+            series,
+            precision,
+            f"{text.percent(share)} of these cells are {name}; another share moves the curves.",
+        ),
+    }
+
+
+def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:
+    """Name, model and whether it is a single fold: size, folds, then ensembles, so that these are on top."""
+    area = inputs.area()
+    series = [(text.baseline_name(area["model"]), area["model"], False)] if area else []
+    if not inputs.methods:  # somebody else's predictions
+        return [(m["model"], m["model"], False) for m in inputs.evaluation["models"] if m["role"] == "test"]
+    series += [(text.method_name(m["method"]), m["model"], True) for m in inputs.models(kind="fold")]
+    means = [m for m in inputs.models(kind="ensemble", rule="mean") if m["method"]]
+    return series + [(text.method_name(m["method"]), m["model"], False) for m in means]
+
+
+def _grid(images: int, start: int) -> Numbers:
+    """Shares of a class at which a curve is read: every one there is, or hundredths."""
+    steps = min(images, 100)
+    return np.arange(start, steps + 1) / steps
+
+
+def _sensitivity(truth: npt.NDArray[np.bool_], scores: Numbers, grid: Numbers) -> Numbers:
+    """The largest sensitivity with at most these false-alarm rates."""
+    false_alarms, sensitivity, _ = roc_curve(truth, scores, drop_intermediate=False)
+    at: Numbers = sensitivity[np.searchsorted(false_alarms, grid + 1e-12, side="right") - 1]
+    return at
+
+
+def _precision(truth: npt.NDArray[np.bool_], scores: Numbers, grid: Numbers) -> Numbers:
+    """The precision at the highest threshold that reaches these sensitivities."""
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    at: Numbers = precision[len(recall) - 1 - np.searchsorted(recall[::-1], grid - 1e-12, side="left")]
+    return at
+
+
+def _figure(inputs: ReportInputs, series: list[tuple[str, str, bool]], trade: _Trade, caption: str) -> Figure:
+    positive = inputs.evaluation["positive"]
+    metrics = {m["model"]: m["metrics"][trade.area] for m in inputs.evaluation["models"] if m["role"] == "test"}
+    heads, values = [Column("at", trade.x, "percent")], [trade.grid.tolist()]
+    for name, model, fold in series:
+        rows = inputs.rows_of(model)
+        truth, scores = (rows["label"] == positive).to_numpy(), rows[f"p_{positive}"].to_numpy(float)
+        values.append(trade.curve(truth, scores, trade.grid).tolist())
+        heads.append(Column(model, model.rpartition("/")[2] if fold else "mean", "percent", name))
+    table = Table(trade.file, f"{trade.y} by {trade.x}.", heads, list(zip(*values, strict=True)))
+    areas = [f"{name} {text.cell(metrics[model], 'ratio')}" for name, model, fold in series if not fold]
+    traces = [figures.line("Guessing", [0, 100], trade.guessing, figures.GREY, 1, showlegend=False, hoverinfo="skip")]
+    for name, model, fold in series:
+        traces.append(
+            figures.line(
+                f"{name}, {model.rpartition('/')[2]}" if fold else name, table.percents("at"), table.percents(model),
+                figures.look(name), 1 if fold else 3, showlegend=not fold, legendgroup=name,
+                line={"shape": "hv" if trade.file == "roc" else "linear"},
+            )
+        )  # fmt: skip
+    return Figure(
+        title=f"{text.METRICS[trade.area].label}: {text.listed(areas)}",
+        caption=caption,
+        plot=figures.plot(traces, figures.axis(trade.x, range=[-1, 101]), figures.axis(trade.y, range=[-1, 101])),
+        table=table,
+        height=30,
+        square=True,
+    )
+
+
+def learning(inputs: ReportInputs, method: str) -> Figure:
+    """Loss and accuracy by epoch (Figures 4 and 5). The models that self-training trains in a row stand end to end."""
+    heads = [
+        *columns("text", fold="Fold", model="Model", epoch="Epoch"),
+        *columns("ratio", "Loss", train_loss="Training", validation_loss="Validation"),
+        *columns("percent", "Accuracy, %", train_accuracy="Training", validation_accuracy="Validation"),
+    ]
+    history = inputs.history[inputs.history["method"] == method][[column.key for column in heads]]
+    table = Table(f"curves-{text.slug(method)}", "By epoch.", heads, history.to_numpy(dtype=object).tolist())
+    models, epochs, name = list(table.by("model")), max(table.values("epoch")), text.method_name(method)
+    traces = []
+    looks = {"Training": figures.GREY._replace(dash="dash"), "Validation": figures.look(name)._replace(dash="solid")}
+    for (part, style), (panel, quantity) in product(looks.items(), ((1, "loss"), (2, "accuracy"))):
+        for fold, group in {**table.by("fold"), None: table}.items():
+            x, y = _end_to_end(group, models, epochs, f"{'train' if part == 'Training' else 'validation'}_{quantity}")
+            legend = fold is None and panel == 1
+            which, width = (part, 3) if fold is None else (f"{part}, fold {fold}", 1)
+            traces.append((panel, figures.line(which, x, y, style, width, showlegend=legend, legendgroup=part)))
+    always, ends = _always(inputs, method), [0.5, epochs * len(models) + 0.5]
+    if always:
+        level = [100 * always[1]] * 2
+        traces.append((2, figures.line("Always", ends, level, figures.GREY, 1, showlegend=False, hoverinfo="skip")))
+    ticks: dict[str, Any] = {"dtick": 1} if ends[1] < 17 and len(models) == 1 else {}
+    note = {"y": 1, "yref": "paper", "yanchor": "top", "showarrow": False, "font": {"color": figures.MUTED, "size": 12}}
+    notes, borders = [], []
+    if len(models) > 1:
+        shown = [(i * epochs + epoch, str(epoch)) for i in range(len(models)) for epoch in (1, epochs)]
+        ticks = {"tickvals": [at for at, _ in shown], "ticktext": [epoch for _, epoch in shown]}
+        middles = [(i + 0.5) * epochs + 0.5 for i in range(len(models))]
+        notes = [
+            {"text": figures.label(m.replace("-", " ")), "x": x, **note} for m, x in zip(models, middles, strict=True)
+        ]
+        borders = [figures.vertical(i * epochs + 0.5) for i in range(1, len(models))]
+    plot = figures.panels("Epoch", "Loss (nats)", "Accuracy (%)", traces, shapes=borders, annotations=notes)
+    plot.update_xaxes(range=ends, **ticks)
+    last = table.where(model=models[-1])
+    means = {epoch: fmean(group.values("validation_accuracy")) for epoch, group in last.by("epoch").items()}
+    best = max(means, key=lambda epoch: means[epoch])
+    which = f"{name}, {models[-1].replace('-', ' ')}" if len(models) > 1 else name
+    end = "the last" if best == max(means) else f"the last is {max(means)}, at {text.percent(means[max(means)])}"
+    return Figure(
+        title=f"{which}: validation accuracy is highest in epoch {best}, at {text.percent(means[best])} ({end})",
+        caption=_training_values(inputs, method, models)
+        + (f" Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}." if always else ""),
+        plot=plot,
+        table=table,
+        height=36,
+    )
+
+
+def _end_to_end(table: Table, models: list[str], epochs: int, key: str) -> tuple[list[Any], list[Any]]:
+    """Mean of the rows by epoch, model after model, with a gap between two models."""
+    x: list[Any] = []
+    y: list[Any] = []
+    for i, model in enumerate(models):
+        for epoch, rows in table.where(model=model).by("epoch").items():
+            x.append(i * epochs + epoch)
+            y.append(round((100 if key.endswith("accuracy") else 1) * fmean(rows.values(key)), 5))
+        x.append(None)
+        y.append(None)
+    return x, y
+
+
+def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:
+    """The largest class of a method's validation images, and its share."""
+    model = next(iter(inputs.models(kind="out_of_fold", method=method, role="validation")), None)
+    counts = [sum(row) for row in model["confusion"]] if model else []
+    if not sum(counts):
+        return None
+    return inputs.classes[counts.index(max(counts))], max(counts) / sum(counts)
+
+
+def _training_values(inputs: ReportInputs, method: str, models: list[str]) -> str:
+    """How the values of training images came about: unlike those of validation images in more than the images."""
+    settings = inputs.params.noisy_student
+    noisy = method == "noisy_student"
+    sentence = "Training values are taken during the epoch"
+    if inputs.params.model.dropout or (noisy and settings.dropout):
+        sentence += ", with dropout on"
+    if any(model.startswith("student") for model in models):
+        beside = " and the labels beside them" if noisy and settings.train_on == "labelled+pseudo" else ""
+        sentence += f", and for students against their pseudo-labels{beside}"
+    return f"{sentence}."

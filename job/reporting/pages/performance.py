@@ -1,0 +1,193 @@
+"""Performance: thresholds, folds and their votes, patients, learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.reporting import figures, published, text
+from job.reporting.figures import Figure
+from job.reporting.inputs import ReportInputs
+from job.reporting.page import Page
+from job.reporting.pages import curves, patients
+from job.reporting.tables import Table, columns, metric_columns, repeats
+
+_FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
+_RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "brier")
+
+
+def page(inputs: ReportInputs) -> Page | None:
+    """Left out when no fold was evaluated on the test set."""
+    if not inputs.models(kind="fold"):
+        return None
+    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": _confusion(inputs), **patients.tables(inputs)}
+    if inputs.voting:
+        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
+    if len(inputs.differences):
+        tables["differences"] = _differences(inputs)
+    learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
+    drawn = {
+        "folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs),
+        **{f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned},
+    }  # fmt: skip
+    return Page(
+        slug="performance",
+        title="Performance",
+        facts={
+            "published_note": published.note(inputs),
+            "fold_by": inputs.split["fold_by"],
+            "voters": [
+                (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
+                for method in inputs.voting if (vote := inputs.majority(method))
+            ],
+            "curves": [name for name in drawn if name.startswith("curves-")],
+            "strips": [name for name in drawn if name.startswith("strip-")],
+            "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
+            "warnings": inputs.evaluation["evidence"]["warnings"],
+        },
+        tables=tables,
+        figures=drawn,
+    )  # fmt: skip
+
+
+def folds_table(inputs: ReportInputs) -> Table:
+    """Table 2: metrics on the test set of each fold, mean, variance (squared percentage points) and vote."""
+    folds = {f"fold_{fold}": f"Fold {fold}" for fold in inputs.evaluation["folds"]}
+    heads = [
+        *columns("name", method="Method", metric="Metric, %"),
+        *columns("percent", "This run", **folds, mean="Mean"),
+        *columns("points", "This run", variance="Variance, pp²"),
+        *columns("percent", "This run", vote="Vote"),
+        *columns("percent", published.HEADING, published_mean="Mean"),
+        *columns("points", published.HEADING, published_variance="Variance, pp²"),
+    ]
+    rows: list[list[Any]] = []
+    for method, metrics in inputs.evaluation["table2"].items():
+        vote = inputs.majority(method)
+        for metric in [name for name in _FOLDS if name in metrics]:
+            ours, theirs = metrics[metric], published.table2(inputs, method, metric)
+            voted = vote["metrics"].get(metric) if vote else None
+            ends = [ours["mean"], ours["variance"], voted, theirs.get("mean"), theirs.get("variance")]
+            rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
+    return Table(
+        "table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows, repeats(rows)
+    )
+
+
+def _folds_figure(inputs: ReportInputs) -> Figure:
+    """A row per metric, and in it for each method its folds above their vote."""
+    table = folds_table(inputs)
+    folds = [column for column in table.columns if column.key.startswith("fold_")]
+    names, methods = list(table.by("metric")), table.by("method")
+    high, traces = 0.9 / len(methods), []
+    spreads: dict[str, float] = {}
+    for n, (method, group) in enumerate(methods.items()):
+        middle = [names.index(metric) + high * (n - (len(methods) - 1) / 2) for metric in group.values("metric")]
+        x, y, which = [], [], []
+        for column, offset in zip(folds, figures.spread(len(folds)), strict=True):
+            x += group.percents(column.key)
+            y += [round(row + high * offset, 3) for row in middle]
+            which += [column.label] * len(middle)
+        below = [round(row + 0.3 * high, 3) for row in middle]
+        hover, style = {"hoverinfo": "x+text+name"}, figures.look(method)
+        traces.append(figures.points(f"{method}, folds", x, y, style, filled=False, text=which, **hover))
+        traces.append(figures.points(f"{method}, vote", group.percents("vote"), below, style, hoverinfo="x+name"))
+        for metric, rows in group.by("metric").items():
+            known = [value for column in folds if (value := rows.values(column.key)[0]) is not None]
+            name = metric if metric in {"PPV", "F1"} else metric.lower()
+            spreads[f"{name} of {method}"] = max(known, default=0) - min(known, default=0)
+    widest = max(spreads, key=lambda name: spreads[name])
+    return Figure(
+        title=f"The folds differ by up to {100 * spreads[widest]:.1f} points ({widest})",
+        plot=figures.plot(traces, figures.axis("Value on the test set (%)"), figures.rows_axis(names)),
+        table=table,
+        height=8 + 1.7 * len(names) * len(methods),
+        opened=True,
+    )
+
+
+def _out_of_fold(inputs: ReportInputs) -> Table:
+    metrics = ("accuracy", "balanced_accuracy", "auroc")
+    heads = columns("name", method="Method") + columns("count", images="Images")
+    heads += metric_columns(metrics, "Validation images, models pooled")
+    heads += metric_columns(metrics, "Test images, mean of folds", prefix="test_")
+    test = {entry["method"]: entry["metrics"] for entry in inputs.evaluation["table3"] if entry["kind"] == "folds"}
+    rows = [
+        [text.method_name(method), model["images"], *(part.get(m) for part in parts for m in metrics)]
+        for method in inputs.methods
+        for model in inputs.models(kind="out_of_fold", method=method, role="validation")
+        if (parts := (model["metrics"], test.get(method, {})))
+    ]
+    return Table("out-of-fold", "Validation against test.", heads, rows)
+
+
+def votes_table(inputs: ReportInputs) -> Table:
+    """How the folds' votes divided on the test images, unanimous ones first, and how often the majority was correct."""
+    heads = columns("name", method="Method", votes="Votes") + columns("count", images="Test cells")
+    heads += columns("percent", share="Share, %") + columns("count", correct="Majority correct")
+    heads += columns("percent", share_correct="Majority correct, %")
+    rows: list[list[Any]] = []
+    for method in inputs.voting:
+        cells = inputs.cells_of(method)
+        for winning, group in sorted(cells.groupby("votes")["correct"], reverse=True):
+            voters = cells["voters"].iloc[0]
+            votes = f"{winning}:{voters - winning}" if len(inputs.classes) == 2 else f"{winning} of {voters}"
+            shares = [len(group) / len(cells), int(group.sum()), float(group.mean())]
+            rows.append([text.method_name(method), votes, len(group), *shares])
+    return Table("votes", "How the folds voted.", heads, rows)
+
+
+def _rules(inputs: ReportInputs) -> Table:
+    heads = columns("name", method="Voters", rule="Rule") + metric_columns(_RULES) + columns("count", ties="Ties")
+    rows = [
+        [text.method_name(model["model"].rsplit("/", 1)[0]), text.RULES.get(model["rule"], model["rule"]),
+         *(model["metrics"].get(metric) for metric in _RULES), model["ties"]]
+        for model in inputs.models(kind="ensemble")
+    ]  # fmt: skip
+    return Table("vote-rules", "Rules of the vote.", heads, rows, repeats(rows))
+
+
+def _corrections(inputs: ReportInputs) -> Table:
+    """Errors that the vote fixes and introduces, by fold."""
+    heads = columns("name", method="Method", member="Fold") + columns(
+        "count", correct="Correct", fixed="Wrong, fixed by the vote", introduced="Correct, outvoted",
+        both_wrong="Wrong, as is the vote",
+    )  # fmt: skip
+    rows: list[list[Any]] = []
+    for method in inputs.voting:
+        vote = inputs.cells_of(method)["correct"]
+        for model in inputs.models(kind="fold", method=method):
+            fold = inputs.rows_of(model["model"])
+            correct = (fold["predicted"] == fold["label"]).reindex(vote.index)
+            counts = [correct.sum(), (~correct & vote).sum(), (correct & ~vote).sum(), (~correct & ~vote).sum()]
+            rows.append([text.method_name(method), str(model["fold"]), *map(int, counts)])
+    return Table("corrections", "Errors the vote fixes and introduces.", heads, rows, repeats(rows))
+
+
+def _differences(inputs: ReportInputs) -> Table:
+    """The declared comparisons in balanced accuracy per patient."""
+    heads = columns("name", model="Model", other="minus")
+    heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
+    heads += columns("ratio", p="p", p_holm="p, Holm") + columns(
+        "count", "Patients", positive="Better in", subjects="of"
+    )
+    table = inputs.differences[inputs.differences["metric"] == "balanced_accuracy"].astype(object)
+    rows = table.where(table.notna(), None)[[column.key for column in heads]].to_numpy(dtype=object).tolist()
+    rows = [[text.model_name(model), text.model_name(other), *row] for model, other, *row in rows]
+    return Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
+
+
+def _confusion(inputs: ReportInputs) -> Table:
+    """Confusion matrices of votes and folds below each other: the truth in rows."""
+    predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
+    heads = columns("name", method="Method", model="Model", truth="Truth")
+    heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
+    rows = []
+    for method in inputs.methods:
+        for model in inputs.models(kind="ensemble", method=method, rule="majority") + inputs.models(
+            kind="fold", method=method
+        ):
+            which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
+            for n, (name, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True)):
+                share = counts[n] / sum(counts) if sum(counts) else None
+                rows.append([text.method_name(method), which, name, *counts, share])
+    return Table("confusion", "Confusion matrices.", heads, rows, repeats(rows))
