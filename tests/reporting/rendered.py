@@ -82,12 +82,14 @@ def rename_classes(root: Path, names: dict[str, str]) -> None:
     )
     path = root / "results" / "predictions.csv"
     frame = pd.read_csv(path, keep_default_na=False)
-    frame = frame.rename(columns={f"p_{old}": f"p_{new}" for old, new in names.items()})
+    frame = frame.rename(
+        columns={f"{kind}_{old}": f"{kind}_{new}" for old, new in names.items() for kind in ("p", "votes")}
+    )
     frame[["label", "predicted"]] = frame[["label", "predicted"]].replace(names)
     frame.to_csv(path, index=False)
     path = root / "results" / "explanations" / "cells.csv"
     cells = pd.read_csv(path, keep_default_na=False)
-    cells[["label", "called"]] = cells[["label", "called"]].replace(names)
+    cells[["label", "predicted"]] = cells[["label", "predicted"]].replace(names)
     cells.to_csv(path, index=False)
 
 

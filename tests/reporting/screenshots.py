@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 LIMIT = 200_000
 # Picture, page, theme. Each shows the top of its page, where synthetic data is said to be synthetic.
-SHOTS = [("report-overview", "index", "light"), ("report-ensemble", "ensemble", "dark")]
+SHOTS = [("report-overview", "index", "light"), ("report-performance", "performance", "dark")]
 
 
 def main(site: Path, folder: Path) -> None:
@@ -24,7 +24,6 @@ def main(site: Path, folder: Path) -> None:
             size = {"width": 1280, "height": 900}
             page = browser.new_page(viewport=size, color_scheme=scheme)
             page.goto(f"{site.resolve().as_uri()}/{name}.html")
-            page.mouse.move(5, 5)
             for plot in page.locator(".plot").all():
                 plot.scroll_into_view_if_needed()
             drawn = "() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')"

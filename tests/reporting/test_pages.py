@@ -17,14 +17,15 @@ from PIL import Image
 
 from job.commands import experiments, site
 from job.evaluation import gallery
-from job.reporting import cells, drawing, figures
+from job.reporting import cells
 from job.reporting.checklist import ITEMS
-from job.reporting.pages import decisions, errors, folds, overview
+from job.reporting.pages import decisions, errors, patients
+from job.reporting.pseudonyms import pseudonymous
 from job.stages import report
 from tests.fixtures.run_tree import edit_params
 
 from .rendered import edit_json, make_tree, read_inputs, read_page
-from .test_site import evaluation, rows, text_of
+from .test_site import evaluation, plain, rows, text_of
 
 
 def read_csv(root, name):
@@ -68,47 +69,43 @@ def test_without_patients_no_cell_is_said_to_be_of_one(finished):
     found = read_inputs(finished)
     assert "patients" in [column.key for column in errors.page(found).tables["counts"].columns]
     unknown = {**found.prepared, "patients_known": False}
-    nameless = found.predictions.assign(patient="")
     for pseudonym in ("", "Patient 1"):
-        own = nameless.assign(patient=pseudonym)
-        page = errors.page(dataclasses.replace(found, prepared=unknown, predictions=own))
-        assert page.figures == {}
-        assert page.facts["strips"] == []
-        assert "patients" not in [column.key for column in page.tables["counts"].columns]
+        changed = dataclasses.replace(found, prepared=unknown, predictions=found.predictions.assign(patient=pseudonym))
+        assert patients.strips(changed) == {}
+        assert "patients" not in [column.key for column in errors.page(changed).tables["counts"].columns]
     # Where only some are known, the others are nobody's.
     some = found.predictions["patient"].where(found.predictions["label"] == "ALL", "")
-    page = errors.page(dataclasses.replace(found, predictions=found.predictions.assign(patient=some)))
-    assert "" not in [row[0] for row in page.figures["strip-efficientnet"].table.rows]
-    assert [row[-1] for row in page.tables["counts"].rows if row[1] == "HEM"] == [0, 0]
+    changed = dataclasses.replace(found, predictions=found.predictions.assign(patient=some))
+    assert "" not in patients.strips(changed)["strip-efficientnet"].table.values("patient")
+    assert [row[-1] for row in errors.page(changed).tables["counts"].rows if row[1] == "HEM"] == [0, 0]
 
 
 def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(finished):
-    """`Called HEM by 4 of 5, probability 49.8 %` reads as a contradiction."""
+    """`HEM by 4 of 5, probability 49.8 %` reads as a contradiction."""
     said, frame = text_of(finished / "site" / "errors.html"), predictions(finished)
     tested = frame[frame["role"] == "test"]
     vote, mean = (tested[tested["model"] == f"efficientnet/{rule}"].set_index("image") for rule in ("majority", "mean"))
     differ = int((vote["predicted"] != mean["predicted"].reindex(vote.index)).sum())
-    note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability make different calls"
+    note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability predict different"
     assert (note in said) == (differ > 0)
-    for image in gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)["image"]:
-        called = vote.loc[image, "predicted"]
-        votes, probability = round(5 * vote.loc[image, f"p_{called}"]), 100 * mean.loc[image, f"p_{called}"]
-        assert f"{votes} of 5 votes for {called}; mean probability of {called} {probability:.1f} %" in said
+    chosen = gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)
+    for image in chosen["image"]:
+        predicted = vote.loc[image, "predicted"]
+        votes, probability = vote.loc[image, f"votes_{predicted}"], 100 * mean.loc[image, f"p_{predicted}"]
+        card = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
+        assert card in said
     assert "scaled to its own maximum: compare places within a map, not maps" in said
-    found = read_inputs(finished)
-    agreed = frame.copy()
-    both = agreed["rule"].isin(["majority", "mean"]) & (agreed["role"] == "test")
-    agreed.loc[both, "predicted"] = "ALL"
-    assert errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"] == []
-    one = agreed.index[both & (agreed["model"] == "noisy_student/mean")][:1]
-    agreed.loc[one, "predicted"] = "HEM"
-    divided = errors.page(dataclasses.replace(found, predictions=agreed)).facts["divided"]
-    assert divided == [("Noisy Student", 1, len(vote))]
+
+
+def test_no_cell_of_the_gallery_is_shown_twice(finished):
+    for _, _, groups in errors.page(read_inputs(finished)).facts["galleries"]:
+        images = [card["image"] for group in groups for card in group["cards"]]
+        assert len(images) == len(set(images))
 
 
 def strip_title(found, table):
-    page = errors.page(dataclasses.replace(found, predictions=table))
-    return page.figures["strip-efficientnet"].title.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    changed = dataclasses.replace(found, predictions=table)
+    return plain(patients.strips(changed)["strip-efficientnet"].title)
 
 
 def test_the_worst_share_is_that_of_a_patient_and_class(finished):
@@ -120,7 +117,7 @@ def test_the_worst_share_is_that_of_a_patient_and_class(finished):
     fine = vote.loc[vote["label"] == "HEM", "patient"].unique()[0]
     table.loc[vote.index, "predicted"] = vote["label"]
     table.loc[vote.index[vote["patient"] == missed], "predicted"] = "HEM"
-    start = "EfficientNet: from 0.0 % of the cells called right"
+    start = "EfficientNet: from 0.0 % of the cells correct"
     assert strip_title(found, table) == f"{start} (patient {missed}) to 100.0 %"
     both = table.assign(patient=table["patient"].replace(fine, missed))
     assert strip_title(found, both) == f"{start} (patient {missed}, ALL cells) to 100.0 %"
@@ -129,16 +126,30 @@ def test_the_worst_share_is_that_of_a_patient_and_class(finished):
 
 
 def test_every_cell_is_downloadable_with_votes_and_probabilities(finished):
-    shown = {(row["method"], row["image"]): row for row in read_csv(finished, "test-cells")}
     frame = predictions(finished)
     tested = frame[frame["role"] == "test"]
-    mean = tested[tested["model"] == "noisy_student/mean"]
-    folds = tested[(tested["method"] == "noisy_student") & (tested["kind"] == "fold")]
-    assert len(shown) == 2 * len(mean)
-    for row in mean.itertuples():
-        cell = shown["noisy_student", row.image]
-        assert float(cell["p_truth"]) == pytest.approx(getattr(row, f"p_{row.label}"), rel=1e-12)
-        assert int(cell["votes"]) == (folds.loc[folds["image"] == row.image, "predicted"] == cell["called"]).sum()
+    for method in ("efficientnet", "noisy_student"):
+        shown = {row["image"]: row for row in read_csv(finished, f"cells-{method.replace('_', '-')}")}
+        mean = tested[tested["model"] == f"{method}/mean"]
+        folds = tested[(tested["method"] == method) & (tested["kind"] == "fold")]
+        assert len(shown) == len(mean)
+        for row in mean.itertuples():
+            cell = shown[row.image]
+            assert float(cell["p_positive"]) == pytest.approx(row.p_ALL, rel=1e-12)
+            predicted = folds.loc[folds["image"] == row.image, "predicted"]
+            assert int(cell["votes"]) == (predicted == cell["predicted"]).sum()
+            assert (cell["correct"] == "True") == (cell["predicted"] == row.label)
+
+
+def test_a_dot_of_the_strip_stands_at_its_probability_in_the_row_of_its_patient(finished):
+    figure = patients.strips(read_inputs(finished))["strip-efficientnet"]
+    table, axis = figure.table, figure.plot.layout.yaxis
+    assert [trace.name for trace in figure.plot.data] == ["Correct", "Wrong"]
+    for trace, correct in zip(figure.plot.data, (True, False), strict=True):
+        part = table.where(correct=correct)
+        assert list(trace.x) == part.percents("p_positive")
+        rows_of = [axis.ticktext[round(y)] for y in trace.y]
+        assert rows_of == [f"{p} ({c})" for p, c in zip(part.values("patient"), part.values("label"), strict=True)]
 
 
 def test_a_map_is_laid_where_it_is_strong():
@@ -176,9 +187,9 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
     )  # fmt: skip
     report.run()
     assert read_csv(tree, "refused-by-reason") == [{"reason": "not told: report.pseudonyms", "files": "1"}]
-    patients = {row["patient"] for row in read_csv(tree, "patients-efficientnet")}
-    patients |= {row["subject"] for row in read_csv(tree, "patients")}
-    assert all(re.fullmatch(r"Patient \d+", name) for name in patients)
+    people = {row["patient"] for row in read_csv(tree, "cells-efficientnet")}
+    people |= {row["subject"] for name in ("patients", "patients-accuracy") for row in read_csv(tree, name)}
+    assert all(re.fullmatch(r"Patient \d+", name) for name in people)
     for path in (tree / "site").rglob("*"):
         if path.suffix in {".html", ".csv", ".json"}:
             content = path.read_text(encoding="utf-8")
@@ -192,7 +203,7 @@ def test_images_without_a_patient_get_no_pseudonym(tree):
     frame.loc[frame["patient"] == frame["patient"].iloc[0], "patient"] = ""
     frame.to_csv(path, index=False)
     edit_params(tree, report={"pseudonyms": True})
-    shown = read_inputs(tree).predictions
+    shown = pseudonymous(read_inputs(tree)).predictions
     assert ((shown["patient"] == "") == (frame["patient"] == "")).all()
     assert (shown["patient"] == "").any()
 
@@ -216,48 +227,40 @@ def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
     def title(chosen):
         changed = {**found.evaluation, "abstention": [{**first, "chosen": chosen}, *others]}
         made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
-        return made.replace("\N{NARROW NO-BREAK SPACE}", " ")
+        return plain(made)
 
-    start = f"EfficientNet: {100 * first['confidence']['curve'][-1]['error']:.1f} % errors with every cell called; "
+    start = f"EfficientNet: {100 * first['confidence']['curve'][-1]['error']:.1f} % errors with every cell predicted; "
     reached = first["chosen"]["test"]
     left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
-    assert f"{start}{left}, and {reached['errors']} of {reached['kept']} " in title(first["chosen"])
+    assert f"{start}{left}, and {reached['errors']} of the {reached['kept']} " in title(first["chosen"])
     none = {**first["chosen"], "test": {**reached, "kept": 0, "errors": 0, "error": None, "share_refused": 1.0}}
-    assert title(none).endswith("100.0 % are left to a pathologist, and none is called")
+    assert title(none).endswith("100.0 % are left to a pathologist, and none is predicted")
     assert title(None) == f"{start}no confidence was chosen on validation"
 
 
 def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):
-    traces = decisions.page(read_inputs(finished)).figures["risk"].spec["data"]
-    drawn = [t["line"]["dash"] if t["mode"] == "lines" else t["marker"]["symbol"] for t in traces]
+    traces = decisions.page(read_inputs(finished)).figures["risk"].plot.data
+    drawn = [t.line.dash if t.mode == "lines" else t.marker.symbol for t in traces]
     assert len(drawn) == len(set(drawn)) == 4
-    assert [t["mode"] for t in traces] == ["lines", "markers"] * 2
+    assert [t.mode for t in traces] == ["lines", "markers"] * 2
 
 
-def test_a_vote_stands_below_the_folds_and_hides_none(finished):
+def test_thresholds_are_counted_as_the_evaluation_counted_them(finished):
     found = read_inputs(finished)
-    comparison, dots = overview.page(found).figures["comparison"], folds.page(found).figures["dots"]
-    by_fold, vote, _ = comparison.spec["data"]
-    series = [(by_fold, vote), *zip(dots.spec["data"][::2], dots.spec["data"][1::2], strict=True)]
-    for several, votes in series:
-        assert len(several["y"]) == 5 * len(votes["y"])
-        for n, y in enumerate(votes["y"]):  # rows count downwards
-            own = several["y"][5 * n : 5 * n + 5]
-            assert len(set(own)) == 5
-            assert y - 1 < min(own) < max(own) < y
-    for figure in (comparison, dots):
-        assert "above, the vote below" in figure.caption
-    assert comparison.title.startswith("Balanced accuracy: ")
-    assert [shape["x0"] for shape in comparison.spec["layout"]["shapes"]] == [50]
-    left, right = comparison.spec["layout"]["xaxis"]["range"]
-    assert left < min(50, *by_fold["x"]) < max(50, *by_fold["x"]) < right
+    table = decisions.page(found).figures["thresholds"].table
+    for entry in evaluation(finished)["operating_points"]:
+        method = table.where(method={"efficientnet": "EfficientNet"}.get(entry["method"], "Noisy Student"))
+        scores = found.rows_of(entry["model"])
+        for at, tp, fn, fp, tn in zip(*map(method.values, ("threshold", "TP", "FN", "FP", "TN")), strict=True):
+            predicted, truth = scores["p_ALL"] >= at, scores["label"] == "ALL"
+            counts = [(predicted & truth), (~predicted & truth), (predicted & ~truth), (~predicted & ~truth)]
+            assert [tp, fn, fp, tn] == [int(count.sum()) for count in counts]
 
 
 def test_who_corrects_whom_adds_up(finished):
     images = next(m for m in evaluation(finished)["models"] if m["model"] == "efficientnet/majority")["images"]
     for row in read_csv(finished, "corrections"):
-        right, corrected, both = (int(row[key]) for key in ("right", "corrected", "both_wrong"))
-        assert right + corrected + both == images
+        assert sum(int(row[key]) for key in ("correct", "fixed", "both_wrong")) == images
 
 
 def git(*arguments):
@@ -283,11 +286,11 @@ def test_experiments_are_read_from_git_with_what_they_changed(tree):
     git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/<b>seven</b>", "HEAD")
     git("update-ref", "refs/exps/exec/EXEC_BASELINE", "HEAD")
     git("reset", "-q", "--hard", base)
-    here, tried = experiments.found()
+    here, tried = experiments.tried()
     assert (here.name, here.changed) == (None, [])
     assert (tried.name, tried.parent, tried.changed) == ("<b>seven</b>", base[:7], ["data.root", "train.epochs"])
     site.run()
-    path = tree / "site" / "experiments.html"
+    path = tree / "site" / "moment.html"
     assert "somebody" not in path.read_text()
     assert "b" not in {tag for tag, _ in read_page(path).tags}
     (shown,) = rows(path, "<b>seven</b>")
@@ -308,7 +311,7 @@ def test_experiments_are_those_that_dvc_lists(tree):
         identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
         subprocess.run([*dvc, "exp", "save", "-q", "-n", f"epochs-{epochs}"], check=True, env=os.environ | identity)
     listed = subprocess.run([*dvc, "exp", "list", "--name-only"], check=True, capture_output=True, text=True).stdout
-    tried = experiments.found()[1:]
+    tried = experiments.tried()[1:]
     assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
     assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
     assert all(one.changed == ["train.epochs"] for one in tried)
@@ -359,59 +362,20 @@ def test_every_item_of_both_guidelines_is_in_the_checklist():
 
 
 def test_no_page_is_heavy(finished):
-    """150 kB of HTML as a server sends it for the first page, before figures; 6 MB for everything."""
+    """150 kB of HTML as a server sends it for the first page, before figures; 5 MB for everything."""
     names = ("index.html", "assets/report.css", "assets/fonts.js", "assets/report.js")
     first = [finished / "site" / name for name in names]
     assert sum(len(gzip.compress(path.read_bytes())) for path in first) < 150_000
-    assert sum(path.stat().st_size for path in (finished / "site").rglob("*") if path.is_file()) < 6_000_000
+    assert sum(path.stat().st_size for path in (finished / "site").rglob("*") if path.is_file()) < 5_000_000
 
 
 @pytest.mark.slow
-def test_the_whole_test_set_of_the_report_fits_into_six_megabytes(tmp_path):
+def test_the_whole_test_set_of_the_report_fits_into_five_megabytes(tmp_path):
     """2,414 test images, five folds of two methods, the gallery."""
     root = make_tree(tmp_path / "tree", images=9656, patients=60, unlabelled=0)
     assert evaluation(root)["models"][0]["images"] == pytest.approx(2414, rel=0.1)
     assert list((root / "site" / "cells").iterdir())
-    assert sum(path.stat().st_size for path in (root / "site").rglob("*") if path.is_file()) < 6_000_000
-
-
-def test_a_still_drawing_puts_every_point_where_its_value_is():
-    spec = {
-        "data": [{"type": "scatter", "mode": "lines", "name": "a", "x": [0, 5, 10], "y": [0, None, 100],
-                  "line": {"color": "--ink"}}],
-        "layout": {
-            "xaxis": {"title": {"text": "<x>"}, "range": [0, 10]}, "yaxis": {"title": {"text": ""}, "range": [0, 100]},
-        },
-    }  # fmt: skip
-    made = str(drawing.svg(spec, "small"))
-    (path,) = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="var\(--ink\)"', made)
-    (x0, y0), (x1, y1) = [tuple(map(float, place.split())) for place in path.removeprefix("M").split("M")]
-    assert x0 < x1 == drawing.WIDTH - 16
-    assert y0 == drawing.HEIGHTS["small"] - 52 > y1 == 12
-    assert "&lt;x&gt;" in made
-
-
-def test_stacked_bars_stand_on_each_other_and_unnamed_ticks_stay_unnamed():
-    traces = [
-        figures.bars(name, ["<p1>", "p2"], values, n) for n, (name, values) in enumerate([("a", [2, 1]), ("b", [3, 0])])
-    ]
-    axis = figures.axis("Patients", showticklabels=False)
-    made = str(drawing.svg(figures.spec(traces, axis, figures.axis("Images"), barmode="stack"), "small"))
-    assert "p1" not in made
-    bars = [
-        tuple(map(float, box))
-        for box in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', made)
-    ]
-    (x1, y1, h1), (_, _, h2), (x3, y3, h3) = [bar for bar in bars if bar[1] > 40]
-    assert x1 == x3
-    assert y3 + h3 == pytest.approx(y1, abs=0.2)
-    assert (h1 / h2, h3 / h2) == (pytest.approx(2, rel=0.01), pytest.approx(3, rel=0.01))
-
-
-def test_every_figure_has_a_still_drawing(finished):
-    for path in (finished / "site").glob("*.html"):
-        content = path.read_text(encoding="utf-8")
-        assert content.count('<div class="still"><svg') == content.count("<figure")
+    assert sum(path.stat().st_size for path in (root / "site").rglob("*") if path.is_file()) < 5_000_000
 
 
 def test_reading_inputs_without_explanations_leaves_the_gallery_out(tree):

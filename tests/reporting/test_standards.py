@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import CHROMIUM
+from .test_browser import show
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 AXE, NU = "axe-core@4.14.1", "vnu-jar@26.9.27"
@@ -62,13 +63,7 @@ def test_axe_finds_nothing(browser, pages, package, scheme):
     found = []
     for path in pages:
         page = context.new_page()
-        page.goto(path.as_uri())
-        page.mouse.move(5, 5)
-        for plot in page.locator(".plot").all():
-            plot.scroll_into_view_if_needed()
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('.plot')].every((p) => p.dataset.state === 'drawn')"
-        )
+        show(page, path.parent, path.stem)
         page.evaluate(axe)
         violations = page.evaluate("axe.run(document)")["violations"]
         found += [(path.name, one["id"], one["nodes"][0]["html"]) for one in violations]
@@ -132,7 +127,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", ["index", "data", "errors", "whole"])
+@pytest.mark.parametrize("name", ["index", "performance", "errors", "whole"])
 def test_lighthouse_finds_nothing_to_mend(lighthouse, served, tmp_path, capsys, name):
     """A phone, as Lighthouse imagines one. Performance is a timing: it is printed and not asserted."""
     report = tmp_path / "lighthouse.json"
