@@ -170,7 +170,7 @@ def read(params: Params) -> ReportInputs:
         split=read_json(paths.SPLIT_FACTS),
         prepared=read_json(paths.SUMMARY),
         differences=pd.read_csv(paths.DIFFERENCES, dtype={"model": str, "other": str}),
-        cells=[existing(paths.CELLS / f"{number}.png") for number in range(len(evaluation["classes"]))]
+        cells=[existing(paths.CELLS.absolute() / f"{number}.png") for number in range(len(evaluation["classes"]))]
         if params.report.publish_images
         else [],
         gallery=_gallery(params),

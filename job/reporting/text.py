@@ -19,11 +19,11 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("Accuracy", "percent", "(TP + TN) / all images: the share of images that are called right."),
+    "accuracy": Metric("Accuracy", "percent", "(TP + TN) / all images: the share of images that are correct."),
     "sensitivity": Metric("Sensitivity", "percent", "TP / (TP + FN): the share of positive images that are found."),
     "specificity": Metric("Specificity", "percent", "TN / (TN + FP): the share of negative images that are cleared."),
-    "ppv": Metric("PPV", "percent", "TP / (TP + FP): positive predictive value, the share of alarms that are right."),
-    "npv": Metric("NPV", "percent", "TN / (TN + FN): negative predictive value, the share of negative calls right."),
+    "ppv": Metric("PPV", "percent", "TP / (TP + FP): positive predictive value, the share of alarms that are correct."),
+    "npv": Metric("NPV", "percent", "TN / (TN + FN): negative predictive value, the same of negative predictions."),
     "f1": Metric("F1", "percent", "2 TP / (2 TP + FP + FN): harmonic mean of PPV and sensitivity."),
     "weighted_f1": Metric("Weighted F1", "percent", "F1 of each class, averaged with the classes' image counts."),
     "macro_f1": Metric("Macro F1", "percent", "F1 of each class, averaged with equal weight."),
@@ -31,24 +31,23 @@ METRICS: dict[str, Metric] = {
         "Balanced accuracy", "percent", "Mean of the classes' recalls; with two classes 50 % is chance."
     ),
     "mcc": Metric("MCC", "ratio", "Matthews correlation coefficient, from −1 to 1; 0 is chance."),
-    "cohen_kappa": Metric("Cohen’s κ", "ratio", "Agreement of calls and truth beyond chance, from −1 to 1."),
+    "cohen_kappa": Metric("Cohen’s κ", "ratio", "Agreement of predictions and truth beyond chance, from −1 to 1."),
     "auroc": Metric("AUROC", "ratio", "Chance that a positive image scores higher than a negative one; 0.5 is chance."),
     "auprc": Metric("AUPRC", "ratio", "Average precision over all thresholds; chance is the share of positives."),
     "brier": Metric("Brier score", "ratio", "Mean squared error of the probabilities; lower is better."),
     "log_loss": Metric("Log loss", "ratio", "Mean negative log probability of the truth, in nats; lower is better."),
     "ece": Metric(
-        "ECE", "ratio", "Expected calibration error: mean gap between a call's probability and the share right."
+        "ECE", "ratio", "Expected calibration error: mean gap between a prediction’s probability and the share correct."
     ),
 }  # fmt: skip
 
 RULES = {
     "majority": "Majority vote",
     "mean": "Mean probability",
-    "median": "Median probability",
-    "rank_mean": "Mean rank",
-    "weighted": "Mean probability, weighted by validation",
-    "calibrated": "Mean probability, calibrated",
+    "calibrated": "Mean logits, calibrated",
     "out_of_fold": "Validation, out of fold",
+    "folds": "mean of the folds",
+    "teachers": "mean of the teachers",
 }
 method_name = methods.method_name
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}

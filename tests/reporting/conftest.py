@@ -16,7 +16,7 @@ CHROMIUM = "/usr/bin/chromium"
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A tree with a finished site; read it, never write to it."""
-    return make_tree(tmp_path_factory.mktemp("report"))
+    return make_tree(tmp_path_factory.mktemp("report"), patients=40)
 
 
 @pytest.fixture(scope="session")

@@ -247,14 +247,18 @@ def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):
 
 def test_thresholds_are_counted_as_the_evaluation_counted_them(finished):
     found = read_inputs(finished)
-    table = decisions.page(found).figures["thresholds"].table
+    table = decisions.page(found).figures["thresholds"].table.where(prevalence=0.25)
     for entry in evaluation(finished)["operating_points"]:
         method = table.where(method={"efficientnet": "EfficientNet"}.get(entry["method"], "Noisy Student"))
         scores = found.rows_of(entry["model"])
-        for at, tp, fn, fp, tn in zip(*map(method.values, ("threshold", "TP", "FN", "FP", "TN")), strict=True):
-            predicted, truth = scores["p_ALL"] >= at, scores["label"] == "ALL"
-            counts = [(predicted & truth), (~predicted & truth), (predicted & ~truth), (~predicted & ~truth)]
-            assert [tp, fn, fp, tn] == [int(count.sum()) for count in counts]
+        truth = scores["label"] == "ALL"
+        rates = zip(*map(method.values, ("threshold", "sensitivity", "specificity", "model")), strict=True)
+        for at, sensitivity, specificity, benefit in rates:
+            predicted = scores["p_ALL"] >= at
+            assert sensitivity == pytest.approx((predicted & truth).sum() / truth.sum())
+            assert specificity == pytest.approx((~predicted & ~truth).sum() / (~truth).sum())
+            false_alarms = 0.75 * (1 - specificity) * at / (1 - at)
+            assert benefit == pytest.approx(0.25 * sensitivity - false_alarms)
 
 
 def test_who_corrects_whom_adds_up(finished):

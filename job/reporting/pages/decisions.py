@@ -9,7 +9,7 @@ from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.tables import Table, columns
+from job.reporting.tables import Table, columns, repeats
 
 POINTS = {
     "half": "One half", "sensitivity": "Required sensitivity", "youden": "Youden's index", "cost": "Cost-weighted",
@@ -23,15 +23,15 @@ def page(inputs: ReportInputs) -> Page | None:
     points = inputs.evaluation["operating_points"]
     tables = {f"points-{entry['method']}": _points(entry) for entry in points}
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
-    drawn = {"thresholds": _thresholds(inputs)} if points else {}
+    drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     return Page(
         slug="decisions", title="Decisions", tables=tables, figures=drawn,
         facts={
-            "explorers": [_explorer(inputs, entry) for entry in points], "positive": inputs.evaluation["positive"],
+            "explorers": [_explorer(inputs, e) for e in points if inputs.outcome(e["method"]) is None],
+            "positive": inputs.evaluation["positive"],
             "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
-            "asked": points[0] if points else None,
-            "error": inputs.evaluation["abstention"][0]["wanted_error"],
+            "asked": inputs.params.evaluation, "points": [entry["method"] for entry in points],
             "worse": [
                 text.method_name(entry["method"]) for entry in inputs.evaluation["calibration"]
                 if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
@@ -69,70 +69,65 @@ def _predictive(counts: dict[str, Any]) -> dict[str, float | None]:
 
 def _points(entry: dict[str, Any]) -> Table:
     chosen, tried = "Validation, where it is chosen", "Test set, where it is tried"
-    heads = columns("name", point="Threshold by") + columns("ratio", threshold="Threshold")
     rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
+    heads = columns("name", point="Threshold by") + columns("ratio", threshold="Threshold")
     heads += columns("percent", chosen, **{f"validation_{key}": label for key, label in rates.items()})
     heads += columns("count", tried, FN="Missed", FP="False alarms")
     for key, label in rates.items():
-        heads += columns("percent", tried, **{key: label, f"{key}_low": "from", f"{key}_high": "to"})
-    shares = [at["prevalence"] for at in next((p["at_prevalences"] for p in entry["points"] if p["threshold"]), [])]
-    for share in shares:
-        group = f"If {100 * share:g} % of the cells were positive"
-        heads += columns("percent", group, **{f"{key}_{share}": f"{key.upper()}, %" for key in ("ppv", "npv")})
+        ends = {f"{key}_low": "from", f"{key}_high": "to"}
+        heads += columns("percent", f"{label[:-3]} per patient, %", **{key: "Value"}, **ends)
+    for at in next((point["at_prevalences"] for point in entry["points"] if point["threshold"]), []):
+        share = at["prevalence"]
+        labels = {f"ppv_{share}": "PPV, %", f"npv_{share}": "NPV, %"}
+        heads += columns("percent", f"If {100 * share:g} % of the cells were positive", **labels)
     rows: list[list[Any]] = []
     for point in entry["points"]:
         name = POINTS.get(point["name"], point["name"])
         if point["threshold"] is None:
             rows.append([f"{name}: {point['reason']}", *[None] * (len(heads) - 1)])
             continue
-        validation, reached, ends = point["validation"], point["test"], point["intervals"]
-        row = [name, point["threshold"], *(validation[key] for key in rates), reached["FN"], reached["FP"]]
-        for metric in rates:
-            row += [reached[metric], *(ends[metric] or (None, None))]
-        rows.append(row + [value for at in point["at_prevalences"] for value in (at["ppv"], at["npv"])])
+        validation, test = point["validation"], point["test"]
+        row = [name, point["threshold"], *(validation[key] for key in rates), test["FN"], test["FP"]]
+        row += [point["by_subject"][key][end] for key in rates for end in ("value", "low", "high")]
+        rows.append(row + [at[key] for at in point["at_prevalences"] for key in ("ppv", "npv")])
     method = entry["method"]
     return Table(f"thresholds-{text.slug(method)}", f"{text.method_name(method)}: operating points.", heads, rows)
 
 
 def _thresholds(inputs: ReportInputs) -> Figure:
     """Sensitivity, specificity and net benefit by threshold."""
-    heads = columns("name", method="Method") + columns("ratio", threshold="Threshold")
-    heads += columns("count", **{key: key for key in ("TP", "FN", "FP", "TN")})
+    heads = columns("name", method="Method") + columns("percent", prevalence="Positive cells, %")
+    heads += columns("ratio", threshold="Threshold")
     heads += columns("percent", sensitivity="Sensitivity, %", specificity="Specificity, %")
-    heads += columns("ratio", net_benefit="Net benefit", all="Predicting every cell positive")
-    rows: list[list[Any]] = []
-    entries = inputs.evaluation["operating_points"]
-    for entry in entries:
-        counts = entry["points"][0]["test"]
-        positives, negatives = counts["TP"] + counts["FN"], counts["TN"] + counts["FP"]
-        for point in entry["decision_curve"]:
-            tp, fp = point["TP"], point["FP"]
-            rows.append([
-                text.method_name(entry["method"]), point["threshold"], tp, positives - tp, fp, negatives - fp,
-                tp / positives if positives else None, 1 - fp / negatives if negatives else None,
-                point["model"], point["all"],
-            ])  # fmt: skip
+    heads += columns("ratio", "Net benefit", model="Of the method", all="Of predicting every cell positive")
+    rows = [
+        [text.method_name(entry["method"]), *(row[column.key] for column in heads[1:])]
+        for entry in inputs.evaluation["operating_points"]
+        for row in sorted(entry["decision_curve"], key=lambda row: (row["prevalence"], row["threshold"]))
+    ]
     table = Table("decision-curve", "The test set by threshold.", heads, rows)
+    shares = sorted(set(table.values("prevalence")))
+    drawn = shares[len(shares) // 2]
     traces, useful = [], []
-    for name, group in table.by("method").items():
+    for name, group in table.where(prevalence=drawn).by("method").items():
         style, at = figures.look(name), group.values("threshold")
         for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
             curve = figures.line(f"{name}, {metric}", at, group.percents(metric), style._replace(dash=dash))
             traces.append((1, curve))
-        benefit, every = group.values("net_benefit"), group.values("all")
+        benefit, every = group.values("model"), group.values("all")
         traces.append((2, figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False)))
         better = sum(value > max(other, 0) for value, other in zip(benefit, every, strict=True))
         useful.append(f"{name} at {better} of {text.counted(len(at), 'threshold')}")
     traces.append((2, figures.line("every cell positive", at, every, figures.GREY, 1.5)))
     plot = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)", traces)
-    top = round(max(table.values("net_benefit")) + 0.08, 2)
-    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-0.1, top])
-    share = text.percent(positives / (positives + negatives)) if rows else ""
+    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
     return Figure(
         title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
-        caption=f"{share} of these cells are positive; another share moves the curves.",
-        plot=plot, table=table, height=36,
-    )  # fmt: skip
+        caption=f"Net benefit as if {100 * drawn:g} % of the cells were positive; the table has other shares too.",
+        plot=plot,
+        table=table,
+        height=36,
+    )
 
 
 def _risk(inputs: ReportInputs) -> Figure:
@@ -150,11 +145,9 @@ def _risk(inputs: ReportInputs) -> Figure:
     traces = []
     for method, by_method in table.by("method").items():
         for by, group in by_method.by("by").items():
-            # The last few cells tell nothing of a share.
-            held = replace(group, rows=[row for row in group.rows if row[3] >= 10])
-            x = [100 - (share or 0) for share in held.percents("coverage")]
+            x = [100 - (share or 0) for share in group.percents("coverage")]
             draw = figures.line if by == "by confidence" else figures.points  # agreement has few levels
-            traces.append(draw(f"{method}, {by}", x, held.percents("error"), figures.look(method)))
+            traces.append(draw(f"{method}, {by}", x, group.percents("error"), figures.look(method)))
     first = inputs.evaluation["abstention"][0]
     whole = first["confidence"]["curve"][-1]
     return Figure(
@@ -202,19 +195,25 @@ def _abstention(inputs: ReportInputs) -> Table:
 
 
 def _calibration(inputs: ReportInputs) -> Table:
-    """Temperature of each method, and its calibration error, Brier score and log loss before and after."""
-    names = ("log_loss", "brier", "ece")
+    """Temperature of each method; and log loss, Brier score, calibration error and slope before and after it."""
+    parts = [(role, when) for role in ("validation", "test") for when in ("before", "after")]
+    words = {
+        "log_loss": "Log loss",
+        "brier": "Brier score",
+        "slope": "Slope",
+        "ece": "ECE",
+        "ece_high": "ECE, expected up to",
+    }
     heads = columns("name", method="Method") + columns("ratio", temperature="Temperature")
-    parts = [(name, when) for name in names for when in ("before", "after")]
-    for role, title in (("validation", "Validation, where it is fitted"), ("test", "Test set")):
-        labels = {f"{role}_{when}_{name}": f"{text.METRICS[name].label} {when}" for name, when in parts}
-        heads += columns("ratio", title, **labels)
-    rows = [
-        [text.method_name(entry["method"]), entry["temperature"],
-         *(entry[role][when]["metrics"][name] for role in ("validation", "test") for name, when in parts)]
-        for entry in inputs.evaluation["calibration"]
-    ]  # fmt: skip
-    return Table("calibration", "Calibration before and after the temperature.", heads, rows)
+    heads += columns("text", role="On", when="before or after") + columns("ratio", **words)
+    rows = []
+    for entry in inputs.evaluation["calibration"]:
+        for role, when in parts:
+            part = entry[role][when]
+            metrics = [*(part["metrics"][key] for key in ("log_loss", "brier")), part["slope"], part["metrics"]["ece"]]
+            where = [role.capitalize(), when, *metrics, part["ece_if_calibrated"]["high"]]
+            rows.append([text.method_name(entry["method"]), entry["temperature"], *where])
+    return Table("calibration", "Calibration before and after the temperature.", heads, rows, repeats(rows))
 
 
 def _reliability(inputs: ReportInputs) -> Figure:

@@ -7,6 +7,7 @@ from job.reporting.checklist import ITEMS
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.pages.self_training import how
+from job.reporting.tables import Table, columns
 from job.reporting.trace import traces
 
 
@@ -16,6 +17,7 @@ def page(inputs: ReportInputs) -> Page:
     return Page(
         slug="method",
         title="Method",
+        tables=_image_level(inputs),
         facts={
             "params": inputs.params,
             "metrics": text.METRICS.values(),
@@ -35,6 +37,22 @@ def page(inputs: ReportInputs) -> Page:
             "weights": text.weights_name(inputs.params.model.weights),
         },
     )
+
+
+def _image_level(inputs: ReportInputs) -> dict[str, Table]:
+    """Intervals over patients beside those over cells, which are too narrow; nothing where there are no patients."""
+    entry = inputs.evaluation["image_level"]
+    if not entry:
+        return {}
+    heads = columns("name", metric="Metric")
+    for part, group in (("subjects", "Over patients"), ("images", "As if cells were independent: wrong")):
+        heads += columns("ratio", group, **{f"{part}_{end}": end.capitalize() for end in ("value", "low", "high")})
+    rows = [
+        [text.METRICS[metric].label, *(parts[part][end] for part in ("subjects", "images") for end in parts[part])]
+        for metric, parts in entry["metrics"].items()
+    ]
+    caption = f"{text.model_name(entry['model'])}: 95 % intervals over patients and over cells."
+    return {"image_level": Table("image-level", caption, heads, rows)}
 
 
 def _example(inputs: ReportInputs) -> list[str]:

@@ -23,6 +23,17 @@ def tables(inputs: ReportInputs) -> dict[str, Table]:
     return {"spread": _spread(shown), "patients": _patients(shown, inputs)} if shown else {}
 
 
+def ranked(inputs: ReportInputs) -> list[str]:
+    """In how many pairs of a positive and a negative patient the positive one has the higher mean score, in words."""
+    return [
+        f"{text.model_name(entry['model'])}: in {entry['auroc'] * entry['pairs']:g} of "
+        f"{text.counted(entry['pairs'], 'pair')} of a positive and a negative patient the positive one has the higher "
+        "mean score (a tie counts half)."
+        for entry in inputs.evaluation["patients"]
+        if entry["role"] == "test" and entry.get("auroc") is not None
+    ]
+
+
 def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
     positive = inputs.evaluation["positive"]
     heads = columns("name", model="Model", subject="Patient", truth="Truth")
@@ -46,16 +57,14 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
 
 def _spread(entries: list[dict[str, Any]]) -> Table:
     parts = ("lowest", "q1", "median", "q3", "highest")
-    heads = columns("name", model="Model") + columns("count", subjects="Patients")
+    heads = columns("name", model="Model", label="Class") + columns("count", subjects="Patients")
     heads += columns("percent", "Accuracy of a patient, %", **{part: part.capitalize() for part in parts})
-    heads += columns("ratio", "Patients by mean score", auroc="AUROC")
-    heads += columns("count", "Patients by mean score", pairs="Pairs")
     rows = [
-        [text.model_name(entry["model"]), len(entry["subjects"]), *(entry["accuracy"][part] for part in parts),
-         entry.get("auroc"), entry.get("pairs")]
+        [text.model_name(entry["model"]), label, *(spread[part] for part in ("subjects", *parts))]
         for entry in entries
-    ]  # fmt: skip
-    return Table("patients-spread", "How patients differ.", heads, rows)
+        for label, spread in entry["accuracy"].items()
+    ]
+    return Table("patients-spread", "How patients differ.", heads, rows, repeats(rows))
 
 
 def cells_table(inputs: ReportInputs, method: str) -> Table:

@@ -22,8 +22,7 @@ def page(inputs: ReportInputs) -> Page | None:
     tables = {"out_of_fold": _out_of_fold(inputs), "confusion": _confusion(inputs), **patients.tables(inputs)}
     if inputs.voting:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
-    if len(inputs.differences):
-        tables["differences"] = _differences(inputs)
+    tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
     drawn = {
         "folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs),
@@ -42,6 +41,7 @@ def page(inputs: ReportInputs) -> Page | None:
             "curves": [name for name in drawn if name.startswith("curves-")],
             "strips": [name for name in drawn if name.startswith("strip-")],
             "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
+            "ranked": patients.ranked(inputs),
             "warnings": inputs.evaluation["evidence"]["warnings"],
         },
         tables=tables,
@@ -163,8 +163,10 @@ def _corrections(inputs: ReportInputs) -> Table:
     return Table("corrections", "Errors the vote fixes and introduces.", heads, rows, repeats(rows))
 
 
-def _differences(inputs: ReportInputs) -> Table:
-    """The declared comparisons in balanced accuracy per patient."""
+def differences(inputs: ReportInputs) -> dict[str, Table]:
+    """The declared comparisons in balanced accuracy per patient; nothing where there are none."""
+    if inputs.differences.empty:
+        return {}
     heads = columns("name", model="Model", other="minus")
     heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
     heads += columns("ratio", p="p", p_holm="p, Holm") + columns(
@@ -173,7 +175,7 @@ def _differences(inputs: ReportInputs) -> Table:
     table = inputs.differences[inputs.differences["metric"] == "balanced_accuracy"].astype(object)
     rows = table.where(table.notna(), None)[[column.key for column in heads]].to_numpy(dtype=object).tolist()
     rows = [[text.model_name(model), text.model_name(other), *row] for model, other, *row in rows]
-    return Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
+    return {"differences": Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)}
 
 
 def _confusion(inputs: ReportInputs) -> Table:

@@ -7,7 +7,7 @@ from typing import Any
 from job.reporting import text
 from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.page import Page
-from job.reporting.pages import curves, patients
+from job.reporting.pages import curves, patients, performance
 from job.reporting.tables import Table, columns
 
 
@@ -23,8 +23,9 @@ def page(inputs: ReportInputs) -> Page:
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
     table = Table("scores", "Test images.", heads, rows)
-    found = {"scores": table, **patients.tables(inputs)}
+    found = {"scores": table, **patients.tables(inputs), **performance.differences(inputs)}
     return Page(slug="scores", title="Scores", tables=found, figures=curves.roc(inputs), facts={
         "images": models[0]["images"], "subjects": models[0]["subjects"], "positive": inputs.evaluation["positive"],
         "warnings": inputs.evaluation["evidence"]["warnings"], "strips": [], "collapsed": [],
+        "ranked": patients.ranked(inputs),
     })  # fmt: skip
