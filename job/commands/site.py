@@ -35,8 +35,8 @@ def run() -> str:
     front = SITE / "index.html"
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
-    frame = site.Frame.read(SITE)
-    for name, content in site.render_moment(frame, moment(frame.methods, frame.folds)).items():
+    frame = site.read_frame(SITE)
+    for name, content in site.render_moment(frame, moment(frame["methods"], frame["folds"])).items():
         files.write_text(SITE / name, content)
     return f"Experiments, commit, versions and times are added.\nThe report is ready: {front.absolute()}"
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from job.reporting import text
 from job.reporting.tables import Table
 
 INK, MUTED, RULE, SURFACE, NONE = "var(--ink)", "var(--muted)", "var(--rule)", "var(--surface)", "rgba(0,0,0,0)"
@@ -53,9 +54,9 @@ GREY = Look(MUTED, "x", "dot")
 
 
 def look(name: str) -> Look:
-    """The look of a method by its name in prose. Baselines are grey; other people's models share the first look."""
-    if name in _LOOKS:
-        return _LOOKS[name]
+    """The look of a method. Baselines are grey; other people's models share the first look."""
+    if (method := text.method_name(name)) in _LOOKS:
+        return _LOOKS[method]
     return GREY if name.startswith(("Always ", "Cell size")) else _LOOKS["EfficientNet"]
 
 

@@ -8,9 +8,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 
@@ -44,42 +44,6 @@ PAGES: Pages = (
 SCORED: Pages = (scores.page, decisions.page)
 
 
-class Entry(NamedTuple):
-    """One entry of the navigation."""
-
-    href: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What stands around every page. It lies in the site, so that a page can be added without the report's inputs.
-
-    `classes`, `methods` and `folds` are those of the evaluation; `run` is a digest of it, by which two printed reports
-    are told apart.
-    """
-
-    title: str
-    dataset: str
-    synthetic: bool
-    patients_known: bool
-    classes: list[str]
-    methods: list[str]
-    folds: list[int]
-    navigation: list[Entry]
-    run: str = ""
-
-    @classmethod
-    def read(cls, folder: Path) -> Frame:
-        """The frame of a finished site.
-
-        Raises:
-            UserError: `folder` holds none.
-        """
-        frame = files.read_json(folder / _FRAME)
-        return cls(**{**frame, "navigation": [Entry(*entry) for entry in frame["navigation"]]})
-
-
 _FRAME = "frame.json"
 # DVC leaves moment.html and added.js out of the cached report (.dvcignore): the cached pages must stay as they are,
 # because DVC neither pulls nor checks out over an output that somebody has changed.
@@ -99,7 +63,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
     frame = _frame(inputs, pages)
-    files.write_json(folder / _FRAME, asdict(frame))
+    files.write_json(folder / _FRAME, frame)
     jinja = environment(templates)
     _write(folder / "assets" / "fonts.js", _fonts(templates, jinja))
     for page in pages:
@@ -114,36 +78,43 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     return [f"{page.slug}.html" for page in pages]
 
 
-def render_moment(frame: Frame, moment: Moment, templates: Path = TEMPLATES) -> dict[str, str]:
+def read_frame(folder: Path) -> dict[str, Any]:
+    """What stands around every page of a finished site, so that a page can be added without the report's inputs.
+
+    Raises:
+        UserError: `folder` holds none.
+    """
+    frame: dict[str, Any] = files.read_json(folder / _FRAME)
+    return frame
+
+
+def render_moment(frame: dict[str, Any], moment: Moment, templates: Path = TEMPLATES) -> dict[str, str]:
     """The files of what only the moment knows, by name: a page, and the script that tells the others of it."""
     page = appendix.moment_page(moment)
     return {f"{page.slug}.html": _html(page, frame, environment(templates))} | dict([_SIGN])
 
 
-def _frame(inputs: ReportInputs, pages: list[Page]) -> Frame:
-    return Frame(
-        title=inputs.params.report.title,
-        dataset=inputs.evaluation["name"],
-        synthetic=inputs.synthetic,
-        patients_known=inputs.prepared.get("patients_known", True),
-        classes=inputs.classes,
-        methods=inputs.methods,
-        folds=[int(fold) for fold in inputs.evaluation["folds"]],
-        navigation=[Entry(f"{page.slug}.html", page.title) for page in pages],
-        run=hashlib.sha256(json.dumps(inputs.evaluation, sort_keys=True).encode()).hexdigest()[:8],
-    )
+def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
+    """`run` is a digest of the evaluation, by which two printed reports are told apart."""
+    return {
+        "title": inputs.params.report.title,
+        "dataset": inputs.evaluation["name"],
+        "synthetic": inputs.synthetic,
+        "patients_known": inputs.prepared.get("patients_known", True),
+        "cnmc": set(inputs.classes) == {"ALL", "HEM"},
+        "methods": inputs.methods,
+        "folds": [int(fold) for fold in inputs.evaluation["folds"]],
+        "navigation": [[f"{page.slug}.html", page.title] for page in pages],
+        "run": hashlib.sha256(json.dumps(inputs.evaluation, sort_keys=True).encode()).hexdigest()[:8],
+    }
 
 
-def _html(page: Page, frame: Frame, jinja: jinja2.Environment, layout: str = "base.html") -> str:
-    return jinja.get_template(f"{page.slug}.html").render(
-        layout=layout, page=page, facts=page.facts, tables=page.tables, figures=page.figures,
-        current=f"{page.slug}.html", navigation=frame.navigation, title=frame.title, synthetic=frame.synthetic,
-        dataset=frame.dataset, patients_known=frame.patients_known, run=frame.run,
-        cnmc=set(frame.classes) == {"ALL", "HEM"},
-    )  # fmt: skip
+def _html(page: Page, frame: dict[str, Any], jinja: jinja2.Environment, layout: str = "base.html") -> str:
+    parts = {"page": page, "facts": page.facts, "tables": page.tables, "figures": page.figures}
+    return jinja.get_template(f"{page.slug}.html").render(layout=layout, current=f"{page.slug}.html", **frame, **parts)
 
 
-def _whole(pages: list[Page], frame: Frame, jinja: jinja2.Environment) -> Page:
+def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) -> Page:
     """All pages in one. Their links to each other stay inside it; no two sections of the site have the same id."""
     slugs = "|".join(re.escape(page.slug) for page in pages)
     # Data cannot look like such a link: its quotes are escaped in text, in attributes and in JSON.

@@ -27,7 +27,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether the cells are numbers, set flush right."""
-        return self.kind not in {"text", "name"}
+        return self.kind not in {"text", "name", "method"}
 
 
 class Group(NamedTuple):
@@ -56,6 +56,14 @@ class Table:
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.file}: a row has another length"
 
+    @classmethod
+    def of(cls, file: str, caption: str, columns: Sequence[Column], entries: Iterable[Any]) -> Table:
+        """A table of parsed JSON: a row per entry, a column's key is the path to its value (`test.metrics.ece`)."""
+        rows = [[_reach(entry, column.key) for column in columns] for entry in entries]
+        first = [row[0] for row in rows]
+        repeated = len(set(first)) < len(first) and columns[0].key in {"method", "model"}
+        return cls(file, caption, columns, rows, repeats(rows) if repeated else ())
+
     @property
     def groups(self) -> list[Group]:
         """Headings above the columns; empty when no column has one."""
@@ -82,9 +90,12 @@ class Table:
         rows = [row for n, row in enumerate(self.rows) if all(columns[key][n] == wanted[key] for key in wanted)]
         return replace(self, rows=rows, marks=())
 
-    def by(self, key: str) -> dict[Any, Table]:
-        """The rows of each value of a column, in the order of their first appearance."""
-        return {value: self.where(**{key: value}) for value in dict.fromkeys(self.values(key))}
+    def by(self, *keys: str) -> dict[Any, Table]:
+        """The rows of each value of a column, or of each tuple of values of several, in the order of appearance."""
+        groups: dict[Any, list[Sequence[Any]]] = {}
+        for value, row in zip(zip(*map(self.values, keys), strict=True), self.rows, strict=True):
+            groups.setdefault(value if len(keys) > 1 else value[0], []).append(row)
+        return {value: replace(self, rows=rows, marks=()) for value, rows in groups.items()}
 
     def csv(self) -> str:
         """The raw values, with round-trip digits."""
@@ -116,6 +127,12 @@ def interval_columns(metric: str) -> list[Column]:
     """A metric's value and the ends of its interval, under one heading."""
     (column,) = metric_columns([metric])
     return columns(column.kind, column.label, **{metric: "Value", f"{metric}_low": "from", f"{metric}_high": "to"})
+
+
+def _reach(entry: Any, path: str) -> Any:
+    for part in path.split("."):
+        entry = entry[int(part)] if isinstance(entry, list) else (entry or {}).get(part)
+    return entry
 
 
 def _guarded(value: Any) -> Any:

@@ -123,12 +123,13 @@ def slug(value: str) -> str:
 def cell(value: Any, kind: str) -> str:
     """A table cell as text.
 
-    Kinds: `text`, `name` (from data), `count`, `percent` (a share, without the sign), `points` (variance of a share, as
-    squared percentage points), `ratio` (three decimals) and `rate` (three significant digits).
+    Kinds: `text`, `name` (from data), `method`, `count`, `percent` (a share, without the sign), `points` (variance of a
+    share, as squared percentage points), `ratio` (three decimals) and `rate` (three significant digits).
     """
     formats: dict[str, Callable[[Any], str]] = {
         "name": lambda v: name(str(v)),
-        "count": lambda v: count(int(v)),
+        "method": method_name,
+        "count": lambda v: count(round(v)),
         "percent": lambda v: f"{100 * v:.1f}".replace("-", "\N{MINUS SIGN}"),
         "points": lambda v: f"{10_000 * v:.2f}",
         "ratio": lambda v: f"{v:.3f}".replace("-", "\N{MINUS SIGN}"),

@@ -82,24 +82,11 @@ def means(values: Values) -> list[float]:
 
 
 def explanation(trace: Trace) -> list[str]:
-    """What the numbers say about confirmation bias: means of folds, by round."""
+    """What the numbers say about confirmation bias."""
     correct, balanced = means(trace.of("correct")), means(trace.scores("balanced_accuracy"))
-    by_round = ", by round" if len(trace.rounds) > 1 else ""
-    sentences = [
-        f"Correct pseudo-labels{by_round}: {text.listed([text.percent(share) for share in correct])}."
-        if correct
-        else "Nobody knows how many pseudo-labels are correct: they are of images that never had a label."
-    ]
-    if not trace.filtered:
-        sentences.append("No pseudo-label was left out or used more than once an epoch.")
+    sentences = [] if trace.filtered else ["No pseudo-label was left out or used more than once an epoch."]
     if trace.positive is not None:
         sentences.append(_share_positive(trace))
-    if len(balanced) > 1:
-        student = trace.name(trace.rounds[-1]).lower() if len(trace.rounds) > 1 else "the student"
-        sentences.append(
-            f"Balanced accuracy on the test set: {text.percent(balanced[0])} for the teacher, "
-            f"{text.percent(balanced[-1])} for {student}."
-        )
     if len(correct) > 1 and len(balanced) > 1:
         sentences.append(_reading(correct[-1] - correct[0], balanced[-1] - balanced[0]))
     return sentences

@@ -4,8 +4,9 @@
 
 (() => {
   const plots = [...document.querySelectorAll(".plot")];
-  const remove = ["select2d", "lasso2d", "autoScale2d"];
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: remove, displayModeBar: "hover" };
+  // These buttons and no others: some of Plotly's would send a figure to a server.
+  const buttons = ["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"];
+  const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [buttons] };
   let bundle;
 
   const plotly = () => {
@@ -95,6 +96,7 @@
       };
       for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
     };
+    show(Number(slider.value));
     slider.addEventListener("input", () => show(Number(slider.value)));
     for (const button of explorer.querySelectorAll("[data-threshold]"))
       button.addEventListener("click", () => {

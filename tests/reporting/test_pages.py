@@ -211,12 +211,12 @@ def test_images_without_a_patient_get_no_pseudonym(tree):
 def test_operating_points_are_those_of_the_evaluation(finished):
     for entry in evaluation(finished)["operating_points"]:
         slug = entry["method"].replace("_", "-")
-        shown = {row["point"]: row for row in read_csv(finished, f"thresholds-{slug}")}
+        shown = {row["name"]: row for row in read_csv(finished, f"thresholds-{slug}")}
         assert len(shown) == len(entry["points"]) == 4
         half = shown["One half"]
-        assert [int(half["FN"]), int(half["FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]
+        assert [int(half["test.FN"]), int(half["test.FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]
         required = shown["Required sensitivity"]
-        assert float(required["validation_sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
+        assert float(required["validation.sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
 
 
 def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):

@@ -37,7 +37,7 @@ def page(inputs: ReportInputs) -> Page:
         },
         tables={
             "distribution": distribution_table(inputs), "folds": folds, "cells": _cells_table(inputs),
-            "files": _files_table(inputs), **_found(inputs), **_refusals(inputs),
+            "files": _files_table(inputs), **_found(inputs),
         },
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
         files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)},
@@ -143,38 +143,30 @@ def _cells_table(inputs: ReportInputs) -> Table:
     labels = {"median": "Median", "p90": "90 % under", "p99": "99 % under", "largest": "Largest"}
     heads = columns("name", label="Class") + columns("count", images="Images")
     heads += columns("count", "Longest side of the cell, pixels", **labels)
-    rows = [
-        ["unknown" if row["label"] is None else row["label"], row["images"], *(round(row[key]) for key in labels)]
-        for row in sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
-    ]
-    return Table("cell-sizes", "Sizes of the cells.", heads, rows)
+    rows = sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
+    rows = [row | {"label": "unknown" if row["label"] is None else row["label"]} for row in rows]
+    return Table.of("cell-sizes", "Sizes of the cells.", heads, rows)
 
 
 def _files_table(inputs: ReportInputs) -> Table:
     heads = columns("name", size="Size, pixels", mode="Mode") + columns("count", images="Images")
     rows = [
-        ["others" if row["width"] is None else f"{row['width']} × {row['height']}", row["mode"], row["images"]]
+        row | {"size": "others" if row["width"] is None else f"{row['width']} × {row['height']}"}
         for row in inputs.prepared["sizes"]
     ]
-    return Table("image-sizes", "Sizes and colour modes of the files.", heads, rows)
+    return Table.of("image-sizes", "Sizes and colour modes of the files.", heads, rows)
 
 
 def _found(inputs: ReportInputs) -> dict[str, Table]:
-    """Images in each folder of C-NMC beside the published counts; nothing for other data."""
-    heads = columns("name", folder="Folder") + columns("count", found="Found", published="Published")
-    rows = [[row["folder"], row["found"], row["published"]] for row in inputs.prepared["folders"]]
-    return {"folders": Table("folders", "Images in each folder of C-NMC 2019.", heads, rows)} if rows else {}
-
-
-def _refusals(inputs: ReportInputs) -> dict[str, Table]:
-    """Refused files by kind of reason, and the first of them; nothing where none was refused."""
-    if not inputs.prepared["rejected"]:
-        return {}
-    heads = columns("name", reason="Reason") + columns("count", files="Files")
-    rows = [[row["reason"], row["files"]] for row in inputs.prepared["reasons"]]
-    tables = {"reasons": Table("refused-by-reason", "Refused files by reason.", heads, rows)}
-    if first := inputs.prepared["refusals"]:  # not with pseudonyms
-        caption = f"The first {len(first)} of them." if len(first) < inputs.prepared["rejected"] else "All of them."
-        rows = [[row["file"], row["reason"]] for row in first]
-        tables["refused"] = Table("refused", caption, columns("name", file="File", reason="Reason"), rows)
-    return tables
+    """Folders of C-NMC beside the published counts, refused files by reason, and the first of them: where there are."""
+    first, rejected = inputs.prepared["refusals"], inputs.prepared["rejected"]
+    caption = f"The first {len(first)} of them." if len(first) < rejected else "All of them."
+    folders = columns("name", folder="Folder") + columns("count", found="Found", published="Published")
+    reasons = columns("name", reason="Reason") + columns("count", files="Files")
+    refused = columns("name", file="File", reason="Reason")
+    tables = {
+        "folders": Table.of("folders", "Images in each folder of C-NMC 2019.", folders, inputs.prepared["folders"]),
+        "reasons": Table.of("refused-by-reason", "Refused files by reason.", reasons, inputs.prepared["reasons"]),
+        "refused": Table.of("refused", caption, refused, first),
+    }
+    return {name: table for name, table in tables.items() if table.rows}

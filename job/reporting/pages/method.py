@@ -6,7 +6,6 @@ from job.reporting import text
 from job.reporting.checklist import ITEMS
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages.self_training import how
 from job.reporting.tables import Table, columns
 from job.reporting.trace import traces
 
@@ -27,10 +26,7 @@ def page(inputs: ReportInputs) -> Page:
             "checklist": ITEMS,
             "errors": bool(inputs.voting),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
-            "self_training": [
-                (trace.method, text.method_name(trace.method), how(trace.method, inputs.params))
-                for trace in traces(inputs)
-            ],
+            "self_training": [(trace.method, text.method_name(trace.method)) for trace in traces(inputs)],
             "optimiser": text.OPTIMISERS[inputs.params.train.optimiser],
             "area_auroc": area["metrics"]["auroc"] if area else None,
             "fold_by": inputs.split["fold_by"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns, repeats
+from job.reporting.tables import Table, columns
 
 
 def tables(inputs: ReportInputs) -> dict[str, Table]:
@@ -36,35 +37,30 @@ def ranked(inputs: ReportInputs) -> list[str]:
 
 def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
     positive = inputs.evaluation["positive"]
-    heads = columns("name", model="Model", subject="Patient", truth="Truth")
+    heads = columns("name", model="Model", subject="Patient", classes="Truth")
     heads += columns("count", images="Cells", correct="Correct") + columns("percent", accuracy="Correct, %")
     if positive is not None:
         group = f"Predicted {text.name(positive)}"
-        heads += columns("count", group, predicted="Cells") + columns(
-            "percent", group, share="%", low="from", high="to"
-        )
-    rows = []
-    for entry in entries:
-        for row in entry["subjects"]:
-            truth = [name for name, count in zip(inputs.classes, row["truth"], strict=True) if count]
-            cells = [row["images"], row["correct"], row["accuracy"]]
-            if positive is not None:
-                predicted = row["predicted"][inputs.classes.index(positive)]
-                cells += [predicted, row["share_positive"], row["low"], row["high"]]
-            rows.append([text.model_name(entry["model"]), row["subject"], " + ".join(truth), *cells])
-    return Table("patients-accuracy", "Test patients, the least accurate first.", heads, rows, repeats(rows))
+        heads += columns("count", group, **{f"predicted.{inputs.classes.index(positive)}": "Cells"})
+        heads += columns("percent", group, share_positive="%", low="from", high="to")
+    rows = [
+        row | {"model": text.model_name(entry["model"]), "classes": " + ".join(compress(inputs.classes, row["truth"]))}
+        for entry in entries
+        for row in entry["subjects"]
+    ]
+    return Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
 
 
 def _spread(entries: list[dict[str, Any]]) -> Table:
-    parts = ("lowest", "q1", "median", "q3", "highest")
+    parts = {part: part.capitalize() for part in ("lowest", "q1", "median", "q3", "highest")}
     heads = columns("name", model="Model", label="Class") + columns("count", subjects="Patients")
-    heads += columns("percent", "Accuracy of a patient, %", **{part: part.capitalize() for part in parts})
+    heads += columns("percent", "Accuracy of a patient, %", **parts)
     rows = [
-        [text.model_name(entry["model"]), label, *(spread[part] for part in ("subjects", *parts))]
+        {"model": text.model_name(entry["model"]), "label": label, **spread}
         for entry in entries
         for label, spread in entry["accuracy"].items()
     ]
-    return Table("patients-spread", "How patients differ.", heads, rows, repeats(rows))
+    return Table.of("patients-spread", "How patients differ.", heads, rows)
 
 
 def cells_table(inputs: ReportInputs, method: str) -> Table:
@@ -116,28 +112,13 @@ def _strip(method: str, table: Table) -> Figure:
         for name, part, filled in (("Correct", correct, True), ("Wrong", ~correct, False))
     ]  # fmt: skip
     names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]
-    shares = {pair: table.where(label=pair[0], patient=pair[1]).values("correct") for pair in position}
-    means = {pair: sum(values) / len(values) for pair, values in shares.items()}
-    worst = [pair for pair in means if means[pair] == min(means.values())]
+    shares = [table.where(label=label, patient=patient).values("correct") for label, patient in position]
+    means = [sum(correct) / len(correct) for correct in shares]
     return Figure(
-        title=f"{method}: from {text.percent(min(means.values()))} of the cells correct "
-        f"({_who(worst, list(position))}) to {text.percent(max(means.values()))}",
+        title=f"{method}: {text.percent(min(means))} to {text.percent(max(means))} of a patient’s cells correct",
         plot=figures.plot(
             traces, figures.axis(figures.label(table.columns[6].label), range=[-2, 102]), figures.rows_axis(names),
             shapes=[figures.vertical(50)],
         ),
         table=table, height=8 + 1.5 * len(names),
     )  # fmt: skip
-
-
-def _who(worst: list[tuple[str, str]], every: list[tuple[str, str]]) -> str:
-    """The worst rows of a strip: a patient by name, several by their number."""
-    names = {patient for _, patient in worst}
-    if len(names) > 1:
-        return text.counted(len(names), "patient")
-    label, patient = worst[0]
-    # A patient with cells of two classes has two rows, and the share is that of one of them.
-    both = len(worst) == 1 and sum(name == patient for _, name in every) > 1
-    # With pseudonyms a name says already that it is a patient's.
-    name = text.name(patient).removeprefix("Patient ")
-    return f"patient {name}" + (f", {text.name(label)} cells" if both else "")

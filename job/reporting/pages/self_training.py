@@ -6,7 +6,6 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from job.params import Params
 from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
@@ -40,11 +39,11 @@ def page(inputs: ReportInputs) -> Page | None:
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
     return Page(slug="self-training", title="Self-training", tables=tables, figures=drawn, facts={
         "sections": [
-            {"slug": text.slug(trace.method), "name": text.method_name(trace.method),
-             "how": how(trace.method, inputs.params), "explanation": explanation(trace)}
+            {"method": trace.method, "slug": text.slug(trace.method), "name": text.method_name(trace.method),
+             "explanation": explanation(trace)}
             for trace in trained
         ],
-        "labelled_share": text.percent(inputs.params.split.labelled_share),
+        "params": inputs.params, "labelled_share": text.percent(inputs.params.split.labelled_share),
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     })  # fmt: skip
 
@@ -183,55 +182,3 @@ def _by_model(
 def _table(trace: Trace, file: str, caption: str, heads: list[Column], rows: list[Any]) -> Table:
     """A table of one method, whose name its file bears."""
     return Table(f"{file}-{text.slug(trace.method)}", caption, heads, rows)
-
-
-def how(method: str, params: Params) -> str:
-    """What a method does with the images that have no label, at the values of its parameters."""
-    makers = {"noisy_student": _noisy_student, "meta_pseudo_labels": _meta_pseudo_labels}
-    return makers[method](params) if method in makers else "A teacher labels them, and students learn from its labels."
-
-
-def _noisy_student(params: Params) -> str:
-    settings = params.noisy_student
-    beside = " beside the labelled images" if settings.train_on == "labelled+pseudo" else " and nothing else"
-    sentences = [
-        (
-            "The teacher learns from the labelled images and labels the others. A fresh student learns from those "
-            f"{settings.labels} pseudo-labels{beside}, and is the next teacher, "
-            f"{text.counted(settings.iterations, 'time')} over."
-        )
-    ]
-    if settings.confidence > 0:
-        sentences.append(
-            f"Only labels of which the teacher, calibrated on validation images, is at least "
-            f"{text.percent(settings.confidence)} sure are used."
-        )
-    if settings.balance:
-        sentences.append("Scarce classes are repeated and common ones cut, until all have as many labels.")
-    noise = [] if settings.augment == "none" else [f"augmentation “{settings.augment}”"]
-    noise += [] if settings.dropout == 0 else [f"dropout {settings.dropout:g}"]
-    noise += [] if settings.stochastic_depth == 0 else [f"stochastic depth {settings.stochastic_depth:g}"]
-    sentences.append(f"The student’s noise: {text.listed(noise) or 'none'}.")
-    if settings.backbone not in {"same", params.model.backbone}:
-        sentences.append(f"Students are {settings.backbone}, the teacher {params.model.backbone}.")
-    if settings.finetune_epochs:
-        sentences.append(
-            f"Each student ends with {text.counted(settings.finetune_epochs, 'epoch')} on labelled images."
-        )
-    return " ".join(sentences)
-
-
-def _meta_pseudo_labels(params: Params) -> str:
-    settings = params.meta_pseudo_labels
-    end = (
-        f", and ends with {text.counted(settings.finetune_epochs, 'epoch')} on labelled images"
-        if settings.finetune_epochs
-        else ""
-    )
-    return (
-        "Teacher and student learn side by side. In every step the teacher draws labels for noisy views of the images "
-        f"without labels (augmentation “{settings.augment}”), and the student takes a step on them; how its loss on "
-        "labelled images changes tells the teacher whether those labels were good. Besides, the teacher learns from "
-        f"the labelled images. The student sees pseudo-labels alone{end}. The labels change with every step: those "
-        "below are the teacher’s last word, and no student was given exactly these."
-    )
