@@ -83,10 +83,9 @@ class ReportInputs:
         """The majority vote of a method's folds on the test images, if it was evaluated."""
         return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
 
-    def outcome(self, method: str) -> int | None:
-        """The class number that a method's vote predicts for every test image; None where it predicts several."""
-        vote = self.majority(method)
-        counts = [sum(column) for column in zip(*vote["confusion"], strict=True)] if vote else []
+    def outcome(self, model: Model) -> int | None:
+        """The class number that a model predicts for every image; None where it predicts several."""
+        counts = [sum(column) for column in zip(*model["confusion"], strict=True)]
         predicted = [number for number, count in enumerate(counts) if count]
         return predicted[0] if len(predicted) == 1 else None
 
@@ -98,7 +97,7 @@ class ReportInputs:
     @property
     def telling(self) -> list[str]:
         """Methods whose vote tells cells apart: of the others there is nothing to show cell by cell."""
-        return [method for method in self.voting if self.outcome(method) is None]
+        return [method for method in self.voting if (vote := self.majority(method)) and self.outcome(vote) is None]
 
     def difference(self, model: str, other: str, metric: str) -> dict[str, Any] | None:
         """The declared comparison of two models: a row of `results/differences.csv`, missing values as None."""

@@ -29,22 +29,11 @@ def heading(inputs: ReportInputs) -> str:
     return f"{HEADING}, {images:,} test images: another test set"
 
 
-def note(inputs: ReportInputs) -> str:
-    """The sentence under every table that shows published figures."""
-    images = inputs.evaluation["published"]["test_images"]
-    classes = " and ".join(f"{count:,} {name}" for name, count in images.items())
-    return (
-        f"The published figures are those of the report this job reproduces (Ho and Chen, 2021): C-NMC 2019, "
-        f"{sum(images.values()):,} test images ({classes}). That is another test set and, where the table "
-        "What was run says so, another setting, so they are for orientation; they are no comparison."
-    )
-
-
 def table1(inputs: ReportInputs, role: str, label: str | None) -> dict[str, int]:
     """Published `patients` and `images` of one role and class; empty where none were."""
     rows = inputs.evaluation["published"]["table1"]
-    found: dict[str, int] = next((row for row in rows if row["role"] == role and row["label"] == label), {})
-    return found
+    counts: dict[str, int] = next((row for row in rows if row["role"] == role and row["label"] == label), {})
+    return counts
 
 
 def table2(inputs: ReportInputs, method: str, metric: str) -> dict[str, float]:

@@ -146,7 +146,7 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         "cell": text.cell, "count": text.count, "counted": text.counted, "listed": text.listed, "name": text.name,
-        "percent": text.percent, "short": text.short,
+        "percent": text.percent, "points": text.points, "short": text.short,
     }  # fmt: skip
     jinja.filters.update(filters)
     return jinja

@@ -84,10 +84,10 @@ class Table:
         """The shares of one column as percentages; an undefined one stays a gap."""
         return [None if share is None else round(100 * share, 5) for share in self.values(key)]
 
-    def where(self, **wanted: Any) -> Table:
+    def where(self, **values: Any) -> Table:
         """The rows that hold these values, by the key of a column."""
-        columns = {key: self.values(key) for key in wanted}
-        rows = [row for n, row in enumerate(self.rows) if all(columns[key][n] == wanted[key] for key in wanted)]
+        columns = {key: self.values(key) for key in values}
+        rows = [row for n, row in enumerate(self.rows) if all(columns[key][n] == values[key] for key in values)]
         return replace(self, rows=rows, marks=())
 
     def by(self, *keys: str) -> dict[Any, Table]:

@@ -100,9 +100,9 @@ def percent(share: float | None) -> str:
     return "undefined" if share is None else f"{100 * share:.1f}{PERCENT}"
 
 
-def signed(value: float) -> str:
-    """A difference with one decimal and its sign."""
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with one decimal and its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def listed(items: list[str]) -> str:

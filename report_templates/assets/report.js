@@ -53,6 +53,12 @@
   matchMedia("print").addEventListener("change", (print) => redraw(print.matches));
 })();
 
+// On a phone the navigation is one line that scrolls: the current page is in sight.
+(() => {
+  const here = document.querySelector("nav [aria-current]");
+  if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40;
+})();
+
 // A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
 (() => {
   const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();

@@ -116,7 +116,7 @@ def test_the_pages_say_synthetic_when_told_and_link_only_to_each_other(here):
                        predictions(seed=2, first=100).assign(role="validation")])  # fmt: skip
     run(table, here, site_too=True, synthetic=True)
     pages = sorted((here / "out" / "site").glob("*.html"))
-    assert [page.name for page in pages] == ["decisions.html", "patients.html", "scores.html", "whole.html"]
+    assert [page.name for page in pages] == ["decisions.html", "scores.html", "whole.html"]
     for page in pages:
         text = page.read_text()
         assert "Synthetic data." in text

@@ -99,5 +99,5 @@ def digests(folder: Path, *parts: str) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in ("moment.html", "experiments.html", "added.js", ".gitignore")
+        if path.name not in ("moment.html", "added.js", ".gitignore")
     }

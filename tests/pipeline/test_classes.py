@@ -34,6 +34,6 @@ def test_three_classes_go_through_every_stage_and_method(tmp_path, layout):
         vote = next(model for model in evaluation["models"] if model["model"] == f"{method}/majority")
         assert 0 <= vote["metrics"]["balanced_accuracy"] <= 1
     pages = {path.name for path in (folder / "site").glob("*.html")}
-    assert {"index.html", "data.html", "folds.html", "self-training.html", "ensemble.html", "errors.html"} <= pages
+    assert {"index.html", "data.html", "performance.html", "self-training.html", "errors.html"} <= pages
     overview = (folder / "site/index.html").read_text(encoding="utf-8")
     assert ("Patients unknown." in overview) == (layout == "folders")

@@ -62,7 +62,7 @@ def test_what_was_tried_is_a_table_of_few_columns(repo):
 
 def test_the_page_of_experiments_lists_the_same(repo):
     repository.run(repo, "python", "-m", "job", "site")
-    page = (repo / "site/experiments.html").read_text()
+    page = (repo / "site/moment.html").read_text()
     for row in shown(repo).values():
         assert row["Experiment"] in page
         assert f"{float(row['efficientnet.mean.auroc']):.3f}" in page

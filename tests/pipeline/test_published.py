@@ -33,7 +33,7 @@ def test_without_a_remote_the_demo_is_made_and_shown(demo):
     folder, said = demo
     assert said.index("DVC remote") < said.index("Running stage"), "the preflight comes first"
     assert "train@noisy_student-2" in repository.stages_run(said)
-    assert {"index.html", "moment.html", "experiments.html"} <= {path.name for path in (folder / "site").iterdir()}
+    assert {"index.html", "moment.html"} <= {path.name for path in (folder / "site").iterdir()}
 
 
 def test_with_a_remote_the_committed_result_is_fetched_and_nothing_runs(demo, tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,8 @@ import pandas as pd
 
 from job import params
 from job.evaluation import gallery
-from job.reporting import inputs
+from job.reporting import inputs, site
+from job.reporting.page import Page
 from job.seeds import generator
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree
@@ -149,6 +151,22 @@ class Reader(HTMLParser):
 
 
 def read_page(path: Path) -> Reader:
+    return read(path.read_text(encoding="utf-8"))
+
+
+def read(html: str) -> Reader:
     reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
+    reader.feed(html)
     return reader
+
+
+def plain(shown: str) -> str:
+    """With spaces of one kind."""
+    return re.sub(r"\s+", " ", shown)
+
+
+def said(make: Callable[[inputs.ReportInputs], Page], evidence: inputs.ReportInputs) -> str:
+    """The text of one page."""
+    page = make(evidence)
+    html = site._html(page, site._frame(evidence, [page]), site.environment(REPOSITORY / "report_templates"))
+    return plain(read(html).visible)

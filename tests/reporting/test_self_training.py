@@ -8,9 +8,10 @@ import pytest
 
 from job.reporting import published
 from job.reporting import trace as tracing
+from job.reporting.pages import method as method_page
 from job.reporting.pages import self_training
 
-from .rendered import make_tree, read_inputs, read_page
+from .rendered import make_tree, read_inputs, read_page, said
 from .test_site import evaluation, rows, text_of
 
 THIN = "\N{NARROW NO-BREAK SPACE}%"
@@ -102,11 +103,11 @@ def test_a_method_alone_is_not_described_as_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "unsaid"),
+    ("changes", "words", "unsaid"),
     [
         ({}, "hard pseudo-labels and nothing else", "sure are used"),
         ({"labels": "soft", "train_on": "labelled+pseudo"}, "soft pseudo-labels beside the labelled", "nothing else"),
-        ({"confidence": 0.8}, f"at least 80.0{THIN} sure are used", "Scarce"),
+        ({"confidence": 0.8}, "at least 80.0 % sure are used", "Scarce"),
         ({"balance": True}, "Scarce classes are repeated", "sure are used"),
         ({"augment": "cells", "dropout": 0.0, "stochastic_depth": 0.0}, "noise: augmentation “cells”.", "dropout"),
         ({"augment": "none", "dropout": 0.0, "stochastic_depth": 0.0}, "noise: none.", "augmentation"),
@@ -114,12 +115,13 @@ def test_a_method_alone_is_not_described_as_another(tmp_path):
         ({"finetune_epochs": 1}, "ends with 1 epoch on labelled images", "nothing ends"),
     ],
 )
-def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes, said, unsaid):
+def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes, words, unsaid):
     params = read_inputs(finished).params
     own = params.noisy_student.model_copy(update=changes)
-    shown = self_training.how("noisy_student", params.model_copy(update={"noisy_student": own}))
-    assert said in shown
-    assert unsaid not in shown
+    params = params.model_copy(update={"noisy_student": own})
+    shown = said(method_page.page, dataclasses.replace(read_inputs(finished), params=params))
+    assert words in shown
+    assert unsaid not in shown.partition("The published report’s students")[0]
 
 
 def test_the_mean_on_validation_images_looks_like_no_fold(finished):
@@ -150,8 +152,8 @@ def test_folds_of_different_sizes_are_counted_together():
          "share_positive": b["labels"][1] / sum(b["labels"]), "confidence": {"mean": 0.9}}
         for k, b in enumerate(balance, start=1)
     ]  # fmt: skip
-    said = tracing.explanation(tracing.Trace("m", ["HEM", "ALL"], "ALL", entries, []))
-    assert f"Share of ALL among the labels, all folds together: 55.0{THIN}." in said
+    sentences = tracing.explanation(tracing.Trace("m", ["HEM", "ALL"], "ALL", entries, []))
+    assert f"Share of ALL among the labels, all folds together: 55.0{THIN}." in sentences
 
 
 def test_without_a_filter_nothing_is_said_to_be_kept(finished, both):

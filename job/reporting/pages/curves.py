@@ -43,12 +43,12 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
     if not positives or not negatives:
         return {}
     name, share = text.name(positive), positives / len(first)
-    found = f"{name} cells found (%)"
-    sensitivity = _Trade("roc", "auroc", "False alarms (%)", found, _grid(negatives, 0), _sensitivity, [0, 100])
+    hits = f"{name} cells found (%)"
+    sensitivity = _Trade("roc", "auroc", "False alarms (%)", hits, _grid(negatives, 0), _sensitivity, [0, 100])
     precision = _Trade(
         "precision-recall",
         "auprc",
-        found,
+        hits,
         "Alarms that are correct (%)",
         _grid(positives, 1),
         _precision,
@@ -73,7 +73,7 @@ def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:
         return [(m["model"], m["model"], False) for m in inputs.evaluation["models"] if m["role"] == "test"]
     series += [(text.method_name(m["method"]), m["model"], True) for m in inputs.models(kind="fold")]
     means = [m for m in inputs.models(kind="ensemble", rule="mean") if m["method"]]
-    return series + [(text.method_name(m["method"]), m["model"], False) for m in means]
+    return series + [(text.method_name(m["method"]), m["model"], False) for m in reversed(means)]
 
 
 def _grid(images: int, start: int) -> Numbers:
@@ -106,14 +106,14 @@ def _figure(inputs: ReportInputs, series: list[tuple[str, str, bool]], trade: _T
         values.append(trade.curve(truth, scores, trade.grid).tolist())
         heads.append(Column(model, model.rpartition("/")[2] if fold else "mean", "percent", name))
     table = Table(trade.file, f"{trade.y} by {trade.x}.", heads, list(zip(*values, strict=True)))
-    areas = [f"{name} {text.cell(metrics[model], 'ratio')}" for name, model, fold in series if not fold]
+    areas = [f"{name} {text.cell(metrics[model], 'ratio')}" for name, model, fold in reversed(series) if not fold]
     traces = [figures.line("Guessing", [0, 100], trade.guessing, figures.GREY, 1, showlegend=False, hoverinfo="skip")]
     for name, model, fold in series:
         traces.append(
             figures.line(
                 f"{name}, {model.rpartition('/')[2]}" if fold else name, table.percents("at"), table.percents(model),
                 figures.look(name), 1 if fold else 3, showlegend=not fold, legendgroup=name,
-                line={"shape": "hv" if trade.file == "roc" else "linear"},
+                line={"shape": "hv" if trade.file == "roc" else "linear", **({"dash": "solid"} if fold else {})},
             )
         )  # fmt: skip
     return Figure(
@@ -168,8 +168,9 @@ def learning(inputs: ReportInputs, method: str) -> Figure:
     end = "the last" if best == max(means) else f"the last is {max(means)}, at {text.percent(means[max(means)])}"
     return Figure(
         title=f"{which}: validation accuracy is highest in epoch {best}, at {text.percent(means[best])} ({end})",
-        caption=_training_values(inputs, method, models)
-        + (f" Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}." if always else ""),
+        caption=f"Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}."
+        if always
+        else "",
         plot=plot,
         table=table,
         height=36,
@@ -196,16 +197,3 @@ def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:
     if not sum(counts):
         return None
     return inputs.classes[counts.index(max(counts))], max(counts) / sum(counts)
-
-
-def _training_values(inputs: ReportInputs, method: str, models: list[str]) -> str:
-    """How the values of training images came about: unlike those of validation images in more than the images."""
-    settings = inputs.params.noisy_student
-    noisy = method == "noisy_student"
-    sentence = "Training values are taken during the epoch"
-    if inputs.params.model.dropout or (noisy and settings.dropout):
-        sentence += ", with dropout on"
-    if any(model.startswith("student") for model in models):
-        beside = " and the labels beside them" if noisy and settings.train_on == "labelled+pseudo" else ""
-        sentence += f", and for students against their pseudo-labels{beside}"
-    return f"{sentence}."

@@ -30,7 +30,7 @@ def page(inputs: ReportInputs) -> Page:
             "unlabelled_of": inputs.split["unlabelled"],
             "leak": shared / validation if validation else None,
             "fold_by": inputs.split["fold_by"],
-            "target": _target(inputs),
+            "targets": {name: entry for name, entry in inputs.split["target"].items() if entry["wanted"]},
             "unlabelled": sum(
                 row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
             ),
@@ -69,24 +69,6 @@ def distribution_table(inputs: ReportInputs) -> Table:
         ours = [row["patients"], None if nobody else row["subjects"], row["images"]]
         rows.append([PARTS[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
     return Table("table-1-distribution", "Patients, subjects and images by part and class (Table 1).", heads, rows)
-
-
-def _target(inputs: ReportInputs) -> str:
-    """Whether the test set has the numbers of patients and images that the split was to reach."""
-    targets = {name: inputs.split["target"][name] for name in inputs.classes}
-    if not any(entry["wanted"] for entry in targets.values()):
-        return ""
-    missed = [
-        f"{text.name(name)} has {text.counted(abs(distance), unit)} {'more' if distance > 0 else 'fewer'} than its "
-        f"target of {text.count(entry['wanted'][f'{unit}s'])}"
-        for name, entry in targets.items()
-        if entry["wanted"]
-        for unit in ("patient", "image")
-        if (distance := entry["reached"][f"{unit}s"] - entry["wanted"][f"{unit}s"])
-    ]
-    if not missed:
-        return "The test set has exactly the target numbers of patients and images of every class."
-    return f"In the test set {text.listed(missed)}: no set of whole subjects comes nearer, patients counting first."
 
 
 def _folds_table(inputs: ReportInputs) -> Table:

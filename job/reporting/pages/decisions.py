@@ -29,7 +29,7 @@ def page(inputs: ReportInputs) -> Page | None:
     return Page(
         slug="decisions", title="Decisions", tables=tables, figures=drawn,
         facts={
-            "explorers": [_explorer(inputs, e) for e in points if inputs.outcome(e["method"]) is None],
+            "explorers": [_explorer(inputs, e) for e in points if not inputs.methods or e["method"] in inputs.telling],
             "positive": inputs.evaluation["positive"],
             "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
             "asked": inputs.params.evaluation, "points": [entry["method"] for entry in points],
@@ -206,7 +206,7 @@ def _reliability(inputs: ReportInputs) -> Figure:
             x, y, width = group.percents("mean_probability"), group.percents("share"), 1.5 if when == "before" else 3
             traces.append(figures.line(name, x, y, style, width, mode="lines+markers", connectgaps=True))
     traces.append(figures.line("As it says", [0, 100], [0, 100], figures.GREY, 1, hoverinfo="skip"))
-    said = [
+    losses = [
         f"{text.method_name(entry['method'])} {before:.3f} without, {after:.3f} with it"
         for entry in inputs.evaluation["calibration"]
         for before, after in [[entry["test"][when]["metrics"]["log_loss"] for when in ("before", "after")]]
@@ -214,7 +214,7 @@ def _reliability(inputs: ReportInputs) -> Figure:
     label = text.name(table.values("label")[0]) if two else "a class"
     x_axis = figures.axis(f"Probability of {figures.label(label)} (%)", range=[-2, 102])
     return Figure(
-        title=f"Log loss on the test set and the temperature: {'; '.join(said)}",
+        title=f"Log loss on the test set and the temperature: {'; '.join(losses)}",
         plot=figures.plot(traces, x_axis, figures.axis("Observed share (%)", range=[-4, 104])),
         table=table,
         height=32,

@@ -86,10 +86,10 @@ def _group(
 
 
 def _counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
-    known = inputs.prepared.get("patients_known", True)
+    patients_known = inputs.prepared.get("patients_known", True)
     heads = columns("name", method="Method", label="Class") + columns("count", images="Test cells", wrong="Wrong")
     heads += columns("percent", share="Wrong, %") + columns("count", unanimous="Wrong and unanimous")
-    heads += columns("count", patients="Patients with an error") if known else []
+    heads += columns("count", patients="Patients with an error") if patients_known else []
     rows = []
     for method, table in predicted.items():
         for name in inputs.classes:
@@ -97,6 +97,6 @@ def _counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
             wrong = of_class[~of_class["correct"]]
             share = len(wrong) / len(of_class) if len(of_class) else None
             unanimous = int((wrong["votes"] == wrong["voters"]).sum())
-            patients = [wrong.loc[wrong["patient"] != "", "patient"].nunique()] if known else []
+            patients = [wrong.loc[wrong["patient"] != "", "patient"].nunique()] if patients_known else []
             rows.append([text.method_name(method), name, len(of_class), len(wrong), share, unanimous, *patients])
     return Table("errors-by-class", "Errors of each majority vote on the test set.", heads, rows)

@@ -7,7 +7,7 @@ from typing import Any
 from job.params import Train
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure
-from job.reporting.inputs import Model, ReportInputs, per_patient
+from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.page import Page
 from job.reporting.tables import Table, columns, interval_columns, metric_columns
 from job.reporting.trace import Trace, traces
@@ -22,104 +22,47 @@ def page(inputs: ReportInputs) -> Page:
         slug="index",
         title="Overview",
         facts={
-            "what": _what(inputs),
+            "methods": [text.method_name(method) for method in inputs.methods],
+            "classes": inputs.classes,
+            "tested": next(iter(inputs.models(kind="baseline") + inputs.models(kind="fold")), None),
             "results": [_result(inputs, method) for method in inputs.voting],
-            "trust": _trust(inputs),
-            "published_note": published.note(inputs),
+            "shared": inputs.split["disjoint"]["subjects_in_train_and_test"],
+            "against_size": [
+                {"name": text.method_name(method), **difference}
+                for method in inputs.telling
+                if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
+            ],
+            "fewest": min(_test_classes(inputs), key=lambda row: row["subjects"], default=None),
+            "published": inputs.evaluation["published"]["test_images"],
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
         figures={"forest": _forest(inputs, intervals)} if intervals.rows else {},
     )
 
 
-def _what(inputs: ReportInputs) -> str:
-    methods = text.listed([text.method_name(method) for method in inputs.methods])
-    kind = "synthetic cells, drawn by a program: a test of software" if inputs.synthetic else "cells"
-    classes = text.listed([text.name(name) for name in inputs.classes])
-    first = next(iter(inputs.models(kind="baseline") + inputs.models(kind="fold")), None)
-    tested = (
-        f" They are judged on {text.counted(first['images'], 'test image')} of "
-        f"{text.counted(first['subjects'], 'patient')} that no model was trained on."
-        if first
-        else ""
-    )
-    return f"Networks ({methods}) tell single {kind}: {classes}.{tested}"
+def _test_classes(inputs: ReportInputs) -> list[dict[str, Any]]:
+    return [row for row in inputs.evaluation["distribution"] if row["role"] == "test" and row["label"] is not None]
 
 
 def _result(inputs: ReportInputs, method: str) -> dict[str, Any]:
-    """A method's headline: its name, balanced accuracy, what it recognises, and whether it has collapsed."""
-    vote = inputs.majority(method)
+    """A method's headline: balanced accuracy, cells recognised by class, and the one class that it predicts, if so."""
+    vote, models = inputs.majority(method), inputs.models(kind="fold", method=method)
     assert vote is not None, "a method with a vote"
-    models = inputs.models(kind="fold", method=method)
-    name, only = text.method_name(method), inputs.outcome(method)
-    if only is None:
-        sentence = f"The majority vote of {text.counted(len(models), 'model')} recognises {_recalls(inputs, vote)}."
-    else:
-        alike = sum(_only(model) == only for model in models)
-        sentence = (
-            f"{name} has collapsed: its vote predicts {text.name(inputs.classes[only])} for every test cell, so it is "
-            f"no better than guessing. {alike} of its {text.counted(len(models), 'model')} "
-            f"{'does' if alike == 1 else 'do'} the same."
-        )
-    return {"name": name, "share": vote["metrics"]["balanced_accuracy"], "sentence": sentence, "collapsed": only}
-
-
-def _only(model: Model) -> int | None:
-    predicted = [n for n, column in enumerate(zip(*model["confusion"], strict=True)) if sum(column)]
-    return predicted[0] if len(predicted) == 1 else None
-
-
-def _recalls(inputs: ReportInputs, model: Model) -> str:
-    pairs = list(zip(inputs.classes, model["confusion"], strict=True))
+    only = inputs.outcome(vote)
+    recalls = [
+        {"label": name, "correct": row[n], "of": sum(row), "share": row[n] / sum(row) if sum(row) else None}
+        for n, (name, row) in enumerate(zip(inputs.classes, vote["confusion"], strict=True))
+    ]
     # The positive class first: what is missed matters more than a false alarm.
-    pairs.sort(key=lambda pair: pair[0] != inputs.evaluation["positive"])
-    parts = []
-    for name, row in pairs:
-        correct = row[inputs.classes.index(name)]
-        share = correct / sum(row) if sum(row) else None
-        parts.append(f"{text.percent(share)} of the {text.name(name)} cells ({correct} of {sum(row)})")
-    return text.listed(parts)
-
-
-def _trust(inputs: ReportInputs) -> list[tuple[bool, str]]:
-    """Reasons for and against trust: whether each speaks for it, and the reason in a sentence."""
-    reasons = [(False, "The cells are synthetic: nothing here is about leukaemia.")] if inputs.synthetic else []
-    shared = inputs.split["disjoint"]["subjects_in_train_and_test"]
-    if not inputs.prepared.get("patients_known", True):
-        reasons.append((False, "Nobody knows whose cells these are: one patient may be in training and test."))
-    else:
-        reasons.append((not shared, f"{shared or 'No'} patient is in both training and test."))
-    reasons += [reason for method in inputs.telling if (reason := against_size(inputs, method))]
-    tested = [row for row in inputs.evaluation["distribution"] if row["role"] == "test" and row["label"] is not None]
-    if tested:
-        few = min(tested, key=lambda row: row["subjects"])
-        sentence = f"{text.counted(few['subjects'], 'test patient')} of the smallest class, {text.name(few['label'])}"
-        reasons.append((few["subjects"] >= 20, f"{sentence}: with few patients the intervals are wide."))
-    return reasons
-
-
-def against_size(inputs: ReportInputs, method: str) -> tuple[bool, str] | None:
-    """Whether a vote is shown to use more than the size of the cells; None where that was not compared."""
-    found = inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy")
-    if found is None or found["difference"] is None:
-        return None
-    low, high = found["low"], found["high"]
-    if low is None:
-        verdict = "too few patients for an interval, so nothing is shown"
-    else:
-        verdict = f"95 % interval {_points(low)} to {_points(high)}: " + (
-            "it uses more than size" if low > 0 else "worse than size alone" if high < 0
-            else "not shown that it uses more than size"
-        )  # fmt: skip
-    return bool(low is not None and low > 0), (
-        f"{text.method_name(method)} minus cell size alone: {_points(found['difference'])} points of balanced accuracy "
-        f"({verdict}); better in {found['positive']:.0f} of {text.counted(int(found['subjects']), 'patient')}."
-    )
-
-
-def _points(share: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return text.signed(100 * share)
+    recalls.sort(key=lambda recall: recall["label"] != inputs.evaluation["positive"])
+    return {
+        "name": text.method_name(method),
+        "share": vote["metrics"]["balanced_accuracy"],
+        "models": len(models),
+        "alike": sum(inputs.outcome(model) == only for model in models),
+        "recalls": recalls,
+        "only": None if only is None else inputs.classes[only],
+    }
 
 
 def models_table(inputs: ReportInputs) -> Table:
@@ -171,9 +114,9 @@ def _forest(inputs: ReportInputs, table: Table) -> Figure:
         }  # fmt: skip
         dots.append(figures.points(name, [value[n]], [n], figures.look(name), error_x=error, hoverinfo="x+name"))
     chance = 100 / len(inputs.classes)
-    said = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]
+    reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]
     return Figure(
-        title=f"Balanced accuracy per patient: {text.listed(said)}",
+        title=f"Balanced accuracy per patient: {text.listed(reached)}",
         caption=f"Dotted: guessing, {chance:.3g} %.",
         plot=figures.plot(
             dots, figures.axis("Balanced accuracy (%)", range=[0, 102]), figures.rows_axis(names), showlegend=False,

@@ -32,6 +32,7 @@ def ranked(inputs: ReportInputs) -> list[str]:
         "mean score (a tie counts half)."
         for entry in inputs.evaluation["patients"]
         if entry["role"] == "test" and entry.get("auroc") is not None
+        if entry["model"].endswith("/majority") or not inputs.methods
     ]
 
 
@@ -82,14 +83,14 @@ def strips(inputs: ReportInputs) -> dict[str, Figure]:
     """Every test cell in the row of its patient, by method; nothing where the patients are unknown."""
     if not inputs.prepared.get("patients_known", True):
         return {}
-    found = {}
+    drawn = {}
     for method in inputs.telling:
         cells = cells_table(inputs, method)
         cells = replace(cells, rows=[row for row in cells.rows if row[0]])
         # Where every cell is of another patient there is nothing to see.
         if len(set(cells.values("patient"))) < len(cells.rows):
-            found[f"strip-{text.slug(method)}"] = _strip(text.method_name(method), cells)
-    return found
+            drawn[f"strip-{text.slug(method)}"] = _strip(text.method_name(method), cells)
+    return drawn
 
 
 def _strip(method: str, table: Table) -> Figure:

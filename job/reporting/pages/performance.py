@@ -10,6 +10,7 @@ from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.pages import curves, patients
 from job.reporting.tables import Table, columns, metric_columns, repeats
+from job.reporting.trace import traces
 
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
 _RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "brier")
@@ -32,13 +33,14 @@ def page(inputs: ReportInputs) -> Page | None:
         slug="performance",
         title="Performance",
         facts={
-            "published_note": published.note(inputs),
             "fold_by": inputs.split["fold_by"],
             "voters": [
                 (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
                 for method in inputs.voting if (vote := inputs.majority(method))
             ],
-            "curves": [name for name in drawn if name.startswith("curves-")],
+            "curves": {f"curves-{text.slug(method)}": method for method in learned},
+            "students": [trace.method for trace in traces(inputs)],
+            "params": inputs.params,
             "strips": [name for name in drawn if name.startswith("strip-")],
             "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
             "ranked": patients.ranked(inputs),
@@ -92,9 +94,9 @@ def _folds_figure(inputs: ReportInputs) -> Figure:
         traces.append(figures.points(f"{method}, folds", x, y, style, filled=False, text=which, **hover))
         traces.append(figures.points(f"{method}, vote", group.percents("vote"), below, style, hoverinfo="x+name"))
         for metric, rows in group.by("metric").items():
-            known = [value for column in folds if (value := rows.values(column.key)[0]) is not None]
+            values = [value for column in folds if (value := rows.values(column.key)[0]) is not None]
             name = metric if metric in {"PPV", "F1"} else metric.lower()
-            spreads[f"{name} of {method}"] = max(known, default=0) - min(known, default=0)
+            spreads[f"{name} of {method}"] = max(values, default=0) - min(values, default=0)
     widest = max(spreads, key=lambda name: spreads[name])
     return Figure(
         title=f"The folds differ by up to {100 * spreads[widest]:.1f} points ({widest})",
@@ -163,19 +165,24 @@ def _corrections(inputs: ReportInputs) -> Table:
     return Table("corrections", "Errors the vote fixes and introduces.", heads, rows, repeats(rows))
 
 
-def differences(inputs: ReportInputs) -> dict[str, Table]:
-    """The declared comparisons in balanced accuracy per patient; nothing where there are none."""
-    if inputs.differences.empty:
-        return {}
+def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
+    """The declared comparisons in balanced accuracy per patient, of models whose names end so; nothing without any."""
     heads = columns("name", model="Model", other="minus")
     heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
     heads += columns("ratio", p="p", p_holm="p, Holm") + columns(
         "count", "Patients", positive="Better in", subjects="of"
     )
-    table = inputs.differences[inputs.differences["metric"] == "balanced_accuracy"].astype(object)
-    rows = table.where(table.notna(), None)[[column.key for column in heads]].to_numpy(dtype=object).tolist()
-    rows = [[text.model_name(model), text.model_name(other), *row] for model, other, *row in rows]
-    return {"differences": Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)}
+    frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
+    rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
+    rows = [
+        [text.model_name(model), text.model_name(other), *row]
+        for metric, model, other, *row in rows
+        if metric == "balanced_accuracy" and model.endswith(of)
+    ]
+    table = Table(
+        f"differences{of.replace('/', '-')}", "Declared comparisons, balanced accuracy per patient.", heads, rows
+    )
+    return {"differences": table} if rows else {}
 
 
 def _confusion(inputs: ReportInputs) -> Table:

@@ -23,8 +23,8 @@ def page(inputs: ReportInputs) -> Page:
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
     table = Table("scores", "Test images.", heads, rows)
-    found = {"scores": table, **patients.tables(inputs), **performance.differences(inputs)}
-    return Page(slug="scores", title="Scores", tables=found, figures=curves.roc(inputs), facts={
+    tables = {"scores": table, **patients.tables(inputs), **performance.differences(inputs)}
+    return Page(slug="scores", title="Scores", tables=tables, figures=curves.roc(inputs), facts={
         "images": models[0]["images"], "subjects": models[0]["subjects"], "positive": inputs.evaluation["positive"],
         "warnings": inputs.evaluation["evidence"]["warnings"], "strips": [], "collapsed": [],
         "ranked": patients.ranked(inputs),

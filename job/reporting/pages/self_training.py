@@ -10,6 +10,7 @@ from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
+from job.reporting.pages.performance import differences
 from job.reporting.tables import Column, Table, columns, metric_columns
 from job.reporting.trace import Trace, explanation, means, traces
 
@@ -27,7 +28,7 @@ def page(inputs: ReportInputs) -> Page | None:
     trained = traces(inputs)
     if not trained:
         return None
-    tables: dict[str, Table] = {}
+    tables = differences(inputs, "/folds")
     drawn: dict[str, Figure] = {}
     if len(trained) > 1:
         tables["methods"] = _side_by_side(trained)
@@ -168,15 +169,15 @@ def _by_model(
     table: Table, key: str, style: figures.Look, name: str = "Mean of folds", *, folds: bool = True
 ) -> list[Any]:
     """Lines from teacher to last student: thin for folds, thick for their mean."""
-    known = [group for group in table.by("model").values() if any(value is not None for value in group.values(key))]
-    mean = [fmean(value for value in group.values(key) if value is not None) for group in known]
+    groups = [group for group in table.by("model").values() if any(value is not None for value in group.values(key))]
+    mean = [fmean(value for value in group.values(key) if value is not None) for group in groups]
     lines = [
         figures.line(f"Fold {fold}", group.values("model"), group.percents(key), style, 1, showlegend=False)
-        for fold, group in (table.by("fold").items() if folds and known else ())
+        for fold, group in (table.by("fold").items() if folds and groups else ())
     ]
-    models = [group.values("model")[0] for group in known]
+    models = [group.values("model")[0] for group in groups]
     bold = figures.line(name, models, [100 * value for value in mean], style, mode="lines+markers")
-    return [*lines, bold] if known else []
+    return [*lines, bold] if groups else []
 
 
 def _table(trace: Trace, file: str, caption: str, heads: list[Column], rows: list[Any]) -> Table:
