@@ -20,7 +20,7 @@ from job.reporting.pages.appendix import Moment
 
 PACKAGES = (
     "torch", "torchvision", "efficientnet-pytorch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "jinja2",
-    "plotly", "captum", "dvc",
+    "plotly", "captum", "dvc"
 )  # fmt: skip
 
 

@@ -66,5 +66,5 @@ ITEMS = (
     Item("43", "18e, 18f", "Access to data, model and code", "Digests of every output, commit.", "appendix#machine"),
     Item("44", "18a, 18b", "Funding and interests", "Open: for the authors of a study to say.", ""),
     Item("–", "17", "Ethical approval", "Open: for the authors of a study to say.", ""),
-    Item("–", "19", "Patients and public", "Open: for the authors of a study to say.", ""),
+    Item("–", "19", "Patients and public", "Open: for the authors of a study to say.", "")
 )  # fmt: skip

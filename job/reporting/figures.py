@@ -22,14 +22,14 @@ INK, MUTED, RULE, SURFACE, NONE = "var(--ink)", "var(--muted)", "var(--rule)", "
 FONT = '"Source Sans 3", "Sans fallback", sans-serif'
 _AXIS = {
     "title": {"standoff": 8, "font": {"size": 14}}, "gridcolor": RULE, "linecolor": RULE, "zeroline": False,
-    "automargin": True, "hoverformat": ".3~f",
+    "automargin": True, "hoverformat": ".3~f"
 }  # fmt: skip
 TEMPLATE = go.layout.Template(layout={
     "font": {"family": FONT, "size": 14, "color": INK}, "paper_bgcolor": SURFACE, "plot_bgcolor": SURFACE,
     "margin": {"l": 8, "r": 12, "t": 48, "b": 8}, "xaxis": _AXIS, "yaxis": _AXIS, "hovermode": "closest",
     "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "traceorder": "normal"},
     "hoverlabel": {"bgcolor": SURFACE, "bordercolor": RULE, "font": {"color": INK}}, "dragmode": "zoom",
-    "modebar": {"bgcolor": NONE, "color": MUTED, "activecolor": INK},
+    "modebar": {"bgcolor": NONE, "color": MUTED, "activecolor": INK}
 })  # fmt: skip
 """Colours, fonts and margins of every figure."""
 
@@ -53,11 +53,11 @@ _LOOKS = {
 GREY = Look(MUTED, "x", "dot")
 
 
-def look(name: str) -> Look:
-    """The look of a method. Baselines are grey; other people's models share the first look."""
+def look(name: str, position: int = 0) -> Look:
+    """The look of a method. Baselines are grey; other people's models take the looks by their position."""
     if (method := text.method_name(name)) in _LOOKS:
         return _LOOKS[method]
-    return GREY if name.startswith(("Always ", "Cell size")) else _LOOKS["EfficientNet"]
+    return GREY if name.startswith(("Always ", "Cell size")) else list(_LOOKS.values())[position % len(_LOOKS)]
 
 
 @dataclass(frozen=True)

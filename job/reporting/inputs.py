@@ -153,10 +153,8 @@ def read(params: Params) -> ReportInputs:
     Raises:
         UserError: a file is missing; the stage that writes it is named.
     """
-    writers = {
-        paths.EVALUATION: "evaluate", paths.RESULT_PREDICTIONS: "evaluate", paths.HISTORY: "evaluate",
-        paths.DIFFERENCES: "evaluate", paths.SPLIT_FACTS: "split", paths.SUMMARY: "prepare",
-    }  # fmt: skip
+    evaluated = (paths.EVALUATION, paths.RESULT_PREDICTIONS, paths.HISTORY, paths.DIFFERENCES)
+    writers = {**dict.fromkeys(evaluated, "evaluate"), paths.SPLIT_FACTS: "split", paths.SUMMARY: "prepare"}
     for path, stage in writers.items():
         if not path.is_file():
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")

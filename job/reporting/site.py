@@ -18,17 +18,7 @@ from job import files
 from job.reporting import text
 from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
-from job.reporting.pages import (
-    appendix,
-    data,
-    decisions,
-    errors,
-    method,
-    overview,
-    performance,
-    scores,
-    self_training,
-)
+from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
 from job.reporting.pages.appendix import Moment
 
 TEMPLATES = Path("report_templates")
@@ -36,10 +26,8 @@ WHOLE = Page(slug="whole", title="The whole report")
 # Families by the file that holds them, all weights in one.
 _FONTS = {"Source Sans 3": "source-sans-3.woff2", "Source Serif 4": "source-serif-4.woff2"}
 Pages = tuple[Callable[[ReportInputs], Page | None], ...]
-PAGES: Pages = (
-    overview.page, data.page, performance.page, self_training.page, errors.page, decisions.page, method.page,
-    appendix.page,
-)  # fmt: skip
+_MODULES = (overview, data, performance, self_training, errors, decisions, method, appendix)
+PAGES: Pages = tuple(module.page for module in _MODULES)
 # Of predictions that come from elsewhere, without a split or a run of this pipeline.
 SCORED: Pages = (scores.page, decisions.page)
 
@@ -144,11 +132,8 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Callable[..., Any]] = {
-        "cell": text.cell, "count": text.count, "counted": text.counted, "listed": text.listed, "name": text.name,
-        "percent": text.percent, "points": text.points, "short": text.short,
-    }  # fmt: skip
-    jinja.filters.update(filters)
+    filters = (text.cell, text.count, text.counted, text.listed, text.name, text.percent, text.points, text.short)
+    jinja.filters.update({function.__name__: function for function in filters})
     return jinja
 
 

@@ -38,7 +38,7 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric("Log loss", "ratio", "Mean negative log probability of the truth, in nats; lower is better."),
     "ece": Metric(
         "ECE", "ratio", "Expected calibration error: mean gap between a prediction’s probability and the share correct."
-    ),
+    )
 }  # fmt: skip
 
 RULES = {

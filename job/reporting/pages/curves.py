@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,49 +18,21 @@ from job.reporting.tables import Column, Table, columns
 Numbers = npt.NDArray[np.float64]
 
 
-class _Trade(NamedTuple):
-    """What one of the two figures draws: axes, places, the curve at these places, and the line of guessing."""
-
-    file: str
-    area: str
-    x: str
-    y: str
-    grid: Numbers
-    curve: Callable[[npt.NDArray[np.bool_], Numbers, Numbers], Numbers]
-    guessing: list[float]
-
-
 def roc(inputs: ReportInputs) -> dict[str, Figure]:
     """ROC and precision-recall of folds, ensembles and size; nothing with more than two classes."""
     positive = inputs.evaluation["positive"]
     if positive is None:
         return {}
-    series = _series(inputs)
-    first = inputs.rows_of(series[0][1])
-    positives = int((first["label"] == positive).sum())
-    negatives = len(first) - positives
+    labels = inputs.rows_of(_series(inputs)[0][1])["label"]
+    positives, negatives = int((labels == positive).sum()), int((labels != positive).sum())
     if not positives or not negatives:
         return {}
-    name, share = text.name(positive), positives / len(first)
-    hits = f"{name} cells found (%)"
-    sensitivity = _Trade("roc", "auroc", "False alarms (%)", hits, _grid(negatives, 0), _sensitivity, [0, 100])
-    precision = _Trade(
-        "precision-recall",
-        "auprc",
-        hits,
-        "Alarms that are correct (%)",
-        _grid(positives, 1),
-        _precision,
-        [100 * share] * 2,
-    )
+    share = positives / len(labels)
+    hits, alarms, correct = f"{text.name(positive)} cells found (%)", "False alarms (%)", "Alarms that are correct (%)"
+    note = f"{text.percent(share)} of these cells are {text.name(positive)}; another share moves the curves."
     return {
-        "roc": _figure(inputs, series, sensitivity, "Every threshold’s false alarms, and cells found."),
-        "precision-recall": _figure(
-            inputs,
-            series,
-            precision,
-            f"{text.percent(share)} of these cells are {name}; another share moves the curves.",
-        ),
+        "roc": _figure(inputs, "auroc", (alarms, hits), _grid(negatives, 0), [0, 100], ""),
+        "precision-recall": _figure(inputs, "auprc", (hits, correct), _grid(positives, 1), [100 * share] * 2, note),
     }
 
 
@@ -96,30 +67,32 @@ def _precision(truth: npt.NDArray[np.bool_], scores: Numbers, grid: Numbers) -> 
     return at
 
 
-def _figure(inputs: ReportInputs, series: list[tuple[str, str, bool]], trade: _Trade, caption: str) -> Figure:
-    positive = inputs.evaluation["positive"]
-    metrics = {m["model"]: m["metrics"][trade.area] for m in inputs.evaluation["models"] if m["role"] == "test"}
-    heads, values = [Column("at", trade.x, "percent")], [trade.grid.tolist()]
+def _figure(
+    inputs: ReportInputs, area: str, axes: tuple[str, str], grid: Numbers, guessing: list[float], caption: str
+) -> Figure:
+    """A curve of every series, read at the places `grid`; `area` is the metric that sums it up."""
+    positive, series = inputs.evaluation["positive"], _series(inputs)
+    curve, shape = (_sensitivity, "hv") if area == "auroc" else (_precision, "linear")
+    metrics = {m["model"]: m["metrics"][area] for m in inputs.evaluation["models"] if m["role"] == "test"}
+    heads, values = [Column("at", axes[0], "percent")], [grid.tolist()]
     for name, model, fold in series:
         rows = inputs.rows_of(model)
         truth, scores = (rows["label"] == positive).to_numpy(), rows[f"p_{positive}"].to_numpy(float)
-        values.append(trade.curve(truth, scores, trade.grid).tolist())
+        values.append(curve(truth, scores, grid).tolist())
         heads.append(Column(model, model.rpartition("/")[2] if fold else "mean", "percent", name))
-    table = Table(trade.file, f"{trade.y} by {trade.x}.", heads, list(zip(*values, strict=True)))
+    table = Table(f"curve-{area}", f"{axes[1]} by {axes[0]}.", heads, list(zip(*values, strict=True)))
+    traces = [figures.line("Guessing", [0, 100], guessing, figures.GREY, 1, showlegend=False, hoverinfo="skip")]
+    for n, (name, model, fold) in enumerate(series):
+        style, which = figures.look(name, n), f"{name}, {model.rpartition('/')[2]}" if fold else name
+        stroke = {"shape": shape, "dash": "solid" if fold else style.dash}
+        options = {"showlegend": not fold, "legendgroup": name, "line": stroke}
+        x, y = table.percents("at"), table.percents(model)
+        traces.append(figures.line(which, x, y, style, 1 if fold else 3, "lines", **options))
     areas = [f"{name} {text.cell(metrics[model], 'ratio')}" for name, model, fold in reversed(series) if not fold]
-    traces = [figures.line("Guessing", [0, 100], trade.guessing, figures.GREY, 1, showlegend=False, hoverinfo="skip")]
-    for name, model, fold in series:
-        traces.append(
-            figures.line(
-                f"{name}, {model.rpartition('/')[2]}" if fold else name, table.percents("at"), table.percents(model),
-                figures.look(name), 1 if fold else 3, showlegend=not fold, legendgroup=name,
-                line={"shape": "hv" if trade.file == "roc" else "linear", **({"dash": "solid"} if fold else {})},
-            )
-        )  # fmt: skip
     return Figure(
-        title=f"{text.METRICS[trade.area].label}: {text.listed(areas)}",
+        title=f"{text.METRICS[area].label}: {text.listed(areas)}",
         caption=caption,
-        plot=figures.plot(traces, figures.axis(trade.x, range=[-1, 101]), figures.axis(trade.y, range=[-1, 101])),
+        plot=figures.plot(traces, *(figures.axis(title, range=[-1, 101]) for title in axes)),
         table=table,
         height=30,
         square=True,

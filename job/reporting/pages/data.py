@@ -35,13 +35,10 @@ def page(inputs: ReportInputs) -> Page:
                 row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
             ),
         },
-        tables={
-            "distribution": distribution_table(inputs), "folds": folds, "cells": _cells_table(inputs),
-            "files": _files_table(inputs), **_found(inputs),
-        },
+        tables={"distribution": distribution_table(inputs), "folds": folds, **_found(inputs)},
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
         files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)},
-    )  # fmt: skip
+    )
 
 
 def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -85,15 +82,14 @@ def _folds_table(inputs: ReportInputs) -> Table:
 
 def _patients_figure(inputs: ReportInputs) -> Figure:
     """Images per patient, by class and part: how uneven the patients are."""
-    folds = {f"fold_{fold['fold']}": f"Fold {fold['fold']}" for fold in inputs.split["folds"]}
+    folds = {f"folds.{n}": f"Fold {fold['fold']}" for n, fold in enumerate(inputs.split["folds"])}
     heads = columns("name", patient="Patient", subject="Subject", label="Class", part="Part")
     heads += columns("count", images="Images") + columns("count", "Images that validate", **folds)
     rows = [
-        [row["patient"], row["subject"], row["label"], PARTS[row["role"]], row["images"],
-         *(row["folds"] if row["role"] == "train" else [None] * len(folds))]
+        row | {"part": PARTS[row["role"]], "folds": row["folds"] if row["role"] == "train" else [None] * len(folds)}
         for row in sorted(inputs.split["patients"], key=lambda row: -row["images"])
-    ]  # fmt: skip
-    table = Table("patients", "Labelled images of every patient, and the folds in which they validate.", heads, rows)
+    ]
+    table = Table.of("patients", "Labelled images of every patient, and the folds in which they validate.", heads, rows)
     traces = []
     for label in inputs.classes:
         # Parts differ by colour, classes by fill: the positive class, or the first one, is solid.
@@ -103,6 +99,7 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
             names = [figures.label(f"{patient}, {text.name(label)}") for patient in group.values("patient")]
             name = f"{text.name(label)}, {part.lower()}"
             traces.append(figures.bars(name, names, group.values("images"), style, filled=filled))
+    x = figures.axis("Patients, by number of images", showticklabels=False, showgrid=False)
     counts = table.values("images")
     most = counts[: max(1, len(counts) // 10)]
     several = sum(sum(count > 0 for count in row[5:]) > 1 for row in table.where(part="Training").rows)
@@ -112,41 +109,31 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
         caption=f"Labelled images of each patient, by class and part: {text.count(counts[-1])} to "
         f"{text.count(counts[0])}. {text.counted(several, 'training patient')} of "
         f"{text.count(len(table.where(part='Training').rows))} validate in more than one fold.",
-        plot=figures.plot(
-            traces, figures.axis("Patients, by number of images", showticklabels=False, showgrid=False),
-            figures.axis("Images (number)"), bargap=0.15, barmode="stack",
-        ),
+        plot=figures.plot(traces, x, figures.axis("Images (number)"), bargap=0.15, barmode="stack"),
         table=table,
-    )  # fmt: skip
-
-
-def _cells_table(inputs: ReportInputs) -> Table:
-    """The longest side of the cells' boxes, by class."""
-    labels = {"median": "Median", "p90": "90 % under", "p99": "99 % under", "largest": "Largest"}
-    heads = columns("name", label="Class") + columns("count", images="Images")
-    heads += columns("count", "Longest side of the cell, pixels", **labels)
-    rows = sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
-    rows = [row | {"label": "unknown" if row["label"] is None else row["label"]} for row in rows]
-    return Table.of("cell-sizes", "Sizes of the cells.", heads, rows)
-
-
-def _files_table(inputs: ReportInputs) -> Table:
-    heads = columns("name", size="Size, pixels", mode="Mode") + columns("count", images="Images")
-    rows = [
-        row | {"size": "others" if row["width"] is None else f"{row['width']} × {row['height']}"}
-        for row in inputs.prepared["sizes"]
-    ]
-    return Table.of("image-sizes", "Sizes and colour modes of the files.", heads, rows)
+    )
 
 
 def _found(inputs: ReportInputs) -> dict[str, Table]:
-    """Folders of C-NMC beside the published counts, refused files by reason, and the first of them: where there are."""
+    """Sizes of cells and files; where there are, folders of C-NMC, refused files by reason, and the first of them."""
+    labels = {"median": "Median", "p90": "90 % under", "p99": "99 % under", "largest": "Largest"}
+    sides = columns("name", label="Class") + columns("count", images="Images")
+    sides += columns("count", "Longest side of the cell, pixels", **labels)
+    by_class = sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
+    by_class = [row | {"label": "unknown" if row["label"] is None else row["label"]} for row in by_class]
+    sizes = columns("name", size="Size, pixels", mode="Mode") + columns("count", images="Images")
+    by_size = [
+        row | {"size": "others" if row["width"] is None else f"{row['width']} × {row['height']}"}
+        for row in inputs.prepared["sizes"]
+    ]
     first, rejected = inputs.prepared["refusals"], inputs.prepared["rejected"]
     caption = f"The first {len(first)} of them." if len(first) < rejected else "All of them."
     folders = columns("name", folder="Folder") + columns("count", found="Found", published="Published")
     reasons = columns("name", reason="Reason") + columns("count", files="Files")
     refused = columns("name", file="File", reason="Reason")
     tables = {
+        "cells": Table.of("cell-sizes", "Sizes of the cells.", sides, by_class),
+        "files": Table.of("image-sizes", "Sizes and colour modes of the files.", sizes, by_size),
         "folders": Table.of("folders", "Images in each folder of C-NMC 2019.", folders, inputs.prepared["folders"]),
         "reasons": Table.of("refused-by-reason", "Refused files by reason.", reasons, inputs.prepared["reasons"]),
         "refused": Table.of("refused", caption, refused, first),

@@ -11,8 +11,11 @@ from job.reporting.page import Page
 from job.reporting.tables import Table, columns
 
 POINTS = {
-    "half": "One half", "sensitivity": "Required sensitivity", "youden": "Youden's index", "cost": "Cost-weighted",
-}  # fmt: skip
+    "half": "One half",
+    "sensitivity": "Required sensitivity",
+    "youden": "Youden's index",
+    "cost": "Cost-weighted",
+}
 
 _ENDS = ("Value", "from", "to")
 
@@ -26,22 +29,22 @@ def page(inputs: ReportInputs) -> Page | None:
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
-    return Page(
-        slug="decisions", title="Decisions", tables=tables, figures=drawn,
-        facts={
-            "explorers": [_explorer(inputs, e) for e in points if not inputs.methods or e["method"] in inputs.telling],
-            "positive": inputs.evaluation["positive"],
-            "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
-            "asked": inputs.params.evaluation, "points": [entry["method"] for entry in points],
-            "worse": [
-                text.method_name(entry["method"]) for entry in inputs.evaluation["calibration"]
-                if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
-            ],
-            "at_bound": [text.method_name(e["method"]) for e in inputs.evaluation["calibration"] if e["at_bound"]],
-            # The evidence of other people's predictions has no split.
-            "shares_people": bool(inputs.split) and inputs.split["fold_by"] == "image",
-        },
-    )  # fmt: skip
+    facts = {
+        "explorers": [_explorer(inputs, e) for e in points if not inputs.methods or e["method"] in inputs.telling],
+        "positive": inputs.evaluation["positive"],
+        "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
+        "asked": inputs.params.evaluation,
+        "points": [entry["method"] for entry in points],
+        "worse": [
+            text.method_name(entry["method"])
+            for entry in inputs.evaluation["calibration"]
+            if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
+        ],
+        "at_bound": [text.method_name(e["method"]) for e in inputs.evaluation["calibration"] if e["at_bound"]],
+        # The evidence of other people's predictions has no split.
+        "shares_people": bool(inputs.split) and inputs.split["fold_by"] == "image",
+    }
+    return Page(slug="decisions", title="Decisions", facts=facts, tables=tables, figures=drawn)
 
 
 def _explorer(inputs: ReportInputs, entry: dict[str, Any]) -> dict[str, Any]:
@@ -50,13 +53,15 @@ def _explorer(inputs: ReportInputs, entry: dict[str, Any]) -> dict[str, Any]:
     truth = rows["label"] == positive
     points = [point for point in entry["points"] if point["threshold"] is not None]
     return {
-        "method": entry["method"], "name": text.method_name(entry["method"]), "slug": text.slug(entry["method"]),
+        "method": entry["method"],
+        "name": text.method_name(entry["method"]),
+        "slug": text.slug(entry["method"]),
         "scores": {
             part: sorted(rows.loc[mask, f"p_{positive}"].astype(float).tolist())
             for part, mask in (("positive", truth), ("negative", ~truth))
         },
         "points": [{"name": POINTS.get(p["name"], p["name"]), "threshold": p["threshold"]} for p in points],
-    }  # fmt: skip
+    }
 
 
 def _points(entry: dict[str, Any]) -> Table:
@@ -94,9 +99,9 @@ def _thresholds(inputs: ReportInputs) -> Figure:
     shares = sorted(set(table.values("prevalence")))
     drawn = shares[len(shares) // 2]
     traces, useful = [], []
-    for method, group in table.where(prevalence=drawn).by("method").items():
+    for n, (method, group) in enumerate(table.where(prevalence=drawn).by("method").items()):
         name = text.method_name(method)
-        style, at = figures.look(name), group.values("threshold")
+        style, at = figures.look(method, n), group.values("threshold")
         for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
             curve = figures.line(f"{name}, {metric}", at, group.percents(metric), style._replace(dash=dash))
             traces.append((1, curve))
@@ -131,21 +136,21 @@ def _risk(inputs: ReportInputs) -> Figure:
     ]
     table = Table.of("risk-coverage", "Errors by the share of cells left to a pathologist.", heads, curves)
     traces = []
+    positions = list(table.by("method"))
     for (method, by), group in table.by("method", "by").items():
         name, x = text.method_name(method), [100 - (share or 0) for share in group.percents("coverage")]
         draw = figures.line if by == "confidence" else figures.points  # agreement has few levels
-        traces.append(draw(f"{name}, by {by}", x, group.percents("error"), figures.look(method)))
+        traces.append(
+            draw(f"{name}, by {by}", x, group.percents("error"), figures.look(method, positions.index(method)))
+        )
     first = inputs.evaluation["abstention"][0]
-    whole = first["confidence"]["curve"][-1]
+    whole = f"{text.percent(first['confidence']['curve'][-1]['error'])} errors with every cell predicted"
+    x_axis = figures.axis("Cells left to a pathologist (%)", range=[-2, 102])
     return Figure(
-        title=f"{text.method_name(first['method'])}: {text.percent(whole['error'])} errors with every cell predicted; "
-        + _at_the_chosen(first["chosen"]),
-        plot=figures.plot(
-            traces, figures.axis("Cells left to a pathologist (%)", range=[-2, 102]),
-            figures.axis("Errors among the rest (%)"),
-        ),
+        title=f"{text.method_name(first['method'])}: {whole}; {_at_the_chosen(first['chosen'])}",
+        plot=figures.plot(traces, x_axis, figures.axis("Errors among the rest (%)")),
         table=table,
-    )  # fmt: skip
+    )
 
 
 def _at_the_chosen(chosen: dict[str, Any] | None) -> str:
@@ -198,10 +203,10 @@ def _reliability(inputs: ReportInputs) -> Figure:
         for part in parts
     ]
     table = Table.of("reliability", "Reliability on the test set.", heads, bins)
-    two, traces = len(set(table.values("label"))) == 1, []
+    two, traces, positions = len(set(table.values("label"))) == 1, [], list(table.by("method"))
     for (method, when, label), group in table.by("method", "when", "label").items():
         if two or when == "after":
-            style = figures.look(method)._replace(dash="dot" if when == "before" else "solid")
+            style = figures.look(method, positions.index(method))._replace(dash="dot" if when == "before" else "solid")
             name = f"{text.method_name(method)}, {when if two else text.name(label)}"
             x, y, width = group.percents("mean_probability"), group.percents("share"), 1.5 if when == "before" else 3
             traces.append(figures.line(name, x, y, style, width, mode="lines+markers", connectgaps=True))

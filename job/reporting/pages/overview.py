@@ -88,8 +88,8 @@ def models_table(inputs: ReportInputs) -> Table:
 
 def intervals_table(inputs: ReportInputs) -> Table:
     """Figures per patient with 95 % intervals, of the votes and of the size baseline."""
-    metrics = [m for m in ("balanced_accuracy", "sensitivity", "specificity", "auroc")
-               if inputs.evaluation["positive"] is not None or m in {"balanced_accuracy", "auroc"}]  # fmt: skip
+    rates = ["sensitivity", "specificity"] if inputs.evaluation["positive"] is not None else []
+    metrics = ["balanced_accuracy", *rates, "auroc"]
     heads = columns("name", model="Model") + columns("count", patients="Patients")
     heads += [column for metric in metrics for column in interval_columns(metric)]
     models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
@@ -108,23 +108,20 @@ def _forest(inputs: ReportInputs, table: Table) -> Figure:
     value, low, high = (table.percents(f"balanced_accuracy{end}") for end in ("", "_low", "_high"))
     dots = []
     for n, name in enumerate(names):
-        ends = (value[n] or 0, low[n], high[n])
-        error = {} if ends[1] is None or ends[2] is None else {
-            "symmetric": False, "thickness": 2, "array": [ends[2] - ends[0]], "arrayminus": [ends[0] - ends[1]],
-        }  # fmt: skip
+        at = value[n] or 0
+        ends = {"array": [(high[n] or at) - at], "arrayminus": [at - (low[n] or at)]}
+        error: dict[str, Any] = {"symmetric": False, "thickness": 2, **ends}
         dots.append(figures.points(name, [value[n]], [n], figures.look(name), error_x=error, hoverinfo="x+name"))
     chance = 100 / len(inputs.classes)
+    x = figures.axis("Balanced accuracy (%)", range=[0, 102])
     reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]
     return Figure(
         title=f"Balanced accuracy per patient: {text.listed(reached)}",
         caption=f"Dotted: guessing, {chance:.3g} %.",
-        plot=figures.plot(
-            dots, figures.axis("Balanced accuracy (%)", range=[0, 102]), figures.rows_axis(names), showlegend=False,
-            shapes=[figures.vertical(chance)], margin={"t": 12},
-        ),
+        plot=figures.plot(dots, x, figures.rows_axis(names), shapes=[figures.vertical(chance)], showlegend=False),
         table=table,
-        height=6 + 3 * len(names),
-    )  # fmt: skip
+        height=8 + 3 * len(names),
+    )
 
 
 def _what_was_run(inputs: ReportInputs) -> Table:

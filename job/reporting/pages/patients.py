@@ -105,21 +105,18 @@ def _strip(method: str, table: Table) -> Figure:
         figures.label(f"{text.name(row[2])}: {row[4]} of {row[5]} votes for {text.name(row[3])}") for row in table.rows
     ]
     correct, x = np.array(table.values("correct"), bool), np.array(table.percents("p_positive"))
-    traces = [
-        figures.points(
-            name, x[part].tolist(), y[part].round(3).tolist(), figures.look(method), filled=filled, hoverinfo="x+text",
-            text=[hover[n] for n in np.flatnonzero(part)],
-        )
-        for name, part, filled in (("Correct", correct, True), ("Wrong", ~correct, False))
-    ]  # fmt: skip
+    traces = []
+    for name, part in (("Correct", correct), ("Wrong", ~correct)):
+        at, texts = (x[part].tolist(), y[part].round(3).tolist()), [hover[n] for n in np.flatnonzero(part)]
+        dots = figures.points(name, *at, figures.look(method), filled=name == "Correct", hoverinfo="x+text", text=texts)
+        traces.append(dots)
+    axis = figures.axis(figures.label(table.columns[6].label), range=[-2, 102])
     names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]
     shares = [table.where(label=label, patient=patient).values("correct") for label, patient in position]
     means = [sum(correct) / len(correct) for correct in shares]
     return Figure(
         title=f"{method}: {text.percent(min(means))} to {text.percent(max(means))} of a patient’s cells correct",
-        plot=figures.plot(
-            traces, figures.axis(figures.label(table.columns[6].label), range=[-2, 102]), figures.rows_axis(names),
-            shapes=[figures.vertical(50)],
-        ),
-        table=table, height=8 + 1.5 * len(names),
-    )  # fmt: skip
+        plot=figures.plot(traces, axis, figures.rows_axis(names), shapes=[figures.vertical(50)]),
+        table=table,
+        height=8 + 1.5 * len(names),
+    )

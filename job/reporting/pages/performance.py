@@ -25,30 +25,24 @@ def page(inputs: ReportInputs) -> Page | None:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
     tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
-    drawn = {
-        "folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs),
-        **{f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned},
-    }  # fmt: skip
-    return Page(
-        slug="performance",
-        title="Performance",
-        facts={
-            "fold_by": inputs.split["fold_by"],
-            "voters": [
-                (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
-                for method in inputs.voting if (vote := inputs.majority(method))
-            ],
-            "curves": {f"curves-{text.slug(method)}": method for method in learned},
-            "students": [trace.method for trace in traces(inputs)],
-            "params": inputs.params,
-            "strips": [name for name in drawn if name.startswith("strip-")],
-            "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
-            "ranked": patients.ranked(inputs),
-            "warnings": inputs.evaluation["evidence"]["warnings"],
-        },
-        tables=tables,
-        figures=drawn,
-    )  # fmt: skip
+    drawn = {"folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs)}
+    drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
+    facts = {
+        "fold_by": inputs.split["fold_by"],
+        "voters": [
+            (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
+            for method in inputs.voting
+            if (vote := inputs.majority(method))
+        ],
+        "curves": {f"curves-{text.slug(method)}": method for method in learned},
+        "students": [trace.method for trace in traces(inputs)],
+        "params": inputs.params,
+        "strips": [name for name in drawn if name.startswith("strip-")],
+        "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
+        "ranked": patients.ranked(inputs),
+        "warnings": inputs.evaluation["evidence"]["warnings"],
+    }
+    return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
 
 
 def folds_table(inputs: ReportInputs) -> Table:
@@ -139,21 +133,23 @@ def votes_table(inputs: ReportInputs) -> Table:
 
 
 def _rules(inputs: ReportInputs) -> Table:
-    heads = columns("name", method="Voters", rule="Rule") + metric_columns(_RULES) + columns("count", ties="Ties")
+    heads = columns("method", method="Voters") + columns("name", rule="Rule")
+    heads += metric_columns(_RULES, prefix="metrics.") + columns("count", ties="Ties")
     rows = [
-        [text.method_name(model["model"].rsplit("/", 1)[0]), text.RULES.get(model["rule"], model["rule"]),
-         *(model["metrics"].get(metric) for metric in _RULES), model["ties"]]
+        model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
         for model in inputs.models(kind="ensemble")
-    ]  # fmt: skip
-    return Table("vote-rules", "Rules of the vote.", heads, rows, repeats(rows))
+    ]
+    return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
 
 def _corrections(inputs: ReportInputs) -> Table:
     """Errors that the vote fixes and introduces, by fold."""
-    heads = columns("name", method="Method", member="Fold") + columns(
-        "count", correct="Correct", fixed="Wrong, fixed by the vote", introduced="Correct, outvoted",
-        both_wrong="Wrong, as is the vote",
-    )  # fmt: skip
+    words = {
+        "fixed": "Wrong, fixed by the vote",
+        "introduced": "Correct, outvoted",
+        "both_wrong": "Wrong, as is the vote",
+    }
+    heads = columns("name", method="Method", member="Fold") + columns("count", correct="Correct", **words)
     rows: list[list[Any]] = []
     for method in inputs.voting:
         vote = inputs.cells_of(method)["correct"]

@@ -24,8 +24,6 @@ def page(inputs: ReportInputs) -> Page:
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
     table = Table("scores", "Test images.", heads, rows)
     tables = {"scores": table, **patients.tables(inputs), **performance.differences(inputs)}
-    return Page(slug="scores", title="Scores", tables=tables, figures=curves.roc(inputs), facts={
-        "images": models[0]["images"], "subjects": models[0]["subjects"], "positive": inputs.evaluation["positive"],
-        "warnings": inputs.evaluation["evidence"]["warnings"], "strips": [], "collapsed": [],
-        "ranked": patients.ranked(inputs),
-    })  # fmt: skip
+    facts = {"first": models[0], "positive": inputs.evaluation["positive"], "strips": [], "collapsed": []}
+    facts |= {"warnings": inputs.evaluation["evidence"]["warnings"], "ranked": patients.ranked(inputs)}
+    return Page(slug="scores", title="Scores", facts=facts, tables=tables, figures=curves.roc(inputs))

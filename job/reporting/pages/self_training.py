@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
 
@@ -38,15 +38,12 @@ def page(inputs: ReportInputs) -> Page | None:
         if trace.scores("balanced_accuracy"):
             drawn[f"{slug}-models"] = _models(trace)
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
-    return Page(slug="self-training", title="Self-training", tables=tables, figures=drawn, facts={
-        "sections": [
-            {"method": trace.method, "slug": text.slug(trace.method), "name": text.method_name(trace.method),
-             "explanation": explanation(trace)}
-            for trace in trained
-        ],
-        "params": inputs.params, "labelled_share": text.percent(inputs.params.split.labelled_share),
+    facts = {
+        "sections": [(t.method, text.slug(t.method), text.method_name(t.method), explanation(t)) for t in trained],
+        "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
-    })  # fmt: skip
+    }
+    return Page(slug="self-training", title="Self-training", facts=facts, tables=tables, figures=drawn)
 
 
 def _side_by_side(trained: list[Trace]) -> Table:
@@ -58,11 +55,9 @@ def _side_by_side(trained: list[Trace]) -> Table:
     rows = []
     for trace in trained:
         correct, scores, gains = means(trace.of("correct")), means(trace.scores("balanced_accuracy")), trace.gains()
-        rows.append([
-            text.method_name(trace.method), len(trace.rounds), means(trace.of("kept"))[-1],
-            correct[-1] if correct else None, *((scores[0], scores[-1]) if scores else (None, None)),
-            fmean(gains.values()) if gains else None,
-        ])  # fmt: skip
+        labels = [means(trace.of("kept"))[-1], correct[-1] if correct else None]
+        balanced = [scores[0], scores[-1], fmean(gains.values())] if scores and gains else [None] * 3
+        rows.append([text.method_name(trace.method), len(trace.rounds), *labels, *balanced])
     return Table("self-training-methods", "Self-training of each method, means of folds.", heads, rows)
 
 
@@ -74,8 +69,8 @@ def _means_table(trace: Trace) -> Table:
     for iteration in sorted({model["iteration"] for model in trace.models}):
         values = [
             [v for (_, i), v in trace.scores(metric, role).items() if i == iteration]
-            for role in ("test", "validation") for metric in _METRICS
-        ]  # fmt: skip
+            for role, metric in product(("test", "validation"), _METRICS)
+        ]
         rows.append([trace.name(iteration), *(fmean(of_folds) if of_folds else None for of_folds in values)])
     return _table(trace, "self-training-means", "Teacher and students, mean of folds.", heads, rows)
 
@@ -83,16 +78,14 @@ def _means_table(trace: Trace) -> Table:
 def _models(trace: Trace) -> Figure:
     """Balanced accuracy from teacher to last student."""
     heads = columns("name", fold="Fold", model="Model", role="On") + columns("count", images="Images")
-    heads += metric_columns(_METRICS)
-    rows = [
-        [m["fold"], trace.name(m["iteration"]), _ROLES[m["role"]], m["images"], *(m["metrics"][k] for k in _METRICS)]
-        for m in sorted(trace.models, key=lambda m: (m["fold"], m["role"] != "test", m["role"], m["iteration"]))
-    ]
+    heads += metric_columns(_METRICS, prefix="metrics.")
+    models = sorted(trace.models, key=lambda m: (m["fold"], m["role"] != "test", m["role"], m["iteration"]))
+    rows = [m | {"model": trace.name(m["iteration"]), "role": _ROLES[m["role"]]} for m in models]
     table = _table(trace, "self-training-models", "Teachers and students of every fold.", heads, rows)
     style, tested = figures.look(text.method_name(trace.method)), table.where(role=_ROLES["test"])
-    lines = _by_model(tested, "balanced_accuracy", style)
-    lines += _by_model(table.where(role=_ROLES["validation"]), "balanced_accuracy", figures.GREY,
-                       "Mean of folds, validation", folds=False)  # fmt: skip
+    key, validated = "metrics.balanced_accuracy", table.where(role=_ROLES["validation"])
+    lines = _by_model(tested, key, style)
+    lines += _by_model(validated, key, figures.GREY, "Mean of folds, validation", folds=False)
     shares = means(trace.scores("balanced_accuracy"))
     change, student = 100 * (shares[-1] - shares[0]), trace.name(trace.rounds[-1]).lower()
     where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}"
@@ -100,30 +93,28 @@ def _models(trace: Trace) -> Figure:
         title=f"{student.capitalize()} ends {where if round(abs(change), 1) else 'level with'} the teacher",
         plot=figures.plot(lines, figures.axis(""), figures.axis("Balanced accuracy (%)")),
         table=table,
-    )  # fmt: skip
+    )
 
 
 def _labels(trace: Trace) -> Figure:
     """What the pseudo-labels of each round were worth."""
     classes = [trace.positive] if trace.positive is not None else trace.classes
-    shares = {f"share_{n}": f"{text.name(label)}, %" for n, label in enumerate(classes)}
+    shares = {f"shares.{trace.classes.index(label)}": f"{text.name(label)}, %" for label in classes}
     heads = columns("name", fold="Fold", model="Labels for") + columns("count", images="Images")
     heads += columns("percent", correct="Correct, %", kept="Kept, %", correct_kept="Correct, of kept, %", **shares)
-    heads += columns("percent", confidence="Mean confidence, %", agreement="Same as the round before, %")
+    heads += columns("percent", **{"confidence.mean": "Mean confidence, %"}, agreement="Same as the round before, %")
     rows = [
-        [e["fold"], trace.name(e["iteration"]), e["images"], e["correct"], e["kept"], e["correct_kept"],
-         *(e["balance"]["labels"][trace.classes.index(label)] / e["images"] for label in classes),
-         e["confidence"]["mean"], e["agreement"]]
+        e | {"model": trace.name(e["iteration"]), "shares": [n / e["images"] for n in e["balance"]["labels"]]}
         for e in trace.entries
-    ]  # fmt: skip
+    ]
     table = _table(trace, "pseudo-labels", "Pseudo-labels of every fold and round.", heads, rows)
     style = figures.look(text.method_name(trace.method))
     lines = _by_model(table, "correct", style, "Correct")
     if trace.filtered:
         lines += _by_model(table, "kept", figures.GREY, "Kept", folds=False)
     if trace.positive is not None:
-        lines += _by_model(table, "share_0", figures.Look(figures.INK, "diamond", "dot"), text.name(trace.positive),
-                           folds=False)  # fmt: skip
+        ink = figures.Look(figures.INK, "diamond", "dot")
+        lines += _by_model(table, next(iter(shares)), ink, text.name(trace.positive), folds=False)
     correct = [text.percent(share) for share in means(trace.of("correct"))]
     of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
     return Figure(
@@ -131,7 +122,7 @@ def _labels(trace: Trace) -> Figure:
         caption=f"{text.name(trace.positive)}: labels of that class." if trace.positive is not None else "",
         plot=figures.plot(lines, figures.axis("Labels for"), figures.axis("Share of the labels (%)")),
         table=table,
-    )  # fmt: skip
+    )
 
 
 def _confidence(trace: Trace, iteration: int) -> Figure:
@@ -161,8 +152,9 @@ def _confidence(trace: Trace, iteration: int) -> Figure:
         if correct + wrong
         else f"{text.percent(unknown / sum(counts['unknown']))} of the labels for {student} are {surest} sure",
         plot=figures.plot(bars, figures.axis("Confidence (%)"), figures.axis("Pseudo-labels"), barmode="stack"),
-        table=table, height=21,
-    )  # fmt: skip
+        table=table,
+        height=21,
+    )
 
 
 def _by_model(
@@ -181,5 +173,6 @@ def _by_model(
 
 
 def _table(trace: Trace, file: str, caption: str, heads: list[Column], rows: list[Any]) -> Table:
-    """A table of one method, whose name its file bears."""
-    return Table(f"{file}-{text.slug(trace.method)}", caption, heads, rows)
+    """A table of one method, whose name its file bears; rows are entries of the evidence or values."""
+    make = Table.of if rows and isinstance(rows[0], dict) else Table
+    return make(f"{file}-{text.slug(trace.method)}", caption, heads, rows)
