@@ -42,7 +42,7 @@ def run() -> dict[str, float]:
             settings = values.model_copy(update={"root": str(root)})
             ratios = []
             for _ in range(REPEATS):
-                bare, ours = _bare(root, settings.size), _seconds(settings)
+                bare, ours = _bare(root, settings.pixels), _seconds(settings)
                 ratios.append(bare / ours)
                 figures["prepare_images_per_second"] = SPEED_IMAGES / ours
         figures["prepare_vs_bare_loop"] = statistics.median(ratios)

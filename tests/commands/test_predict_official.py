@@ -17,7 +17,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):
     folder = repository.create(tmp_path_factory.mktemp("official"))
-    sections = {"methods": ["efficientnet"], "data": {"root": str(SAMPLE), "size": 96}, "train": {"epochs": 3}}
+    sections = {"methods": ["efficientnet"], "data": {"root": str(SAMPLE), "pixels": 96}, "train": {"epochs": 3}}
     repository.change(folder, sections)
     repository.run(folder, "dvc", "repro", "ensemble")
     repository.run(folder, "python", "-m", "job", "export", "--out", "ensemble.onnx")

@@ -42,10 +42,10 @@ def child(at=None):
     finally:
         os._exit(0)
 
-def use(size):
+def use(pixels):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text("\\n".join(
-        f"  size: {size}" if line.startswith("  size:") else line for line in text.splitlines()))
+        f"  pixels: {pixels}" if line.startswith("  pixels:") else line for line in text.splitlines()))
 
 prepare.run()
 old = digest()
