@@ -11,6 +11,9 @@ from typing import Any
 
 from job.errors import UserError
 
+REMEDY = "run `dvc repro`, which writes it"
+"""What to do about a file of the pipeline that is missing or damaged."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -87,15 +90,21 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(existing(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): run `dvc repro` to make it again") from None
+        raise UserError(f"{path} is not valid JSON ({error}): {REMEDY}") from None
 
 
 def existing(path: Path) -> Path:
     """The path itself, where an earlier stage has written it.
 
     Raises:
-        UserError: it has not.
+        UserError: the stage has not run.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist: run `dvc repro`, which makes it from the stages before this one")
+        raise UserError(f"{path} does not exist: {REMEDY}")
     return path
+
+
+def awaits_fetch(folder: Path) -> bool:
+    """Whether a folder is not here yet, but is, or lies in, what `dvc add` tracks: `dvc pull` brings it."""
+    tracked = (path.with_name(f"{path.name}.dvc") for path in (folder, *folder.parents) if path.name)
+    return not folder.exists() and any(file.is_file() for file in tracked)

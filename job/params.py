@@ -269,12 +269,6 @@ def check_fold(values: Params, method: str, fold: int) -> None:
         )
 
 
-def awaits_fetch(folder: Path) -> bool:
-    """Whether a folder is not here yet, but is, or lies in, what `dvc add` tracks: `dvc pull` brings it."""
-    tracked = (path.with_name(f"{path.name}.dvc") for path in (folder, *folder.parents) if path.name)
-    return not folder.exists() and any(file.is_file() for file in tracked)
-
-
 METHODS: tuple[str, ...] = get_args(Method)
 
 

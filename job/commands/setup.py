@@ -15,6 +15,7 @@ from job import params as parameters
 from job.commands.machine import GIB, Finding, gpus, output
 from job.contracts import paths
 from job.errors import UserError
+from job.files import awaits_fetch
 from job.models import weights
 from job.params import Params
 
@@ -58,7 +59,7 @@ def _data(params: Params) -> Finding:
     root = Path(params.data.root)
     if root == paths.DEMO:
         return Finding("ok", f"{params.demo.images} synthetic cells, drawn by the stage demo")
-    if parameters.awaits_fetch(root):
+    if awaits_fetch(root):
         return Finding("note", f"{root.absolute()} is not fetched yet", "dvc pull fetches it")
     if not root.is_dir():
         remedy = f"set data.root to the folder that holds the images, or to {paths.DEMO}; in a container, mount it"

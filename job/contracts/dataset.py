@@ -7,6 +7,9 @@ from job.contracts.tables import REMEDY
 from job.errors import UserError
 from job.files import read_json
 
+BACKGROUND = 10
+"""Brightest channel value that still counts as black: saving as JPEG leaves noise of a few units around a cell."""
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from job.contracts.dataset import Dataset, probability_columns
 from job.contracts.split import Split
-from job.contracts.tables import FIRST_LINE, REMEDY, check_unique, integers, probabilities, read_table
+from job.contracts.tables import FIRST_LINE, REMEDY, check_one_of, check_unique, integers, probabilities, read_table
 from job.errors import UserError
 
 KEYS = ("row", "image", "role", "fold", "iteration", "views")
@@ -20,7 +20,7 @@ ROLES = ("validation", "masked", "test", "unlabelled")
 
 
 def fold_rows(
-    split: Split, role: str, fold: int, iteration: int, views: int, said: npt.NDArray[np.float32],
+    split: Split, role: str, fold: int, iteration: int, views: int, values: npt.NDArray[np.float32],
     classes: tuple[str, ...],
 ) -> pd.DataFrame:  # fmt: skip
     """Rows of the file for one model and one role.
@@ -28,15 +28,15 @@ def fold_rows(
     Args:
         split: names the images of the role, in order.
         role: one of `ROLES`.
-        fold: whose model it is.
+        fold: the fold that the model was trained on.
         iteration: of the model, 0 without self-training.
-        views: over how many views of an image each probability is a mean.
-        said: class probabilities in the order of `split.rows(role, fold)`, (images, classes).
+        views: number of views of an image that each probability is a mean over.
+        values: class probabilities in the order of `split.rows(role, fold)`, (images, classes).
         classes: class names in class order.
     """
     keys = split.select(role, fold)[["row", "image"]].reset_index(drop=True)
     keys = keys.assign(role=role, fold=fold, iteration=iteration, views=views)
-    return pd.concat([keys, pd.DataFrame(said, columns=probability_columns(classes))], axis=1)
+    return pd.concat([keys, pd.DataFrame(values, columns=probability_columns(classes))], axis=1)
 
 
 def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataFrame:
@@ -54,11 +54,8 @@ def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataF
     for column in ("row", "fold", "iteration", "views"):
         table[column] = integers(path, table, column)
     table[dataset.probability_columns] = probabilities(path, table, dataset.probability_columns)
-    for column, wrong in (("role", ~table["role"].isin(ROLES)), ("fold", table["fold"] != fold)):
-        if wrong.any():
-            value, line = table.loc[wrong, column].iloc[0], table.index[wrong][0] + FIRST_LINE
-            allowed = fold if column == "fold" else f"one of {', '.join(ROLES)}"
-            raise UserError(f"{path}: line {line}, column {column!r}: {value} is not {allowed}: {REMEDY}")
+    check_one_of(path, table, "role", ROLES)
+    check_one_of(path, table, "fold", [fold])
     last = table["iteration"].max()
     parts = []
     for iteration in sorted(table["iteration"].unique()):
@@ -78,11 +75,13 @@ def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> 
         UserError: an image occurs twice, is missing, or is not expected.
     """
     check_unique(path, rows)
-    present, wanted = set(rows["image"]), set(expected)
+    present, expected_images = set(rows["image"]), set(expected)
     for line, image in zip(rows.index + FIRST_LINE, rows["image"], strict=True):
-        if image not in wanted:
-            other = "so the file was made with another split"
-            raise UserError(f"{path}: line {line}: {image} is not a {what} in data/split.csv, {other}: {REMEDY}")
+        if image not in expected_images:
+            raise UserError(
+                f"{path}: line {line}: {image} is not a {what} in data/split.csv, so the file was made with another "
+                f"split: {REMEDY}"
+            )
     for image in expected:
         if image not in present:
             raise UserError(f"{path}: {image}, a {what} in data/split.csv, is missing: {REMEDY}")

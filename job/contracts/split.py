@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from job.contracts.tables import FIRST_LINE, REMEDY, IntArray, check_unique, class_indices, integers, read_table
+from job.contracts.tables import REMEDY, IntArray, check_one_of, check_unique, class_indices, integers, read_table
 from job.errors import UserError
 
 COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
@@ -90,7 +90,7 @@ class Split:
         return list(self.table.set_index("row")["image"].reindex(rows))
 
     def fold(self, number: int, classes: tuple[str, ...], *, labels: str) -> Fold:
-        """Hand over one fold. Masked labels are masked here: the rows without labels are rows and nothing else.
+        """Hand over one fold. Masked labels are masked here: rows without labels carry nothing else.
 
         Args:
             number: the fold whose images validate.
@@ -121,11 +121,7 @@ def read_split(path: Path, classes: tuple[str, ...]) -> Split:
     """
     table = read_table(path, COLUMNS)
     check_unique(path, table)
-    unknown = np.flatnonzero(~table["role"].isin(ROLES))
-    if unknown.size:
-        where = f"line {unknown[0] + FIRST_LINE}, column 'role'"
-        value = table["role"].iloc[unknown[0]]
-        raise UserError(f"{path}: {where}: {value!r} is not one of {', '.join(ROLES)}: {REMEDY}")
+    check_one_of(path, table, "role", ROLES)
     train = table["role"] == "train"
     table["fold"] = table["fold"].where(train, "0")
     for column in ("row", "fold", "pool"):

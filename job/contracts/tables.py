@@ -1,4 +1,9 @@
-"""Strict reading of tables between the stages: what is wrong is named with its file, line and column."""
+"""Reading CSV files: those that stages write for each other, and label files that people wrote.
+
+Every message names the file, the line, the column and what to do.
+"""
+
+from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
@@ -9,18 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from job import files
 from job.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-REMEDY = "run `dvc repro` to make it again"
+REMEDY = files.REMEDY
 SUM_TOLERANCE = 1e-4
 FIRST_LINE = 2  # line 1 of a file is its header
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file with every value as text; other columns than `columns` are kept too.
+    """Read a file of another stage with every value as text; other columns than `columns` are kept too.
 
     Text, because a patient may be called "NA" or "007": pandas' guesses would change both.
 
@@ -28,36 +34,72 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or a line has
             another number of values. Blank lines at the end are none.
     """
-    lines = _lines(path)
-    header, rows = (lines[0], lines[1:]) if lines else ([], [])
-    for column in columns:
-        if column not in header:
-            raise UserError(f"{path}: column {column!r} is missing: {REMEDY}")
-    if twice := [column for column in header if header.count(column) > 1]:
-        raise UserError(f"{path}: column {twice[0]!r} occurs twice: {REMEDY}")
-    for number, row in enumerate(rows, start=FIRST_LINE):
+    header, rows = _read(path, columns, REMEDY)
+    for number, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}: line {number} has {len(row)} values, not {len(header)}: {REMEDY}")
-    return pd.DataFrame(rows, columns=header, dtype="str")
+    return pd.DataFrame([row for _, row in rows], columns=header, dtype="str")
 
 
-def _lines(path: Path) -> list[list[str]]:
-    lines: list[list[str]] = []
+def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[tuple[int, str]]]:
+    """Read a label file as spreadsheets write it: with a byte order mark, Windows' line ends, blank lines and spaces.
+
+    Returns:
+        The rows, each as its line number and its values by column without spaces around them; and the lines that are no
+        rows, each with the reason.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 or not CSV, or lacks a column or has one twice.
+    """
+    remedy = f"save it as CSV in UTF-8, separated by commas, with {','.join(columns)} in its first line"
+    header, lines = _read(path, columns, remedy, strip=True)
+    rows = [(number, dict(zip(header, values, strict=True))) for number, values in lines if len(values) == len(header)]
+    reason = f"expected {len(header)} values, one per column"
+    return rows, [(number, reason) for number, values in lines if len(values) not in (0, len(header))]
+
+
+def _read(
+    path: Path, columns: Sequence[str], remedy: str, *, strip: bool = False
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of the columns, and the values of every row with the number of the line that it ends on."""
+    rows: list[tuple[int, list[str]]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             # Not strict, a quote that nobody closes would take the rest of the file for one value.
-            lines.extend(csv.reader(handle, strict=True))
+            reader = csv.reader(handle, strict=True)
+            rows.extend((reader.line_num, [value.strip() for value in row] if strip else row) for row in reader)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {REMEDY}") from None
+        raise UserError(f"{path} does not exist: {remedy}") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {REMEDY}") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: {REMEDY}") from None
+        raise UserError(f"{path} is not UTF-8 text: {remedy}") from None
     except csv.Error as error:
-        raise UserError(f"{path}: line {len(lines) + 1} is no CSV ({error}): {REMEDY}") from None
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+        raise UserError(f"{path}: line {rows[-1][0] + 1 if rows else 1} is no CSV ({error}): {remedy}") from None
+    while rows and not rows[-1][1]:
+        rows.pop()
+    header = rows.pop(0)[1] if rows else []
+    for column in columns:
+        if column not in header:
+            hint = "; its columns seem to be separated by semicolons or tabs" if len(header) == 1 else ""
+            raise UserError(f"{path}: column {column!r} is missing{hint}: {remedy}")
+    for column in header:
+        if header.count(column) > 1:
+            raise UserError(f"{path}: column {column!r} occurs twice: {remedy}")
+    return header, rows
+
+
+def wrong_value(path: Path, table: pd.DataFrame, row: int, column: str, problem: str) -> UserError:
+    """The error for a value of a table.
+
+    Args:
+        path: of the file.
+        table: as `read_table` returned it, or rows of that.
+        row: position of the row in `table`.
+        column: its name.
+        problem: what is wrong, such as `'x' is not a number`.
+    """
+    return UserError(f"{path}: line {table.index[row] + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
 
 
 def integers(path: Path, table: pd.DataFrame, column: str) -> IntArray:
@@ -66,10 +108,7 @@ def integers(path: Path, table: pd.DataFrame, column: str) -> IntArray:
     Raises:
         UserError: a value is not a whole number.
     """
-    return np.array(
-        [_number(path, column, i, text, int) for i, text in zip(table.index, table[column], strict=True)],
-        dtype=np.int64,
-    )
+    return np.array(_numbers(path, table, column, int), dtype=np.int64)
 
 
 def floats(path: Path, table: pd.DataFrame, column: str) -> FloatArray:
@@ -78,18 +117,17 @@ def floats(path: Path, table: pd.DataFrame, column: str) -> FloatArray:
     Raises:
         UserError: a value is not a number.
     """
-    return np.array(
-        [_number(path, column, i, text, float) for i, text in zip(table.index, table[column], strict=True)],
-        dtype=np.float64,
-    )
+    return np.array(_numbers(path, table, column, float), dtype=np.float64)
 
 
-def _number(path: Path, column: str, position: Any, text: str, kind: type[int] | type[float]) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        where = f"line {position + FIRST_LINE}, column {column!r}"
-        raise UserError(f"{path}: {where}: {text!r} is not a number: {REMEDY}") from None
+def _numbers(path: Path, table: pd.DataFrame, column: str, kind: type[int | float]) -> list[float]:
+    numbers: list[float] = []
+    for text in table[column]:
+        try:
+            numbers.append(kind(text))
+        except ValueError:
+            raise wrong_value(path, table, len(numbers), column, f"{text!r} is not a number") from None
+    return numbers
 
 
 def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> FloatArray:
@@ -105,8 +143,7 @@ def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> Fl
     outside = ~((values >= 0) & (values <= 1))
     if outside.any():
         row, c = np.argwhere(outside)[0]
-        where = f"line {table.index[row] + FIRST_LINE}, column {columns[c]!r}"
-        raise UserError(f"{path}: {where}: {values[row, c]} is not a probability between 0 and 1: {REMEDY}")
+        raise wrong_value(path, table, row, columns[c], f"{values[row, c]} is not a probability between 0 and 1")
     total = values.sum(axis=1, keepdims=True)
     off = np.flatnonzero(np.abs(total[:, 0] - 1) > SUM_TOLERANCE)
     if off.size:
@@ -121,12 +158,19 @@ def class_indices(path: Path, table: pd.DataFrame, column: str, classes: Sequenc
     Raises:
         UserError: a value is not one of the classes.
     """
-    position = {name: i for i, name in enumerate(classes)}
-    for line, label in zip(table.index, table[column], strict=True):
-        if label not in position:
-            where = f"line {line + FIRST_LINE}, column {column!r}"
-            raise UserError(f"{path}: {where}: {label!r} is not one of {', '.join(classes)}: {REMEDY}")
-    return np.array([position[label] for label in table[column]], dtype=np.int64)
+    check_one_of(path, table, column, classes)
+    return np.array([classes.index(label) for label in table[column]], dtype=np.int64)
+
+
+def check_one_of(path: Path, table: pd.DataFrame, column: str, allowed: Sequence[Any]) -> None:
+    """Refuse a table with another value in a column than those allowed.
+
+    Raises:
+        UserError: naming the first such value and what is allowed.
+    """
+    for row in np.flatnonzero(~table[column].isin(allowed))[:1]:
+        rule = f"{'one of ' if len(allowed) > 1 else ''}{', '.join(map(str, allowed))}"
+        raise wrong_value(path, table, row, column, f"{table[column].tolist()[row]!r} is not {rule}")
 
 
 def check_unique(path: Path, table: pd.DataFrame, column: str = "image") -> None:
@@ -135,7 +179,5 @@ def check_unique(path: Path, table: pd.DataFrame, column: str = "image") -> None
     Raises:
         UserError: naming the second line of the first repeated image.
     """
-    repeated = np.flatnonzero(table[column].duplicated())
-    if repeated.size:
-        where = f"line {table.index[repeated[0]] + FIRST_LINE}, column {column!r}"
-        raise UserError(f"{path}: {where}: {table[column].iloc[repeated[0]]!r} occurs twice: {REMEDY}")
+    for row in np.flatnonzero(table[column].duplicated())[:1]:
+        raise wrong_value(path, table, row, column, f"{table[column].iloc[row]!r} occurs twice")

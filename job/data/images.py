@@ -2,22 +2,27 @@
 
 import hashlib
 import io
+import os
 import struct
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from job.contracts.dataset import BACKGROUND
+
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 FORMATS = ("BMP", "PNG", "JPEG", "TIFF")
 """Decoders that are tried, whatever the extension says: no other one sees a byte of a user's file."""
-
-BACKGROUND = 10
-"""Brightest channel value that still counts as black: saving as JPEG leaves noise of a few units around a cell."""
 
 MOST_PIXELS = 4096 * 4096
 """An image with more than this is no cell, and decoding it would cost more memory than all others together."""
@@ -85,13 +90,38 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     return np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR)), facts
 
 
+def read_all(
+    paths: Iterable[Path], size: int, crop: int, center: str, ahead: int
+) -> Iterator[tuple[Pixels, Facts] | str]:
+    """`read` every image in the order of the paths: its result, or the reason why it cannot be used.
+
+    At most `ahead` images are read before they are asked for, so that memory stays flat. Threads suffice, because
+    decoding, hashing and resizing release the interpreter's lock.
+    """
+
+    def one(path: Path) -> tuple[Pixels, Facts] | str:
+        try:
+            return read(path, size, crop, center)
+        except UnreadableImageError as error:
+            return str(error)
+
+    remaining = iter(paths)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, warnings.catch_warnings():
+        # What Pillow warns of is a reason to refuse the file, not a line on the screen without its name.
+        warnings.filterwarnings("error", module=r"PIL\.")
+        waiting = deque(pool.submit(one, path) for path in islice(remaining, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(one, path) for path in islice(remaining, 1))
+
+
 def cell_box(image: Image.Image) -> Box:
     """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
     drawn = image.getbbox()  # most of an image is pure black: what is not is all that needs a closer look
-    found = image.crop(drawn).point(_FOREGROUND).getbbox() if drawn else None
-    if drawn is None or found is None:
+    cell = image.crop(drawn).point(_FOREGROUND).getbbox() if drawn else None
+    if drawn is None or cell is None:
         return (0, 0, 0, 0)
-    left, top, right, bottom = found
+    left, top, right, bottom = cell
     return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
@@ -119,18 +149,8 @@ def _decode(content: bytes) -> tuple[Image.Image, str]:
         raise UnreadableImageError(f"not an image: none of {', '.join(FORMATS)} by its content") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImageError(_BOMB) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        struct.error,
-        Warning,
-    ) as error:
-        # What Pillow's readers let through when the bytes make no sense; warnings, where the caller makes them errors.
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, Warning) as error:
+        # What Pillow's readers let through when the bytes make no sense; warnings, where `read_all` makes them errors.
         reason = "truncated" if "truncated" in str(error).lower() else f"unreadable: {error}"
         raise UnreadableImageError(reason) from None
     return _as_rgb(image), mode

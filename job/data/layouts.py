@@ -1,11 +1,18 @@
-"""Which layout a data set has, and its images: C-NMC, a table of labels, or a folder per class. Nothing is guessed."""
+"""Which layout a data set has, and its images: C-NMC, a table of labels, or a folder per class. Nothing is guessed.
+
+A further layout is a module with `mark` and `listing`, and an entry in `LAYOUTS`.
+"""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from job.data import cnmc, labels
-from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Tree, walk
+from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
 from job.errors import UserError
+
+LAYOUTS = {"c-nmc": cnmc, "csv": labels}
+"""Layouts that a mark in the folder tells; without one, folders of images are classes."""
 
 _PART = re.compile(
     r"train(ing)?(_data)?|val(id(ation)?)?(_data)?|test(ing)?(_data)?|fold[_-]?\d+|images?|data", re.IGNORECASE
@@ -16,8 +23,8 @@ _EXPECTED = (
 )
 
 
-def read(root: Path, layout: str) -> tuple[Listing, Tree]:
-    """List the images of a data set, and the tree they were found in.
+def read(root: Path, layout: str) -> Listing:
+    """List the images of a data set.
 
     Args:
         root: the data set's folder.
@@ -29,25 +36,22 @@ def read(root: Path, layout: str) -> tuple[Listing, Tree]:
     if not root.is_dir():
         raise UserError(f"data.root: folder {root.absolute()} does not exist. {_EXPECTED} {cnmc.HOW_TO_GET}")
     tree = walk(root)
-    reason = "data.layout says so"
-    if layout == "auto":
-        layout, reason = _recognise(root, tree)
-    found = {"c-nmc": cnmc.listing, "csv": labels.listing, "folders": _folders}[layout](root, tree, reason)
-    _check_classes({entry.label for entry in found.entries if entry.label is not None})
-    return found, tree
+    layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")
+    listing = LAYOUTS[layout].listing(root, tree) if layout in LAYOUTS else _folders(tree)
+    _check_classes({entry.label for entry in listing.entries})
+    return replace(
+        listing, layout=layout, reason=reason, rejected=tree.rejected + listing.rejected, ignored=tree.ignored
+    )
 
 
 def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
-    table = labels.find(tree)
-    if cnmc.recognises(tree) and table:
-        raise UserError(
-            f"data.root: {root.absolute()} has both {cnmc.TRAINING}/ and {table}: say which counts with "
-            "data.layout=c-nmc or data.layout=csv"
-        )
-    if cnmc.recognises(tree):
-        return "c-nmc", f"it has the folder {cnmc.TRAINING}/ of C-NMC 2019"
-    if table:
-        return "csv", f"it has the table {table}"
+    """The layout of a folder, and why it is this one."""
+    marks = {name: mark for name, layout in LAYOUTS.items() if (mark := layout.mark(tree))}
+    if len(marks) > 1:
+        choices = " or ".join(f"data.layout={name}" for name in marks)
+        raise UserError(f"data.root: {root.absolute()} has both {' and '.join(marks.values())}: choose with {choices}")
+    for name, mark in marks.items():
+        return name, f"it has {mark}"
     classes = _class_folders(tree)
     if root.resolve().name == cnmc.TRAINING or any(_PART.fullmatch(name) for name in classes):
         raise UserError(
@@ -55,8 +59,8 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
             f"set, not like classes. {_EXPECTED} If they are classes, set data.layout=folders."
         )
     if len(classes) < 2:
-        found = f"{len(tree.images)} images in {len(classes)} folders" if tree.images else "no images"
-        raise UserError(f"data.root: {root.absolute()} holds {found}. {_EXPECTED}")
+        content = f"{len(tree.images)} images in {len(classes)} folders" if tree.images else "no images"
+        raise UserError(f"data.root: {root.absolute()} holds {content}. {_EXPECTED}")
     return "folders", f"it has {len(classes)} folders of images and no {labels.NAME}"
 
 
@@ -64,17 +68,16 @@ def _class_folders(tree: Tree) -> list[str]:
     return sorted({image.split("/")[0] for image in tree.images if "/" in image})
 
 
-def _folders(root: Path, tree: Tree, reason: str) -> Listing:  # noqa: ARG001 - layouts are called alike
+def _folders(tree: Tree) -> Listing:
     """A folder of images per class at the top, folders within it as they like; nobody knows the patients."""
-    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file != cnmc.SYNTHETIC_MARK]
+    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file != SYNTHETIC_MARK]
     rejected += [(image, "in no class folder") for image in tree.images if "/" not in image]
-    entries = [Entry(image, image.split("/")[0], None, "train") for image in tree.images if "/" in image]
-    return Listing("folders", reason, entries, rejected)
+    return Listing([Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image], rejected)
 
 
 def _check_classes(classes: set[str]) -> None:
-    by_fold: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for name in sorted(classes):
-        other = by_fold.setdefault(name.casefold().strip(), name)
+        other = spellings.setdefault(name.casefold().strip(), name)
         if other != name:
             raise UserError(f"classes {other!r} and {name!r} differ only in case or spaces: spell one class one way")

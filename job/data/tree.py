@@ -1,4 +1,4 @@
-"""What lies under the root of a data set: files that may be images, others, and what is refused by its path alone."""
+"""What lies under the root of a data set, and how a layout describes it."""
 
 import os
 import re
@@ -9,16 +9,17 @@ from pathlib import Path
 
 SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 NOT_AN_IMAGE = "not an image by its extension"
+SYNTHETIC_MARK = "SYNTHETIC.txt"
 
 _LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 
 Refusal = tuple[str, str]
-"""A file (its path relative to the root) and the reason why it is refused."""
+"""A file (its path relative to the root) and the reason why it is refused, for rejected.csv."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """All files of a root by their paths relative to it, sorted; `ignored` counts the litter of operating systems."""
+    """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone."""
 
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -28,30 +29,61 @@ class Tree:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image file: path relative to the root, class name or None, patient or None, part of the data set.
+    """One image file.
 
-    `origin` is `train`, `preliminary` or `final` in C-NMC; `train`, `test` or `unlabelled` in other data.
+    Attributes:
+        image: its path relative to the root.
+        label: name of its class; empty where nobody knows it.
+        patient: whose cell it is; empty where nobody knows.
+        origin: the part of the data set that it comes from: `train`, `preliminary` or `final` in C-NMC; `train`, `test`
+            or `unlabelled` in other data.
+        folder: the folder of the published data set that it belongs to, for layouts that name such folders.
     """
 
     image: str
-    label: str | None
-    patient: str | None
+    label: str
+    patient: str
     origin: str
+    folder: str = ""
+
+
+HELD_OUT = ("preliminary", "test")
+"""Origins of the images that a data set itself sets aside for a test."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set's layout says of its files: images in the order of their paths, and refused files.
+    """A data set as its layout describes it: the images in the order of their paths, and what was refused.
 
-    `classes` is the order of the classes where the layout fixes it, `warnings` are sentences for the report.
+    Attributes:
+        entries: the images.
+        rejected: files that are no images of the data set.
+        classes: class names in class order, where the layout fixes it.
+        positive: the class that counts as positive, where the layout fixes it.
+        name: of the data set, where the layout has one published data set.
+        published: number of images in each folder of the published data set.
+        warnings: sentences for the report.
+        layout: name of the layout.
+        reason: why it is this layout.
+        ignored: number of files that operating systems leave behind, such as Thumbs.db.
     """
 
-    layout: str
-    reason: str
     entries: list[Entry]
     rejected: list[Refusal]
     classes: tuple[str, ...] = ()
+    positive: str = ""
+    name: str = ""
+    published: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    layout: str = ""
+    reason: str = ""
+    ignored: int = 0
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether cells under a root were drawn by a program: the mark lies in it, in a folder of it, or above it."""
+    above = any((folder / SYNTHETIC_MARK).is_file() for folder in (root, *root.resolve().parents))
+    return above or any(SYNTHETIC_MARK in names for _, _, names in os.walk(root))
 
 
 def walk(root: Path) -> Tree:

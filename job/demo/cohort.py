@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS, SYNTHETIC_MARK
+from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS
+from job.data.tree import SYNTHETIC_MARK
 from job.demo import cells
 from job.errors import UserError
 from job.seeds import generator

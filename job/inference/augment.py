@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn import functional
 
+from job.contracts.dataset import BACKGROUND
+
 VIEWS = 8
 """Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
 
@@ -18,9 +20,6 @@ SHIFT = 0.05
 
 COLOUR = 0.1
 """Largest relative change of brightness and of each stain in the policy `cells`."""
-
-BACKGROUND = 10
-"""Brightest channel value that still counts as black, as in `job.data.images`."""
 
 # Optical density of methylene blue and of eosin per channel (red, green, blue) in Giemsa-type stains: the values of
 # G. Landini in the colour deconvolution of ImageJ. The third axis, what neither stain explains, is at right angles to

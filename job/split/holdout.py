@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job.data import cnmc
 from job.data.subjects import natural
+from job.data.tree import HELD_OUT
 from job.errors import UserError
 from job.params import Split
 from job.seeds import generator
@@ -152,12 +152,12 @@ def _report_target(label: str, group: pd.DataFrame) -> dict[str, int]:
 
 
 def _official(labelled: pd.DataFrame) -> set[str]:
-    test = set(labelled.loc[labelled["origin"].isin(["preliminary", "test"]), "subject"])
+    test = set(labelled.loc[labelled["origin"].isin(HELD_OUT), "subject"])
     train = set(labelled.loc[labelled["origin"] == "train", "subject"])
     if not test:
         raise UserError(
-            f"split.test=official needs the labelled preliminary part ({cnmc.PRELIMINARY}) under data.root, or rows of "
-            "labels.csv with split=test: add them, or use split.test=report or fraction"
+            "split.test=official needs images that the data set itself holds out (the labelled preliminary part of "
+            "C-NMC, rows of labels.csv with split=test): add them, or use split.test=report or fraction"
         )
     if both := sorted(test & train, key=natural):
         raise UserError(

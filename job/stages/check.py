@@ -5,7 +5,7 @@ from pathlib import Path
 from job import params
 from job.contracts import paths
 from job.errors import UserError
-from job.files import write_json
+from job.files import awaits_fetch, write_json
 
 
 def run() -> str:
@@ -13,7 +13,7 @@ def run() -> str:
     values = params.load()
     root = Path(values.data.root)
     # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
-    if root != paths.DEMO and not root.is_dir() and not params.awaits_fetch(root):
+    if root != paths.DEMO and not root.is_dir() and not awaits_fetch(root):
         where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
         raise UserError(
             f"data.root: folder {root.absolute()} does not exist{where}. Set data.root to the folder that holds "

@@ -97,7 +97,7 @@ def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path):
 def test_two_layouts_at_once_are_a_question_to_the_user(tmp_path):
     root = cells.write(tmp_path / "cnmc")
     (root / "labels.csv").write_text("file,patient,label\n")
-    with pytest.raises(UserError, match=r"both training_data/ and labels\.csv"):
+    with pytest.raises(UserError, match=r"both the folder training_data/ .*and the table labels\.csv"):
         prepared(root, tmp_path / "out")
     summary, _ = prepared(root, tmp_path / "out", layout="c-nmc", max_rejected=1)
     assert (summary["layout_reason"], summary["rejected"]) == ("data.layout says so", 1)
@@ -189,9 +189,9 @@ def test_an_unknown_split_is_refused(tmp_path):
 
 BAD_TABLES = {
     "semicolons": (ROWS.replace(",", ";"), "separated by semicolons"),
-    "missing column": (ROWS.replace("label", "class"), "column label is missing"),
-    "empty": ("", "column file, label, patient is missing"),
-    "column twice": (ROWS.replace("patient", "label,patient"), "a column occurs twice"),
+    "missing column": (ROWS.replace("label", "class"), "column 'label' is missing"),
+    "empty": ("", "column 'file' is missing"),
+    "column twice": (ROWS.replace("patient", "label,patient"), "column 'label' occurs twice"),
     "not UTF-8": (ROWS.encode().replace(b",A", b",\xc4"), "not UTF-8"),
     "utf-16": (ROWS.encode("utf-16"), "not UTF-8"),
     "spelt alike": (ROWS.replace("3.png,p,A", "3.png,p,a"), "classes 'A' and 'a' differ only in case"),

@@ -142,7 +142,7 @@ def test_official_tests_on_the_preliminary_part_only():
     index.loc[index["patient"].isin(["1", "2", "H1", "H2"]), "origin"] = "preliminary"
     table, _ = split(index, params(test="official"))
     assert set(table.loc[table["role"] == "test", "subject"]) == {"1", "2", "H1", "H2"}
-    with pytest.raises(UserError, match="needs the labelled preliminary part"):
+    with pytest.raises(UserError, match="the labelled preliminary part of C-NMC"):
         split(index.assign(origin="train"), params(test="official"))
     index.loc[index["patient"].isin(["2", "3"]), "subject"] = "2+3"
     with pytest.raises(UserError, match=r"subject 2\+3 on both sides"):

@@ -148,7 +148,7 @@ def swap_validation(table):
         (change("p_HEM", "nan"), r"line 7, column 'p_HEM': nan is not a probability"),
         (change("p_HEM", "much"), r"line 7, column 'p_HEM': 'much' is not a number"),
         (change("p_HEM", "0.999"), r"line 7: the probabilities sum to [\d.]+, not 1"),
-        (change("role", "train"), r"line 7, column 'role': train is not one of validation, masked, test, unlabelled"),
+        (change("role", "train"), r"line 7, column 'role': 'train' is not one of validation, masked, test, unlabelled"),
         (change("fold", "4"), r"line 7, column 'fold': 4 is not 2"),
         (change("iteration", "last"), r"line 7, column 'iteration': 'last' is not a number"),
         (lambda t: t.drop(columns="p_ALL"), "column 'p_ALL' is missing"),

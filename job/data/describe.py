@@ -1,4 +1,4 @@
-"""What `prepare` says of the data it found: counts, copies, sizes, refusals, warnings, and a few cells to look at."""
+"""What `prepare` says of the images it read: counts, copies, sizes, refusals, warnings, and a few cells to look at."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from job.data import cnmc, subjects
+from job.data import subjects
 from job.data.tree import Listing, Refusal
 
 _SHEET = 12  # cells of each class on the contact sheet
@@ -18,39 +18,36 @@ _SIZES = 8  # sizes and modes that are counted one by one
 
 
 def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
-    """What the data set is called in the report."""
-    if listing.layout != "c-nmc":
+    """Name of the data set for the report: the published one, whole or a partial copy, or else the folder's."""
+    if not listing.name:
         return root.resolve().name
-    counts = cnmc.folder_counts(list(index["image"]))
-    complete = all(row["found"] == row["published"] for row in counts)
-    return "C-NMC 2019" if complete else "C-NMC 2019 (partial copy)"
+    complete = all(row["found"] == row["published"] for row in _folders(index, listing))
+    return listing.name if complete else f"{listing.name} (partial copy)"
 
 
 def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
     """Facts about the prepared images that do not follow from the parameters.
 
     Args:
-        index: the index with the column `scaled_in` beside its own.
-        listing: what the layout said.
+        index: the index with the columns `scaled_in` and `folder` beside those of index.csv.
+        listing: the data set as its layout describes it.
         rejected: every refused file with its reason.
         synthetic: whether the cells were drawn by a program.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
-    linked = people[people["subject"].isin(people.loc[people.duplicated("subject"), "subject"])]
-    known = (index["label"] != "") | (index["patient"] != "")
+    linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
+    somebody = (index["label"] != "") | (index["patient"] != "")
     groups = subjects.copies(index)
-    official = listing.layout == "c-nmc" and not synthetic
-    folders = cnmc.folder_counts(list(index["image"])) if official else []
-    patients_known = bool(people["patient"].nunique())
+    folders = [] if synthetic else _folders(index, listing)
     return {
         "layout": listing.layout,
         "layout_reason": listing.reason,
-        "patients_known": patients_known,
-        "warnings": listing.warnings + _warnings(index, folders, patients_known=patients_known),
+        "patients_known": len(people) > 0,
+        "warnings": listing.warnings + _warnings(index, folders, listing.name, patients_known=len(people) > 0),
         "images": len(index),
         "labelled": int((index["label"] != "").sum()),
         "patients": int(people["patient"].nunique()),
-        "subjects": int(index.loc[known, "subject"].nunique()),
+        "subjects": int(index.loc[somebody, "subject"].nunique()),
         "rejected": len(rejected),
         "reasons": _reasons(rejected),
         "refusals": [{"file": file, "reason": reason} for file, reason in rejected[:_LISTED]],
@@ -63,12 +60,15 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
             "groups": len(groups),
             "images": int(groups["images"].str.len().sum()),
             "across_patients": int((groups["patients"].str.len() > 1).sum()),
-            "linked_patients": [
-                sorted(members, key=subjects.natural) for _, members in linked.groupby("subject")["patient"]
-            ],
+            "linked_patients": [sorted(members, key=subjects.natural) for _, members in linked],
         },
-        "published": cnmc.PUBLISHED,
     }
+
+
+def _folders(index: pd.DataFrame, listing: Listing) -> list[dict[str, Any]]:
+    """Images in each folder of the published data set: `folder`, `published`, `found`."""
+    counts = Counter(index["folder"])
+    return [{"folder": key, "published": images, "found": counts[key]} for key, images in listing.published.items()]
 
 
 def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[str]) -> None:
@@ -89,29 +89,29 @@ def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[st
         strip.save(folder / f"{number}.png")
 
 
-def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], *, patients_known: bool) -> list[str]:
-    found = []
+def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:
+    sentences = []
     different = [row for row in folders if row["found"] != row["published"]]
     if different:
         total, published = (sum(row[key] for row in folders) for key in ("found", "published"))
         parts = "; ".join(f"{row['folder']} has {row['found']:,} of {row['published']:,}" for row in different)
-        kind = "A partial copy of C-NMC 2019" if total < published else "Not the published C-NMC 2019"
-        found.append(f"{kind}: {total:,} of {published:,} images. {parts}.")
+        kind = f"A partial copy of {name}" if total < published else f"Not the published {name}"
+        sentences.append(f"{kind}: {total:,} of {published:,} images. {parts}.")
     if not patients_known:
-        found.append(
+        sentences.append(
             "No patients are known: every image counts as a subject of its own. Cells of one person may stand in "
             "training and test, so every figure may be better than on new persons, and intervals may be too narrow."
         )
     empty = int((index["box_w"] == 0).sum())
     if empty:
-        found.append(f"{empty:,} of {len(index):,} images are black: no cell is on them.")
+        sentences.append(f"{empty:,} of {len(index):,} images are black: no cell is on them.")
     filled = int(((index["box_w"] == index["width"]) & (index["box_h"] == index["height"])).sum())
     if 2 * filled > len(index):
-        found.append(
+        sentences.append(
             f"On {filled:,} of {len(index):,} images the cell's box is the whole image: the background is not black, "
             "so cell sizes mean nothing here and a crop around the cell keeps the whole image."
         )
-    return found
+    return sentences
 
 
 def _reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
