@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from job.commands.ensembles import TorchEnsemble
-from job.commands.onnx_file import OnnxEnsemble
+from job.ensemble.networks import TorchEnsemble
+from job.ensemble.onnx_file import OnnxEnsemble
 
 CELLS = Path("data/raw/demo/training_data")
 BATCH = 32

@@ -31,7 +31,8 @@ ROOMS: dict[str, set[str]] = {
     "methods": {"training", "inference", "models"},
     "evaluation": set(),
     "reporting": set(),
-    "commands": {"inference", "models", "data", "reporting", "evaluation"},
+    "ensemble": {"inference", "models", "data", "reporting", "evaluation"},
+    "commands": {"ensemble", "inference", "models", "data", "reporting", "evaluation"},
     "stages": {"data", "demo", "split", "methods", "training", "inference", "models", "evaluation", "reporting"},
 }
 # Modules that cannot change an output: messages, the validation of parameters (their values are tracked by DVC), what

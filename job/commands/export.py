@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from job.commands import outputs
-from job.commands.ensembles import Member, TorchEnsemble
-from job.commands.onnx_file import KEY, OnnxEnsemble, pack
+from job.contracts.paths import PIXELS
 from job.data.images import Pixels
+from job.ensemble.networks import Member, TorchEnsemble
+from job.ensemble.onnx_file import KEY, OnnxEnsemble, pack
 from job.errors import UserError
 from job.files import existing, replacing
 
 TOLERANCE = 1e-4
 CHECKED = 64
-"""Images that both forms judge."""
+"""Number of images that both forms judge."""
 BATCHES = 8
 
 
@@ -35,11 +36,11 @@ class Together(nn.Module):
     def __init__(self, members: list[Member]) -> None:
         super().__init__()
         self.members = nn.ModuleList(
-            Member(one.network, one.normalise, precision="fp32", tta=one.tta) for one in members
+            Member(member.network, member.normalise, precision="fp32", tta=member.tta) for member in members
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """In the order of the folds."""
+        """The probabilities of each member, in the order of the folds."""
         return torch.stack([member(pixels) for member in self.members])
 
 
@@ -51,19 +52,19 @@ def run(model: str, out: Path) -> str:
     """
     outputs.check_file(out)
     ensemble = TorchEnsemble(model)
-    batches = np.array_split(_some_images(ensemble.facts.size), BATCHES)
+    batches = np.array_split(_some_images(ensemble.manifest.size), BATCHES)
     expected = [_exact(ensemble, batch) for batch in batches]
     with replacing(out) as temporary:
         _write(ensemble, temporary)
-        written = OnnxEnsemble(temporary)
+        exported = OnnxEnsemble(temporary)
         difference = max(
-            float(np.abs(written.probabilities(batch) - exact).max())
+            float(np.abs(exported.probabilities(batch) - exact).max())
             for batch, exact in zip(batches, expected, strict=True)
         )
         if difference > TOLERANCE:
             raise UserError(f"{out} is not kept: its probabilities differ from torch's by up to {difference:.1e}")
     return (
-        f"{out}: {len(ensemble.facts.members)} networks in {out.stat().st_size / 2**20:.0f} MiB; on "
+        f"{out}: {len(ensemble.manifest.members)} networks in {out.stat().st_size / 2**20:.0f} MiB; on "
         f"{sum(map(len, batches))} prepared images no probability is off by more than {difference:.1e}"
     )
 
@@ -76,18 +77,18 @@ def _exact(ensemble: TorchEnsemble, pixels: Pixels) -> npt.NDArray[np.float64]:
     would be compared, and not the file with what it should compute.
     """
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    found = []
-    for one in ensemble.members:
-        network = copy.deepcopy(one.network).double()
-        said = [network(view).softmax(1) for view in one.seen(one.normalise(batch).double())]
-        found.append(torch.stack(said).mean(0))
-    result: npt.NDArray[np.float64] = torch.stack(found).numpy()
+    means = []
+    for member in ensemble.members:
+        network = copy.deepcopy(member.network).double()
+        views = member.views(member.normalise(batch).double())
+        means.append(torch.stack([network(view).softmax(1) for view in views]).mean(0))
+    result: npt.NDArray[np.float64] = torch.stack(means).numpy()
     return result
 
 
 def _some_images(size: int) -> Pixels:
     """Prepared images, evenly over the store."""
-    store = np.load(existing(Path("data/prepared/images.npy")), mmap_mode="r")
+    store = np.load(existing(PIXELS), mmap_mode="r")
     if store.shape[1] != size:
         raise UserError(f"data/prepared holds images of {store.shape[1]} px, the networks see {size}: run `dvc repro`")
     chosen = np.linspace(0, len(store) - 1, min(CHECKED, len(store))).astype(int)
@@ -96,7 +97,7 @@ def _some_images(size: int) -> Pixels:
 
 def _write(ensemble: TorchEnsemble, path: Path) -> None:
     together = Together(ensemble.members).eval()
-    size = ensemble.facts.size
+    size = ensemble.manifest.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The exporter warns of its own internals.
@@ -108,5 +109,5 @@ def _write(ensemble: TorchEnsemble, path: Path) -> None:
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, {KEY: pack(ensemble.facts)})
+    onnx.helper.set_model_props(model, {KEY: pack(ensemble.manifest)})
     path.write_bytes(model.SerializeToString())

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from job.commands import outputs, scoring
+from job.commands import outputs
+from job.contracts.paths import EVALUATION
+from job.ensemble import scoring
 from job.errors import UserError
 from job.files import read_json, replacing, replacing_folder
 
-EVALUATION = Path("results/evaluation.json")
 BATCH = 64
 
 
@@ -23,7 +23,7 @@ def run(
     paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, operating_point: str | None,
     min_agreement: float, device: str, maps: Path | None = None,
 ) -> str:  # fmt: skip
-    """Write `out`; a sentence with what was called.
+    """Write `out`; a sentence with the number of images of each predicted class.
 
     Args:
         paths: image files, and folders of them.
@@ -32,7 +32,7 @@ def run(
         onnx: a file of `python -m job export` to use in place of the networks in runs/.
         threshold: `CLASS=PROBABILITY`, or None for the majority vote.
         operating_point: name of a threshold that `evaluate` chose on validation images, in place of `threshold`.
-        min_agreement: share of members that must vote alike for a call.
+        min_agreement: share of members that must vote alike; below it the ensemble abstains.
         device: `auto`, `cpu` or `cuda`.
         maps: a new folder for a picture of every image under its activation map, or None.
 
@@ -44,57 +44,57 @@ def run(
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files = scoring.find(paths)
-    _check_maps(maps, onnx)
+    if maps and onnx:
+        raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
+    if maps and (maps.is_file() or (maps.is_dir() and any(maps.iterdir()))):
+        raise UserError(f"--maps {maps}: this is no empty folder, and what is in it stays: name a new one")
     # torch is imported only where it is used: it is not needed beside an ONNX file.
     ensemble: scoring.Ensemble = (
-        importlib.import_module("job.commands.onnx_file").OnnxEnsemble(onnx)
+        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx)
         if onnx
-        else importlib.import_module("job.commands.ensembles").TorchEnsemble(model, device)
+        else importlib.import_module("job.ensemble.networks").TorchEnsemble(model, device)
     )
-    rule = scoring.Rule(_threshold(threshold), min_agreement=min_agreement)
-    if operating_point:
-        chosen, temperature = operating_point_of(ensemble.facts.method, operating_point)
-        rule = scoring.Rule(chosen, temperature, min_agreement)
-    rule.check(ensemble.facts.classes)
-    batch = max(1, min(BATCH, ensemble.most_pixels // ensemble.facts.size**2))
-    calls: dict[str, int] = {}
+    manifest = ensemble.manifest
+    rule = _rule(manifest, threshold, operating_point, min_agreement)
+    batch = max(1, min(BATCH, ensemble.most_pixels // manifest.size**2))
+    calls: Counter[str] = Counter()
     with (
-        _drawing(ensemble, maps) as draw,
+        replacing_folder(maps) if maps else nullcontext() as folder,
         replacing(out) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as handle,
     ):
+        draw = importlib.import_module("job.ensemble.maps").Maps(ensemble, folder) if folder else None
         table = csv.writer(handle, lineterminator="\n")
-        table.writerow(scoring.columns(ensemble.facts, pictures=draw is not None))
-        scored = scoring.rows(files, ensemble, rule, batch, draw)
-        for row in tqdm(scored, total=len(files), desc="predict", unit="image", disable=None):
+        table.writerow(scoring.columns(manifest, pictures=draw is not None))
+        rows = scoring.rows(files, ensemble, rule, batch, draw)
+        for row in tqdm(rows, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
-            call = row[1] or "not readable"
-            calls[call] = calls.get(call, 0) + 1
+            calls[row[1] or "not readable"] += 1
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
-    learned = "; the networks learned from synthetic cells" if ensemble.facts.synthetic else ""
-    return f"{out}: {len(files)} images, {counts}{learned}; not for clinical use"
+    synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
+    return f"{out}: {len(files)} images, {counts}{synthetic}; not for clinical use"
 
 
-def _check_maps(folder: Path | None, onnx: Path | None) -> None:
-    if folder and onnx:
-        raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
-    if folder and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
-        raise UserError(f"--maps {folder}: this is no empty folder, and what is in it stays: name a new one")
+def _rule(
+    manifest: scoring.Manifest, threshold: str | None, operating_point: str | None, min_agreement: float
+) -> scoring.Rule:
+    """The rule that the command line asks for.
+
+    Raises:
+        UserError: no such operating point, or a threshold that is no probability of one of the classes.
+    """
+    if operating_point:
+        limit, temperature = operating_point_of(manifest.method, operating_point)
+    elif threshold:
+        limit, temperature = _threshold(threshold), 1.0
+    else:
+        return scoring.Rule(min_agreement=min_agreement)
+    if limit[0] not in manifest.classes:
+        raise UserError(f"--threshold: {limit[0]!r} is none of the classes {', '.join(manifest.classes)}")
+    return scoring.Rule(limit, temperature, min_agreement)
 
 
-@contextmanager
-def _drawing(ensemble: scoring.Ensemble, folder: Path | None) -> Iterator[scoring.Draw | None]:
-    """What draws the maps; the folder is there when every image has its own."""
-    if folder is None:
-        yield None
-        return
-    with replacing_folder(folder) as temporary:
-        yield importlib.import_module("job.commands.maps").Maps(ensemble, temporary)
-
-
-def _threshold(text: str | None) -> tuple[str, float] | None:
-    if text is None:
-        return None
+def _threshold(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     try:
         number = float(value)
@@ -115,14 +115,15 @@ def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple
         UserError: the results name no such point.
     """
     evaluation = read_json(path)
-    entries = {kind: _of(evaluation.get(kind, []), "method", method) for kind in ("operating_points", "calibration")}
-    point = _of(entries["operating_points"].get("points", []), "name", name)
-    threshold = point.get("threshold")
-    if threshold is None:
-        reason = point.get("reason") or f"{path} names no such point for {method}"
+    points = [
+        point
+        for entry in evaluation.get("operating_points", [])
+        if entry["method"] == method
+        for point in entry["points"]
+        if point["name"] == name
+    ]
+    if not points or points[0]["threshold"] is None:
+        reason = points[0]["reason"] if points else f"{path} names no such point for {method}"
         raise UserError(f"--operating-point {name}: {reason}; use --threshold CLASS=PROBABILITY")
-    return (evaluation["positive"], threshold), entries["calibration"]["temperature"]
-
-
-def _of(entries: list[dict[str, Any]], key: str, value: str) -> dict[str, Any]:
-    return next((entry for entry in entries if entry[key] == value), {})
+    temperatures = {entry["method"]: entry["temperature"] for entry in evaluation["calibration"]}
+    return (evaluation["positive"], points[0]["threshold"]), temperatures[method]

@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import save
 
 from job.__main__ import main
-from job.commands import scoring
-from job.commands.ensembles import TorchEnsemble
+from job.ensemble import scoring
+from job.ensemble.networks import TorchEnsemble
 from job.inference.activation import grad_cam
 from job.models.network import build, normalisation
 from job.reporting.cells import overlay
@@ -223,7 +223,7 @@ def test_what_cannot_be_scored_is_a_sentence_and_leaves_no_file(here, tmp_path, 
 
 @pytest.mark.parametrize("command", [["predict", "cells"], ["export"]])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(here, tmp_path, capsys, monkeypatch, command):
-    monkeypatch.setattr("job.commands.ensembles.TorchEnsemble.__init__", lambda *_: pytest.fail("it went to work"))
+    monkeypatch.setattr("job.ensemble.networks.TorchEnsemble.__init__", lambda *_: pytest.fail("it went to work"))
     (tmp_path / "file").touch()
     for out, part in ((tmp_path, "is a folder: name the file"), (tmp_path / "file/scores.csv", "file is no folder")):
         assert main([*command, "--out", str(out)]) == 2
@@ -295,7 +295,7 @@ def test_an_ensemble_of_a_gpu_or_with_views_is_exported_too(copied, precision, v
     exact = TorchEnsemble("two")
     exact.members[0].precision = "fp32"
     pixels = np.load("data/prepared/images.npy")
-    [said] = importlib.import_module("job.commands.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
+    [said] = importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
     np.testing.assert_allclose(said, exact.probabilities(pixels)[0], atol=1e-4)
 
 
@@ -345,7 +345,7 @@ def test_images_are_read_a_few_batches_ahead_only(monkeypatch):
     monkeypatch.setattr(scoring.images, "read", lambda path, *_: (read.append(path), (pixels, None))[1])
 
     class Constant:
-        facts = scoring.Facts("efficientnet", (1,), ("A", "B"), SIZE, 0, "image")
+        manifest = scoring.Manifest("efficientnet", (1,), ("A", "B"), SIZE, 0, "image")
 
         def probabilities(self, batch):
             return np.full((1, len(batch), 2), 0.5, dtype=np.float32)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from job.commands.ensembles import Member, TorchEnsemble
 from job.data import tree
 from job.data.images import Pixels
+from job.ensemble.networks import Member, TorchEnsemble
 from job.inference.activation import grad_cam
 from job.reporting.cells import overlay
 
@@ -19,7 +19,7 @@ _STEM = 60
 
 
 class Maps:
-    """Draws each image in grey under the activation map of its call, the stronger the warmer, as WebP."""
+    """Draws each image in grey under the activation map of its predicted class, the stronger the warmer, as WebP."""
 
     def __init__(self, ensemble: TorchEnsemble, folder: Path) -> None:
         self.ensemble = ensemble
@@ -29,26 +29,26 @@ class Maps:
             # No gradient before the features is asked for, and keeping what it would need takes most of the memory.
             member.network.requires_grad_(requires_grad=False)
 
-    def __call__(self, files: list[Path], pixels: Pixels, called: npt.NDArray[np.intp]) -> list[str]:
-        """Draw these images, (B, S, S, 3), for these class numbers, (B,); names of the pictures in the folder.
+    def __call__(self, files: list[Path], pixels: Pixels, predicted: npt.NDArray[np.intp]) -> list[str]:
+        """Draw these images, (B, S, S, 3), for these class numbers, (B,), and return the pictures' file names.
 
         Pictures are counted, because images of several folders may have one name.
         """
         names = []
-        for file, image, activation in zip(files, pixels, self._activation(pixels, called), strict=True):
+        for file, image, activation in zip(files, pixels, self._activation(pixels, predicted), strict=True):
             self.drawn += 1
             names.append(f"{self.drawn:06d}-{tree.shown(file.stem)[:_STEM]}.webp")
             (self.folder / names[-1]).write_bytes(overlay(image, activation))
         return names
 
-    def _activation(self, pixels: Pixels, called: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+    def _activation(self, pixels: Pixels, predicted: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
         """Mean of the members' maps as on the report's errors page: (B, h, w), the highest value of each 255.
 
         A map is all zero where nothing speaks for the class.
         """
         device = self.ensemble.device
         batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-        classes = torch.from_numpy(called).to(device)
+        classes = torch.from_numpy(predicted).to(device)
 
         def look(member: Member) -> torch.Tensor:
             return grad_cam(member.network, member.normalise(batch), classes).cpu()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,12 +18,12 @@ from job.evaluation import votes
 
 
 @dataclass(frozen=True)
-class Facts:
+class Manifest:
     """What an ensemble is, and how an image file becomes its input.
 
     Attributes:
         method: of its members.
-        members: their folds.
+        members: the folds that they were trained on.
         classes: names in class order.
         size: side in pixels that the networks see.
         crop: side of the crop before resizing, in pixels of the file; 0 keeps the whole image.
@@ -34,8 +32,8 @@ class Facts:
     """
 
     method: str
-    members: tuple[int, ...]
-    classes: tuple[str, ...]
+    members: Sequence[int]
+    classes: Sequence[str]
     size: int
     crop: int
     center: str
@@ -46,45 +44,36 @@ class Ensemble(Protocol):
     """Several networks that judge the same images.
 
     Attributes:
-        facts: what it is.
+        manifest: what it is.
         most_pixels: of one batch, so that large images and many cores take no more memory than small ones and few.
     """
 
-    facts: Facts
+    manifest: Manifest
     most_pixels: int
 
     def probabilities(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
-        """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""
+        """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
 
 
 Draw = Callable[[list[Path], images.Pixels, npt.NDArray[np.intp]], list[str]]
-"""Draws a picture for each image: its file, its pixels (B, S, S, 3), the class number that was called; their names."""
+"""Draws a picture of each image, from files, pixels (B, S, S, 3) and predicted class numbers; their file names."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How votes become a call.
+    """How the members' probabilities become a prediction.
 
     Attributes:
-        threshold: a class and the mean probability from which on it is called, else the most probable other class; or
+        threshold: a class and the mean probability from which on it is predicted, else the most probable other class;
             None for the majority vote of the members.
-        temperature: by which the mean of the members' logits is divided before it is held against the threshold; with 1
-            the mean probability is.
-        min_agreement: the share of members that must vote alike; below it no call is made.
+        temperature: by which the mean of the members' logits is divided before it is compared with the threshold; with 1
+            the mean probability is compared.
+        min_agreement: the share of members that must vote alike; below it the ensemble abstains.
     """
 
     threshold: tuple[str, float] | None = None
     temperature: float = 1.0
     min_agreement: float = 0.0
-
-    def check(self, classes: tuple[str, ...]) -> None:
-        """Refuse a threshold of a class that there is not.
-
-        Raises:
-            UserError: naming the classes.
-        """
-        if self.threshold and self.threshold[0] not in classes:
-            raise UserError(f"--threshold: {self.threshold[0]!r} is none of the classes {', '.join(classes)}")
 
 
 def find(paths: list[Path]) -> list[Path]:
@@ -93,30 +82,30 @@ def find(paths: list[Path]) -> list[Path]:
     Raises:
         UserError: a path does not exist, or there is no image at all.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
             # `._name.bmp` is what macOS leaves beside a file on other systems' disks, and no image.
-            found += sorted(
+            files += sorted(
                 file for file in inside if file.suffix.lower() in tree.SUFFIXES and not file.name.startswith("._")
             )
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
             raise UserError(f"{path} does not exist")
-    if not found:
+    if not files:
         raise UserError(f"no images ({', '.join(sorted(tree.SUFFIXES))}) in {', '.join(map(str, paths))}")
-    return found
+    return files
 
 
-def columns(facts: Facts, *, pictures: bool = False) -> list[str]:
+def columns(manifest: Manifest, *, pictures: bool = False) -> list[str]:
     """Names of the columns of a row; with the name of a picture where pictures are drawn."""
     return [
         "image", "call", "agreement",
-        *(f"p_{name}" for name in facts.classes),
-        *(f"votes_{name}" for name in facts.classes),
-        *(f"fold_{fold}_p_{name}" for fold in facts.members for name in facts.classes),
+        *(f"p_{name}" for name in manifest.classes),
+        *(f"votes_{name}" for name in manifest.classes),
+        *(f"fold_{fold}_p_{name}" for fold in manifest.members for name in manifest.classes),
         *(["map"] if pictures else []),
         "problem",
     ]  # fmt: skip
@@ -125,77 +114,59 @@ def columns(facts: Facts, *, pictures: bool = False) -> list[str]:
 def rows(
     files: list[Path], ensemble: Ensemble, rule: Rule, batch_size: int, draw: Draw | None = None
 ) -> Iterator[list[Any]]:
-    """One row per file, in order. An image that cannot be read has its reason in the last column and no call.
+    """One row per file, in order. An image that cannot be read has its reason in the last column and no prediction.
 
     A name that is no UTF-8 is there with escapes (`tree.shown`), so that the table can be written.
 
     Probabilities are means over the members. Only a few batches of images are in memory, however many files there are.
-    `draw` makes the pictures of the readable images of a batch, each for the class that is called, or would be where no
-    call is made.
+    `draw` makes the pictures of the readable images of a batch, each for the class that is predicted, or would be where
+    the ensemble abstains.
     """
-    ahead = _read_ahead(files, ensemble.facts, 2 * batch_size)
-    width = len(columns(ensemble.facts, pictures=draw is not None))
-    while batch := list(islice(ahead, batch_size)):
-        readable = [(file, pixels) for file, pixels in batch if not isinstance(pixels, str)]
+    manifest = ensemble.manifest
+    results = images.read_all(files, manifest.size, manifest.crop, manifest.center, ahead=2 * batch_size)
+    batches = zip(files, results, strict=True)
+    empty = [""] * (len(columns(manifest, pictures=draw is not None)) - 2)
+    while batch := list(islice(batches, batch_size)):
+        readable = [(file, result[0]) for file, result in batch if not isinstance(result, str)]
         scored = iter(_scored(readable, ensemble, rule, draw) if readable else [])
-        for file, pixels in batch:
-            if isinstance(pixels, str):
-                yield [tree.shown(file.as_posix()), *[""] * (width - 2), pixels]
-            else:
-                yield [tree.shown(file.as_posix()), *next(scored), ""]
+        for file, result in batch:
+            values = [*empty, result] if isinstance(result, str) else [*next(scored), ""]
+            yield [tree.shown(file.as_posix()), *values]
 
 
 def _scored(
     readable: list[tuple[Path, images.Pixels]], ensemble: Ensemble, rule: Rule, draw: Draw | None
 ) -> list[list[Any]]:
     """Everything between the name and the problem, for the images of a batch that can be read."""
-    pixels = np.stack([one for _, one in readable])
-    called, found = verdicts(ensemble.probabilities(pixels), rule, ensemble.facts)
+    pixels = np.stack([image for _, image in readable])
+    predicted, values = verdicts(ensemble.probabilities(pixels), rule, ensemble.manifest)
     if draw:
-        names = draw([file for file, _ in readable], pixels, called)
-        found = [[*verdict, name] for verdict, name in zip(found, names, strict=True)]
-    return found
-
-
-def _read_ahead(files: list[Path], facts: Facts, most: int) -> Iterator[tuple[Path, images.Pixels | str]]:
-    def read(file: Path) -> images.Pixels | str:
-        try:
-            return images.read(file, facts.size, facts.crop, facts.center)[0]
-        except images.UnreadableImageError as error:
-            return str(error)
-
-    remaining = iter(files)
-    # Threads suffice: decoding and resizing release the interpreter's lock.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        waiting = deque((file, pool.submit(read, file)) for file in islice(remaining, most))
-        while waiting:
-            file, result = waiting.popleft()
-            yield file, result.result()
-            if (following := next(remaining, None)) is not None:
-                waiting.append((following, pool.submit(read, following)))
+        names = draw([file for file, _ in readable], pixels, predicted)
+        values = [[*verdict, name] for verdict, name in zip(values, names, strict=True)]
+    return values
 
 
 def verdicts(
-    members: npt.NDArray[np.float32], rule: Rule, facts: Facts
+    members: npt.NDArray[np.float32], rule: Rule, manifest: Manifest
 ) -> tuple[npt.NDArray[np.intp], list[list[Any]]]:
     """Class numbers, (B,), and call, agreement, probabilities and votes by image; from (members, B, classes)."""
     exact = members.astype(np.float64)
     majority, mean = votes.majority(exact), votes.mean(exact)
-    called: npt.NDArray[np.intp] = majority.predicted
+    predicted: npt.NDArray[np.intp] = majority.predicted
     if rule.threshold:
-        position = facts.classes.index(rule.threshold[0])
+        position = manifest.classes.index(rule.threshold[0])
         # As `evaluate` does it: the mean of the members' logits, divided by the temperature.
         each = np.full(len(exact), rule.temperature)
         compared = mean if rule.temperature == 1 else votes.calibrated(exact, each)
         others = compared.probabilities.copy()
         others[:, position] = -1
         above = compared.probabilities[:, position] >= rule.threshold[1]
-        called = np.where(above, position, others.argmax(axis=1))
+        predicted = np.where(above, position, others.argmax(axis=1))
     agreement = majority.votes.max(axis=1) / len(members)
-    return called, [
+    return predicted, [
         [
-            facts.classes[number] if agreement[image] >= rule.min_agreement else "abstained",
+            manifest.classes[number] if agreement[image] >= rule.min_agreement else "abstained",
             agreement[image], *mean.probabilities[image], *majority.votes[image], *members[:, image].ravel(),
         ]
-        for image, number in enumerate(called)
+        for image, number in enumerate(predicted)
     ]  # fmt: skip

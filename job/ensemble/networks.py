@@ -7,25 +7,26 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from job import params
-from job.commands.scoring import Facts
+from job.contracts import paths
 from job.data.images import Pixels
+from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json
 from job.inference import runs, runtime
 from job.inference.augment import views
 from job.inference.context import autocast
 from job.inference.pixels import Normalise
+from job.params import load
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
-"""Of the batches in work at a time: with Lite0 some 400 MiB on a CPU."""
+"""Pixels of the batches that are computed at a time: with Lite0 they take some 400 MiB on a CPU."""
 
 Result = TypeVar("Result")
 
@@ -47,69 +48,62 @@ class Member(nn.Module):
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
         with autocast(pixels.device, self.precision):
-            logits = [self.network(view) for view in self.seen(images)]
-        return torch.stack([one.double().softmax(1) for one in logits]).mean(0).float()
+            logits = [self.network(view) for view in self.views(images)]
+        return torch.stack([values.double().softmax(1) for values in logits]).mean(0).float()
 
-    def seen(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The views of normalised images that the mean is taken over: (B, 3, S, S) each."""
+    def views(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The views of normalised images that the mean is over: (B, 3, S, S) each."""
         return list(views(images)) if self.tta else [images]
 
 
 class TorchEnsemble:
     """The networks of `ensembles/METHOD/ensemble.json`."""
 
-    def __init__(self, method: str, device: str = "cpu", folder: Path = Path()) -> None:
+    def __init__(self, method: str, device: str = "cpu") -> None:
         """Load and check the members.
 
         Args:
             method: of the members.
             device: `auto`, `cpu` or `cuda`.
-            folder: root of the repository.
 
         Raises:
             UserError: no such ensemble, one that says not how it was evaluated, or a member's weights are not those
                 that were evaluated.
         """
-        made = folder / "ensembles"
-        if not (made / method / "ensemble.json").is_file():
-            known = ", ".join(sorted(path.parent.name for path in made.glob("*/ensemble.json"))) or "none yet"
-            raise UserError(
-                f"there is no ensemble of {method!r} here (there is: {known}): run `dvc repro`, or fetch one with "
-                "`dvc pull ensemble train`"
-            )
-        described = read_json(made / method / "ensemble.json")
-        if "views" not in described:
-            raise UserError(f"{made / method / 'ensemble.json'} is of an older version of this code: run `dvc repro`")
-        folds = [folder / "runs" / method / f"fold-{member['fold']}" for member in described["members"]]
+        described = _description(method)
+        folds = [paths.run(method, member["fold"]) for member in described["members"]]
         for fold, member in zip(folds, described["members"], strict=True):
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
         facts = runs.read_facts(folds[0])
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
-        settings = params.load(folder / "params.yaml")
-        # Not predict.tta of today's parameters: what was evaluated is what predicts.
-        tta = described["views"] > 1
-        train = settings.train.model_copy(update={"device": device, "threads": facts["threads"]})
-        self.device = runtime.setup(train, keep_memory=settings.machine.keep_memory)
-        members = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
-        self.facts = Facts(
+        params = load()
+        train = params.train.model_copy(update={"device": device, "threads": facts["threads"]})
+        self.device = runtime.setup(train, keep_memory=params.machine.keep_memory)
+        self.manifest = Manifest(
             method=method,
-            members=tuple(member["fold"] for member in described["members"]),
-            classes=tuple(described["classes"]),
+            members=[member["fold"] for member in described["members"]],
+            classes=described["classes"],
             size=facts["size"],
             crop=facts["crop"],
             center=facts["center"],
             synthetic=facts.get("synthetic", False),
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
-        self.members = [Member(network, normalise, precision=facts["precision"], tta=tta).eval() for network in members]
-        cores = len(os.sched_getaffinity(0)) // facts["threads"] if self.device.type == "cpu" else 1
+        networks = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
+        # Not predict.tta of today's parameters: what was evaluated is what predicts.
+        tta = described["views"] > 1
+        self.members = [
+            Member(network, normalise, precision=facts["precision"], tta=tta).eval() for network in networks
+        ]
+        on_cpu = self.device.type == "cpu"
+        cores = len(os.sched_getaffinity(0)) // facts["threads"] if on_cpu else 1
         together = max(1, min(cores, len(self.members)))
         # Each of those that judge at a time has the activations of a batch in memory; a GPU has its own.
-        self.most_pixels = CPU_PIXELS // together if self.device.type == "cpu" else GPU_PIXELS
+        self.most_pixels = CPU_PIXELS // together if on_cpu else GPU_PIXELS
         self._pool = ThreadPoolExecutor(together)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Of every member: (members, B, classes), from (B, S, S, 3) pixels."""
+        """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
         batch = torch.from_numpy(pixels).to(self.device)
 
         @torch.inference_mode()
@@ -120,11 +114,27 @@ class TorchEnsemble:
         return np.stack(self.each(judge))
 
     def each(self, ask: Callable[[Member], Result]) -> list[Result]:
-        """What `ask` says of every member; on a CPU several are asked at a time."""
+        """The result of `ask` for every member; on a CPU several are asked at a time."""
         return list(self._pool.map(ask, self.members))
 
 
+def _description(method: str) -> dict[str, Any]:
+    """The content of a method's `ensemble.json`."""
+    file = paths.ensemble(method) / "ensemble.json"
+    if not file.is_file():
+        others = ", ".join(sorted(path.parent.name for path in file.parent.parent.glob("*/ensemble.json")))
+        raise UserError(
+            f"there is no ensemble of {method!r} here (there is: {others or 'none yet'}): run `dvc repro`, or fetch "
+            "one with `dvc pull ensemble train`"
+        )
+    description: dict[str, Any] = read_json(file)
+    if "views" not in description:
+        raise UserError(f"{file} is of an older version of this code: run `dvc repro`")
+    return description
+
+
 def _check(path: Path, expected: str) -> None:
+    """Refuse weights that are missing or have another SHA-256 than those that were evaluated."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `dvc repro`, or fetch it with `dvc pull train`")
     with path.open("rb") as handle:
