@@ -16,25 +16,21 @@ from ruamel.yaml.error import YAMLError
 
 from job.errors import UserError
 
-Backbone = Literal[
-    "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
-    "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
-    "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
-    "torchvision/convnext_tiny", "torchvision/convnext_small", "torchvision/convnext_base",
-    "torchvision/convnext_large", "torchvision/efficientnet_b0", "torchvision/efficientnet_b1",
-    "torchvision/efficientnet_b2", "torchvision/efficientnet_b3", "torchvision/efficientnet_b4",
-    "torchvision/efficientnet_b5", "torchvision/efficientnet_b6", "torchvision/efficientnet_b7",
-    "torchvision/efficientnet_v2_s", "torchvision/efficientnet_v2_m", "torchvision/efficientnet_v2_l",
-    "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large",
-    "torchvision/regnet_x_400mf", "torchvision/regnet_x_800mf", "torchvision/regnet_x_1_6gf",
-    "torchvision/regnet_x_3_2gf", "torchvision/regnet_x_8gf", "torchvision/regnet_x_16gf", "torchvision/regnet_x_32gf",
-    "torchvision/regnet_y_400mf", "torchvision/regnet_y_800mf", "torchvision/regnet_y_1_6gf",
-    "torchvision/regnet_y_3_2gf", "torchvision/regnet_y_8gf", "torchvision/regnet_y_16gf", "torchvision/regnet_y_32gf",
-    "torchvision/resnet18", "torchvision/resnet34", "torchvision/resnet50", "torchvision/resnet101",
-    "torchvision/resnet152", "torchvision/resnext50_32x4d", "torchvision/resnext101_32x8d",
-    "torchvision/resnext101_64x4d", "torchvision/wide_resnet50_2", "torchvision/wide_resnet101_2",
-]  # fmt: skip
+_FAMILIES = {
+    "efficientnet-": "b0 b1 b2 b3 b4 b5 b6 b7 lite0 lite1 lite2",
+    "torchvision/convnext_": "tiny small base large",
+    "torchvision/efficientnet_": "b0 b1 b2 b3 b4 b5 b6 b7 v2_s v2_m v2_l",
+    "torchvision/mobilenet_": "v2 v3_small v3_large",
+    "torchvision/regnet_x_": "400mf 800mf 1_6gf 3_2gf 8gf 16gf 32gf",
+    "torchvision/regnet_y_": "400mf 800mf 1_6gf 3_2gf 8gf 16gf 32gf",
+    "torchvision/resnet": "18 34 50 101 152",
+    "torchvision/resnext": "50_32x4d 101_32x8d 101_64x4d",
+    "torchvision/wide_resnet": "50_2 101_2",
+}
+BACKBONES = tuple(f"{family}{size}" for family, sizes in _FAMILIES.items() for size in sizes.split())
+Backbone = Literal[BACKBONES]  # type: ignore[valid-type]  # made of families and sizes
 Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "linear_probe"]
+METHODS: tuple[str, ...] = get_args(Method)
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -256,20 +252,17 @@ class Params(Section):
         return self
 
 
-def check_fold(values: Params, method: str, fold: int) -> None:
+def check_fold(params: Params, method: str, fold: int) -> None:
     """Check that one fold of one method is among those that the parameters name.
 
     Raises:
         UserError: it is not.
     """
-    if method not in values.methods or fold not in values.folds:
+    if method not in params.methods or fold not in params.folds:
         raise UserError(
             f"{method} fold {fold} is not among methods and folds of params.yaml: "
-            f"{', '.join(values.methods)}; {', '.join(map(str, values.folds))}"
+            f"{', '.join(params.methods)}; {', '.join(map(str, params.folds))}"
         )
-
-
-METHODS: tuple[str, ...] = get_args(Method)
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -291,29 +284,20 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(raw)
     except pydantic.ValidationError as error:
-        lines = [_sentence(finding) for finding in error.errors()]
-        raise UserError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise UserError("\n".join(f"{path}: {_sentence(finding)}" for finding in error.errors())) from None
 
 
 def _sentence(finding: Any) -> str:
     key = ".".join(str(part) for part in finding["loc"])
-    kind = finding["type"]
-    if kind == "extra_forbidden":
-        known = _known_keys(finding["loc"][:-1])
-        close = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
+    if finding["type"] == "extra_forbidden":
+        *sections, name = finding["loc"]
+        section: Any = Params.model_fields[sections[0]].annotation if sections else Params
+        allowed = list(section.model_fields)
+        close = difflib.get_close_matches(str(name), allowed, n=1)
         hint = f", did you mean {close[0]!r}?" if close else "."
-        return f"unknown key {key!r}{hint} Allowed here: {', '.join(known)}"
-    if kind == "missing":
+        return f"unknown key {key!r}{hint} Allowed here: {', '.join(allowed)}"
+    if finding["type"] == "missing":
         return f"key {key!r} is missing"
     message = str(finding["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"{key}: {message}, not {finding['input']!r}" if key else message
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[pydantic.BaseModel] = Params
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return list(model.model_fields)
