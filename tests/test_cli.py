@@ -51,19 +51,19 @@ def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "sentence"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/srv/out.csv"), "error: /srv/out.csv: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
     ],
 )
-def test_what_a_disk_refuses_is_a_sentence(monkeypatch, capsys, error, said):
+def test_what_a_disk_refuses_is_a_sentence(monkeypatch, capsys, error, sentence):
     def run(**_):
         raise error
 
     monkeypatch.setattr("job.commands.folds.run", run)
     assert main(["folds"]) == 2
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(sentence)
 
 
 def test_a_file_that_a_fault_of_ours_looks_for_keeps_its_traceback(monkeypatch):
@@ -74,15 +74,15 @@ def test_a_file_that_a_fault_of_ours_looks_for_keeps_its_traceback(monkeypatch):
 
 def test_gpus_are_handed_out_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    seen = []
+    runs = []
     monkeypatch.setattr(
-        folds._SideBySide, "_dvc", lambda _self, name, env: seen.append((name, env["CUDA_VISIBLE_DEVICES"]))
+        folds._SideBySide, "_dvc", lambda _self, name, env: runs.append((name, env["CUDA_VISIBLE_DEVICES"]))
     )
     train = params.load(ROOT / "params.yaml").train
-    side_by_side = folds._SideBySide(folds._shares(train, folds._gpus()))
+    side_by_side = folds._SideBySide(folds._environments(train, folds._gpus(), jobs=8))
     for name in ("a", "b", "c"):
-        side_by_side.run(name, bars=False)
-    assert seen == [("a", "2"), ("b", "5"), ("c", "2")]
+        side_by_side.run(name)
+    assert runs == [("a", "2"), ("b", "5"), ("c", "2")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert folds._gpus() == []
 
@@ -103,25 +103,26 @@ def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, 
     repository.change(tmp_path, {"train": {"device": device, "devices": devices}})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    monkeypatch.setattr(folds.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
-    monkeypatch.setattr(folds, "_up_to_date", lambda _: False)
-    seen, running, most = set(), [], []
+    monkeypatch.setattr(
+        folds.subprocess, "run", lambda command, **_: SimpleNamespace(returncode=int("status" in command))
+    )
+    groups, running, most = set(), [], []
 
     def run(_self, name, environment):
         running.append(name)
         most.append(len(running))
-        seen.add(environment["CUDA_VISIBLE_DEVICES"])
+        groups.add(environment["CUDA_VISIBLE_DEVICES"])
         time.sleep(0.01)
         running.remove(name)
         return 0
 
     monkeypatch.setattr(folds._SideBySide, "_dvc", run)
     assert folds.run(jobs=3) == "10 folds are trained and predicted"
-    assert seen == given
+    assert groups == given
     assert max(most) == (len(given) if gpus and device != "cpu" else 3)
 
 
 def test_a_fold_that_wants_more_gpus_than_there_are_is_not_started(monkeypatch):
     train = params.load(ROOT / "params.yaml").train.model_copy(update={"devices": 4})
     with pytest.raises(UserError, match=r"train\.devices is 4, but a fold can have 2 here \(GPU 2, 5\)"):
-        folds._shares(train, ["2", "5"])
+        folds._environments(train, ["2", "5"], jobs=1)

@@ -13,12 +13,12 @@ from queue import SimpleQueue
 
 from tqdm import tqdm
 
-from job import params
 from job.errors import UserError
-from job.params import Train
+from job.params import Train, load
 
+_DVC = [sys.executable, "-m", "dvc"]
 # DVC locks the repository while it hashes and records; by default it waits three seconds for the lock and gives up.
-_REPRO = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro"]
+_REPRO = [*_DVC, "--wait-for-lock", "repro"]
 
 
 def run(jobs: int) -> str:
@@ -31,21 +31,20 @@ def run(jobs: int) -> str:
     """
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
-    values = params.load()
-    shares = _shares(values.train, _gpus())
-    # Folds side by side on one GPU would take turns at it, and each needs its memory all the time.
-    jobs = min(jobs, len(shares) or jobs)
+    params = load()
+    environments = _environments(params.train, _gpus(), jobs)
     # Everything upstream first and once: folds started side by side would all begin with the stages they share.
     if subprocess.run([*_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
     # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
-    names = [f"{method}-{fold}" for method in reversed(values.methods) for fold in values.folds]
-    if _up_to_date(names):
+    names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
+    targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
+    if subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0:
         return f"all {len(names)} folds are up to date"
-    side_by_side = _SideBySide(shares[:jobs])
-    pool = ThreadPoolExecutor(jobs)
+    side_by_side = _SideBySide(environments)
+    pool = ThreadPoolExecutor(len(environments))
     try:
-        waiting = {pool.submit(side_by_side.run, name, bars=jobs == 1): name for name in names}
+        waiting = {pool.submit(side_by_side.run, name): name for name in names}
         for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
             if done.result():
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
@@ -58,25 +57,21 @@ def run(jobs: int) -> str:
 
 
 class _SideBySide:
-    """The DVC processes of the running folds, each with one of these shares of the GPUs."""
+    """The DVC processes of the running folds, each with one of these additions to the environment."""
 
-    def __init__(self, shares: list[str]) -> None:
+    def __init__(self, environments: list[dict[str, str]]) -> None:
         self._running: set[subprocess.Popen[str]] = set()
-        self._shares: SimpleQueue[str] = SimpleQueue()
-        self._shared = bool(shares)
-        for share in shares:
-            self._shares.put(share)
+        self._free: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for environment in environments:
+            self._free.put(environment)
 
-    def run(self, name: str, *, bars: bool) -> int:
-        """Exit code of one fold's two stages. Bars of several folds on one terminal would overwrite each other."""
-        environment = os.environ | ({} if bars else {"TQDM_DISABLE": "1"})
-        if not self._shared:
-            return self._dvc(name, environment)
-        share = self._shares.get()
+    def run(self, name: str) -> int:
+        """Train and predict one fold; the exit code of DVC."""
+        environment = self._free.get()
         try:
-            return self._dvc(name, environment | {"CUDA_VISIBLE_DEVICES": share})
+            return self._dvc(name, os.environ | environment)
         finally:
-            self._shares.put(share)
+            self._free.put(environment)
 
     def _dvc(self, name: str, environment: dict[str, str]) -> int:
         command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
@@ -96,20 +91,24 @@ class _SideBySide:
             process.terminate()
 
 
-def _shares(train: Train, gpus: list[str]) -> list[str]:
-    """Groups of `train.devices` GPUs, as `CUDA_VISIBLE_DEVICES` takes them; none where folds run on the CPU.
+def _environments(train: Train, gpus: list[str], jobs: int) -> list[dict[str, str]]:
+    """What each of the folds that run at a time finds in its environment beside ours.
 
     Raises:
         UserError: there are GPUs, and fewer than one fold wants.
     """
+    # Bars of several folds on one terminal would overwrite each other.
+    quiet = {"TQDM_DISABLE": "1"}
     if train.device == "cpu" or not gpus:
-        return []
+        return [quiet] * jobs if jobs > 1 else [{}]
     if train.devices > len(gpus):
         raise UserError(
             f"train.devices is {train.devices}, but a fold can have {len(gpus)} here (GPU {', '.join(gpus)}): lower it"
         )
-    whole = len(gpus) - len(gpus) % train.devices
-    return [",".join(gpus[first : first + train.devices]) for first in range(0, whole, train.devices)]
+    # Folds side by side on one GPU would take turns at it, and each needs its memory all the time.
+    jobs = min(jobs, len(gpus) // train.devices)
+    groups = [",".join(gpus[fold * train.devices : (fold + 1) * train.devices]) for fold in range(jobs)]
+    return [{"CUDA_VISIBLE_DEVICES": group} | (quiet if jobs > 1 else {}) for group in groups]
 
 
 def _gpus() -> list[str]:
@@ -122,9 +121,3 @@ def _gpus() -> list[str]:
         [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
     )
     return listed.stdout.split() if listed.returncode == 0 else []
-
-
-def _up_to_date(names: list[str]) -> bool:
-    targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
-    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--quiet", *targets], check=False)
-    return status.returncode == 0
