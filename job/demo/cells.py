@@ -30,24 +30,18 @@ _BLUE = _planes(-0.52, 0.18, 0.83)  # second axis within a cell: red to blue
 _BATCH = _planes(0.68, 0.41, 0.60)  # first axis between cells: exposure of the slide
 _HALO = _planes(125.0, 105.0, 122.0)  # out-of-focus light beside the cell
 _DEBRIS = _planes(100.0, 66.0, 92.0)  # neighbouring cytoplasm that the segmentation kept
-_ANGLES = 1024  # the contour is a table of radii at so many angles
+_ANGLES = 1024  # the contour is a table of radii at this many angles
 _THETA = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
 _DEBRIS_REACH = 28  # pixels beyond the contour
 
 # Logarithm of the longest side of the box in pixels: mean, standard deviation between patients and within one.
 _LOG_SIDE = {"all": (5.436, 0.070, 0.100), "hem": (5.250, 0.080, 0.135)}
-# The other traits are Gaussian with variance 1 in each class; so far apart are the means, ALL less HEM. Blasts have
+# The other traits are Gaussian with variance 1 in each class; these are the means of ALL less those of HEM. Blasts have
 # finer, paler, less clumped chromatin, nucleoli and a rougher contour. Exposure and blur tell nothing.
 _SEPARATION = {
-    "grain": -1.5,
-    "texture": -1.5,
-    "clumping": -1.1,
-    "nucleoli": 1.0,
-    "roughness": 0.35,
-    "blueness": 0.2,
-    "exposure": 0.0,
-    "blur": 0.0,
-}
+    "grain": -1.5, "texture": -1.5, "clumping": -1.1, "nucleoli": 1.0,
+    "roughness": 0.35, "blueness": 0.2, "exposure": 0.0, "blur": 0.0,
+}  # fmt: skip
 _LOADING = 0.6  # correlation of a cell's trait with its patient's mean: 36 % of the variance lies between patients
 
 
@@ -88,8 +82,8 @@ def sample(label: str, person: np.random.Generator, rng: np.random.Generator) ->
     """
     mean, between, within = _LOG_SIDE[label]
     # A few healthy cells are as large as blasts: skew 1 in the public set, none among blasts.
-    own = rng.standard_gamma(4.0) / 2 - 2 if label == "hem" else rng.standard_normal()
-    side = math.exp(mean + between * person.standard_normal() + within * own)
+    deviation = rng.standard_gamma(4.0) / 2 - 2 if label == "hem" else rng.standard_normal()
+    side = math.exp(mean + between * person.standard_normal() + within * deviation)
     sign = 0.5 if label == "all" else -0.5
     z = {
         trait: sign * gap + _LOADING * person.standard_normal() + math.sqrt(1 - _LOADING**2) * rng.standard_normal()
@@ -131,14 +125,14 @@ def draw(cell: Cell, rng: np.random.Generator) -> NDArray[np.uint8]:
     colour = _STAIN + cell.exposure * _BATCH + light * _LIGHT + blue * _BLUE
     if rng.random() < 1 / 12:
         _draw_halo(colour, depth, angle, rng)
-    seen = depth > 0
+    mask = depth > 0
     if soiled:
-        seen |= _draw_debris(colour, depth, angle, rng)
+        mask |= _draw_debris(colour, depth, angle, rng)
     if rng.random() < 1 / 3:
-        seen &= ~_cut_off(contour, y, x, rng)
+        mask &= ~_cut_off(contour, y, x, rng)
 
     image = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-    image[top:bottom, left:right] = np.moveaxis(np.where(seen, np.clip(np.rint(colour), 1, 255), 0), 0, 2)
+    image[top:bottom, left:right] = np.moveaxis(np.where(mask, np.clip(np.rint(colour), 1, 255), 0), 0, 2)
     return image
 
 

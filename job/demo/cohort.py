@@ -11,13 +11,11 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import NormalDist
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS
@@ -31,14 +29,13 @@ MARKER_TEXT = (
     "Numbers computed from them say whether software works and nothing about leukaemia.\n"
 )
 
-# C-NMC 2019: (class, part) -> patients, images
-_PUBLIC = {
-    ("all", "train"): (47, 7272),
-    ("hem", "train"): (26, 3389),
-    ("all", "preliminary"): (13, 1219),
-    ("hem", "preliminary"): (15, 648),
-}
-_PUBLIC_IMAGES = sum(images for _, images in _PUBLIC.values())
+# C-NMC 2019: class, part, patients, images
+_PUBLIC = (
+    ("all", "train", 47, 7272),
+    ("hem", "train", 26, 3389),
+    ("all", "preliminary", 13, 1219),
+    ("hem", "preliminary", 15, 648),
+)
 _SPREAD = 0.9  # standard deviation of the logarithm of a patient's number of images; 0.7 to 1.2 in the public set
 _CELLS_PER_FIELD = 3  # cells cut from one microscope image; the median of the public set
 _LOWER_CASE = "H3"  # the public set writes this one as h3
@@ -76,26 +73,24 @@ def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Pa
             f"demo.images is {images}, but each of the {patients} patients of demo.patients needs at least one: "
             "raise demo.images or lower demo.patients"
         )
-    groups = list(_PUBLIC)
-    people = _apportion(patients, [_PUBLIC[group][0] for group in groups], at_least=1)
-    spare = [
-        max(images * _PUBLIC[group][1] / _PUBLIC_IMAGES - count, 0) for group, count in zip(groups, people, strict=True)
-    ]
-    shares = [count + more for count, more in zip(people, _apportion(images - patients, spare), strict=True)]
-    found: list[Patient] = []
-    for (label, part), count, share in zip(groups, people, shares, strict=True):
-        first = 1 + sum(patient.label == label for patient in found)
-        numbers = _images_per_patient(seed, label, part, count, share)
+    people = _apportion(patients, [row[2] for row in _PUBLIC], at_least=1)
+    # Every patient has an image; the others make up what the group lacks of its share.
+    public_images = [row[3] for row in _PUBLIC]
+    shares = [images * number / sum(public_images) for number in public_images]
+    others = _apportion(images - patients, [max(share - count, 0) for share, count in zip(shares, people, strict=True)])
+    result: list[Patient] = []
+    for (label, part, *_), count, more in zip(_PUBLIC, people, others, strict=True):
+        first = 1 + sum(patient.label == label for patient in result)
+        numbers = _images_per_patient(seed, label, part, count, count + more)
         prefix = "H" if label == "hem" else ""
         members = [Patient(f"{prefix}{first + i}", label, part, number) for i, number in enumerate(numbers)]
-        found += _linked(seed, label, members) if part == "train" else members
+        result += _linked(seed, label, members) if part == "train" else members
     if unlabelled:
         count = max(1, round(unlabelled * patients / images))
         numbers = _images_per_patient(seed, "any", "final", count, unlabelled)
-        found += [
-            Patient(f"F{i + 1}", "hem" if i % 3 == 2 else "all", "final", number) for i, number in enumerate(numbers)
-        ]
-    return found
+        labels = ("all", "all", "hem")
+        result += [Patient(f"F{i + 1}", labels[i % 3], "final", number) for i, number in enumerate(numbers)]
+    return result
 
 
 def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int, drawn: Callable[[], object]) -> None:
@@ -131,7 +126,7 @@ def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int,
 
 
 def _apportion(total: int, weights: Sequence[float], at_least: int = 0) -> list[int]:
-    """Whole numbers that sum to `total`, in proportion to `weights` (largest remainders), each `at_least` so much."""
+    """Whole numbers that sum to `total`, in proportion to `weights` (largest remainders), none below `at_least`."""
     spare = total - at_least * len(weights)
     exact = [spare * weight / sum(weights) for weight in weights] if spare else [0.0] * len(weights)
     counts = [math.floor(value) for value in exact]
@@ -160,7 +155,7 @@ def _linked(seed: int, label: str, members: list[Patient]) -> list[Patient]:
     for size in _LINKED[label]:
         group, chosen = [few[i].name for i in chosen[:size]], chosen[size:]
         leaders |= dict.fromkeys(group[1:], group[0])
-    return [Patient(p.name, p.label, p.part, p.images, leaders.get(p.name, "")) for p in members]
+    return [replace(patient, leader=leaders.get(patient.name, "")) for patient in members]
 
 
 def _paths(seed: int, people: list[Patient]) -> dict[tuple[str, int], Path]:
@@ -189,24 +184,22 @@ def _original_name(patient: Patient, number: int) -> str:
 
 def _save(task: tuple[int, Patient, int, Path]) -> None:
     seed, patient, number, path = task
-    Image.fromarray(_draw(seed, patient, number)).save(path, compress_level=1)
-
-
-def _draw(seed: int, patient: Patient, number: int) -> NDArray[np.uint8]:
     person = generator(seed, "demo", "patient", patient.name)
     rng = generator(seed, "demo", "cell", patient.name, number)
-    return cells.draw(cells.sample(patient.label, person, rng), rng)
+    pixels = cells.draw(cells.sample(patient.label, person, rng), rng)
+    Image.fromarray(pixels).save(path, compress_level=1)
 
 
 def _write_labels(root: Path, people: list[Patient], paths: dict[tuple[str, int], Path]) -> None:
     """The label file of the preliminary part, in the order of the new numbers."""
-    keys = [(patient, i) for patient in people if patient.part == "preliminary" for i in range(patient.images)]
-    rows = {
-        int(paths[patient.name, i].stem): (_original_name(patient, i), paths[patient.name, i].name, patient.label)
-        for patient, i in keys
-    }
+    rows = [
+        (_original_name(patient, number), paths[patient.name, number].name, int(patient.label == "all"))
+        for patient in people
+        if patient.part == "preliminary"
+        for number in range(patient.images)
+    ]
+    rows.sort(key=lambda row: int(Path(row[1]).stem))
     with (root / PRELIMINARY_LABELS).open("w", encoding="utf-8", newline="") as handle:
         table = csv.writer(handle, lineterminator="\n")
         table.writerow(("Patient_ID", "new_names", "labels"))
-        for _, (original, new, label) in sorted(rows.items()):
-            table.writerow((original, new, int(label == "all")))
+        table.writerows(rows)

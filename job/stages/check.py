@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from job import params
 from job.contracts import paths
 from job.errors import UserError
 from job.files import awaits_fetch, write_json
+from job.params import load
 
 
 def run() -> str:
     """Validate `params.yaml`; the output is a constant, so that later stages rerun only for their own sections."""
-    values = params.load()
-    root = Path(values.data.root)
+    params = load()
+    root = Path(params.data.root)
     # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
     if root != paths.DEMO and not root.is_dir() and not awaits_fetch(root):
         where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"

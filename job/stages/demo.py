@@ -2,21 +2,21 @@
 
 from tqdm import tqdm
 
-from job import params
 from job.contracts import paths
-from job.demo import cohort as demo
+from job.demo import cohort
 from job.files import replacing_folder
+from job.params import load
 
 
 def run() -> str:
     """Write `data/raw/demo/`; returns a sentence saying what was written."""
-    wanted = params.load().demo
+    demo = load().demo
     with (
         replacing_folder(paths.DEMO) as folder,
-        tqdm(total=wanted.images + wanted.unlabelled, disable=None, unit="cell") as bar,
+        tqdm(total=demo.images + demo.unlabelled, disable=None, unit="cell") as bar,
     ):
-        demo.write(folder, **wanted.model_dump(), drawn=bar.update)
+        cohort.write(folder, **demo.model_dump(), drawn=bar.update)
     return (
-        f"Wrote {wanted.images} labelled images of {wanted.patients} synthetic patients "
-        f"and {wanted.unlabelled} unlabelled ones to {paths.DEMO}."
+        f"Wrote {demo.images} labelled images of {demo.patients} synthetic patients "
+        f"and {demo.unlabelled} unlabelled ones to {paths.DEMO}."
     )

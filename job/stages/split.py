@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from job import params
 from job.contracts import paths
 from job.files import existing, replacing, write_json
+from job.params import load
 from job.split.assignment import split, truth
 
 
@@ -15,7 +15,7 @@ def run() -> str:
         dtype={"image": str, "label": str, "patient": str, "subject": str},
         keep_default_na=False,
     )
-    table, proof = split(index, params.load().split)
+    table, proof = split(index, load().split)
     for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
