@@ -3,6 +3,8 @@
 Decided once, written to `split.csv`, read everywhere. Subjects are never divided between training and test.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -17,33 +19,33 @@ from job.seeds import derive, generator
 from job.split import holdout
 
 
-def split(index: pd.DataFrame, params: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
+def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
     Args:
         index: columns `row`, `image`, `label` (empty when unknown), `patient`, `subject`, `origin`, `pixel_sha256`.
-        params: the parameters of the split.
+        settings: the section `split` of the parameters.
 
     Raises:
         UserError: no such split exists for this data.
     """
     table = index[["row", "image", "subject", "label", "pixel_sha256"]].copy()
     labelled = table["label"] != ""
-    held_out, target = holdout.test_subjects(index, params)
+    held_out, target = holdout.test_subjects(index, settings)
     in_test = table["subject"].isin(held_out)
     table["role"] = np.select([~labelled, in_test], ["unlabelled", "test"], default="train")
     training = table[table["role"] == "train"]
     _check_classes(table, index)
-    _check_training(training, params)
-    table["fold"] = _folds(training, params).reindex(table.index)
-    table["half"] = _halves(training.assign(fold=table["fold"]), params).reindex(table.index, fill_value="")
-    table["pool"] = _pool(table, index, params).astype(int)
-    _check_halves(table[table["role"] == "train"], params)
-    _check_pool(table, params)
+    _check_training(training, settings)
+    table["fold"] = _folds(training, settings).reindex(table.index)
+    table["half"] = _halves(training.assign(fold=table["fold"]), settings).reindex(table.index, fill_value="")
+    table["pool"] = _pool(table, index, settings).astype(int)
+    _check_halves(table[table["role"] == "train"], settings)
+    _check_pool(table, settings)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.
     table["label"] = table["label"].where(table["role"] == "train", "")
-    return table[list(COLUMNS)], _proof(table, index, target, params)
+    return table[list(COLUMNS)], _proof(table, index, target, settings)
 
 
 def truth(index: pd.DataFrame) -> pd.DataFrame:
@@ -58,37 +60,37 @@ def _check_classes(table: pd.DataFrame, index: pd.DataFrame) -> None:
                 raise UserError(f"class {label} has no {role} images with this split: choose another split.test")
 
 
-def _check_halves(training: pd.DataFrame, params: Split) -> None:
+def _check_halves(training: pd.DataFrame, settings: Split) -> None:
     """Self-training needs every class among the labels it sees, and images whose labels it does not, in every fold."""
     classes = set(training["label"])
-    for number in range(1, params.folds + 1):
+    for number in range(1, settings.folds + 1):
         rest = training[training["fold"] != number]
         missing = classes - set(rest.loc[rest["half"] == "labelled", "label"])
-        if missing or (params.unlabelled != "pool" and not (rest["half"] == "masked").any()):
+        if missing or (settings.unlabelled != "pool" and not (rest["half"] == "masked").any()):
             what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
             raise UserError(
-                f"split.labelled_share={params.labelled_share}: with fold {number} left out {what}; choose a share "
+                f"split.labelled_share={settings.labelled_share}: with fold {number} left out {what}; choose a share "
                 "nearer to 0.5, or add patients"
             )
 
 
-def _check_training(training: pd.DataFrame, params: Split) -> None:
+def _check_training(training: pd.DataFrame, settings: Split) -> None:
     subjects = training.groupby("label")["subject"].nunique()
     for label, count in subjects.items():
-        if count < params.folds:
+        if count < settings.folds:
             raise UserError(
-                f"class {label} has {count} subjects left for training, fewer than split.folds={params.folds}: "
+                f"class {label} has {count} subjects left for training, fewer than split.folds={settings.folds}: "
                 f"lower split.folds (and the list folds) to at most {count}, or add patients"
             )
 
 
-def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
+def _folds(training: pd.DataFrame, settings: Split) -> pd.Series:
     """Validation fold of every training image, from 1. Copies of an image validate together."""
-    seed = derive(params.seed, "split", "folds") % 2**32
-    if params.fold_by == "image":
-        folds = StratifiedKFold(params.folds, shuffle=True, random_state=seed).split(training, training["label"])
+    seed = derive(settings.seed, "split", "folds") % 2**32
+    if settings.fold_by == "image":
+        folds = StratifiedKFold(settings.folds, shuffle=True, random_state=seed).split(training, training["label"])
     else:
-        groups = StratifiedGroupKFold(params.folds, shuffle=True, random_state=seed)
+        groups = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
         folds = groups.split(training, training["label"], training["subject"])
     result = pd.Series(0, index=training.index)
     for number, (_, validation) in enumerate(folds, start=1):
@@ -96,40 +98,43 @@ def _folds(training: pd.DataFrame, params: Split) -> pd.Series:
     return _with_first_copy(result, training)
 
 
-def _halves(training: pd.DataFrame, params: Split) -> pd.Series:
+def _halves(training: pd.DataFrame, settings: Split) -> pd.Series:
     """`labelled` or `masked` for every training image, stratified by fold and class. Copies are masked together."""
     result = pd.Series("masked", index=training.index, dtype="str")
     labelled: set[str] = set()  # subjects, with folds by subject: one may have cells of several classes
     for key, group in training.groupby(["fold", "label"], sort=True):
-        rng = generator(params.seed, "split", "half", *map(str, key))
-        if params.fold_by == "image":
-            chosen = pd.Index(rng.permutation(group.index))[: _rounded(params.labelled_share * len(group))]
-            result[chosen] = "labelled"
+        rng = generator(settings.seed, "split", "half", *map(str, key))
+        if settings.fold_by == "image":
+            count = max(1, int(np.floor(settings.labelled_share * len(group) + 0.5)))
+            result[rng.permutation(group.index)[:count]] = "labelled"
         else:
-            labelled |= _whole_subjects(group, labelled, params.labelled_share, rng)
+            labelled |= _whole_subjects(group, labelled, settings.labelled_share, rng)
     result[training["subject"].isin(labelled)] = "labelled"
     return _with_first_copy(result, training)
 
 
 def _with_first_copy(decided: pd.Series, training: pd.DataFrame) -> pd.Series:
-    """Every copy goes where the first of them goes, so that no copy of what validates or is masked is learned from."""
+    """Give all copies of an image the fold (or half) of the first copy.
+
+    So no copy of an image that validates, or whose label is masked, is trained on.
+    """
     return decided.groupby(training["pixel_sha256"]).transform("first")
 
 
 def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: np.random.Generator) -> set[str]:
-    """Further subjects, drawn until the next one would move the count of labelled images away from the wanted share."""
+    """Further subjects, drawn as long as each brings the number of labelled images nearer to the share."""
     sizes = group.groupby("subject").size()
-    wanted = share * len(group)
+    target = share * len(group)
     names: set[str] = set()
     count = int(group["subject"].isin(labelled).sum())
     for name in rng.permutation(sorted(set(sizes.index) - labelled, key=natural)):
-        if abs(count + sizes[name] - wanted) < abs(count - wanted):
+        if abs(count + sizes[name] - target) < abs(count - target):
             names.add(str(name))
             count += sizes[name]
     return names
 
 
-def _pool(table: pd.DataFrame, index: pd.DataFrame, params: Split) -> "pd.Series[bool]":
+def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Series[bool]:
     """Images that self-training may learn from without their labels (in folds that they do not validate).
 
     Of images that nobody labelled, those stay out that would carry a held-out subject, or a copy of an image that
@@ -137,48 +142,42 @@ def _pool(table: pd.DataFrame, index: pd.DataFrame, params: Split) -> "pd.Series
     """
     nobody = table["role"] == "unlabelled"
     kept_out = set(table.loc[table["role"] == "test", "subject"])
-    if params.fold_by == "subject":
+    if settings.fold_by == "subject":
         kept_out |= set(table.loc[table["role"] == "train", "subject"])
     copied = set(index.loc[~nobody, "pixel_sha256"])
     pool = nobody & ~table["subject"].isin(kept_out) & ~index["pixel_sha256"].isin(copied)
     masked = table["half"] == "masked"
-    return {"masked_half": masked, "pool": pool, "both": masked | pool}[params.unlabelled]
+    return {"masked_half": masked, "pool": pool, "both": masked | pool}[settings.unlabelled]
 
 
-def _check_pool(table: pd.DataFrame, params: Split) -> None:
-    if params.unlabelled != "masked_half" and not table.loc[table["role"] == "unlabelled", "pool"].any():
+def _check_pool(table: pd.DataFrame, settings: Split) -> None:
+    if settings.unlabelled != "masked_half" and not table.loc[table["role"] == "unlabelled", "pool"].any():
         raise UserError(
-            f"split.unlabelled={params.unlabelled}: the data has no unlabelled images that share nothing with labelled "
-            "ones (in C-NMC they are testing_data/); use masked_half"
+            f"split.unlabelled={settings.unlabelled}: the data has no unlabelled images that share nothing with "
+            "labelled ones (in C-NMC they are testing_data/); use masked_half"
         )
 
 
-def _rounded(value: float) -> int:
-    return max(1, int(np.floor(value + 0.5)))
-
-
-def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], params: Split) -> dict[str, Any]:
+def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], settings: Split) -> dict[str, Any]:
     train, test = (index[table["role"] == role] for role in ("train", "test"))
     patients_shared = (set(train["patient"]) & set(test["patient"])) - {""}
     shared = set(train["subject"]) & set(test["subject"])
     assert not shared, f"subjects on both sides of the split: {sorted(shared)}"
     training = table[table["role"] == "train"]
     folds = []
-    for number in range(1, params.folds + 1):
+    for number in range(1, settings.folds + 1):
         validation, rest = training[training["fold"] == number], training[training["fold"] != number]
-        folds.append(
-            {
-                "fold": number,
-                "train": len(rest),
-                "labelled": int((rest["half"] == "labelled").sum()),
-                "masked": int((rest["half"] == "masked").sum()),
-                "validation": len(validation),
-                "validation_images_with_training_subject": int(validation["subject"].isin(rest["subject"]).sum()),
-            }
-        )
+        folds.append({
+            "fold": number,
+            "train": len(rest),
+            "labelled": int((rest["half"] == "labelled").sum()),
+            "masked": int((rest["half"] == "masked").sum()),
+            "validation": len(validation),
+            "validation_images_with_training_subject": int(validation["subject"].isin(rest["subject"]).sum()),
+        })  # fmt: skip
     return {
-        "test": params.test,
-        "fold_by": params.fold_by,
+        "test": settings.test,
+        "fold_by": settings.fold_by,
         "target": target,
         "folds": folds,
         "disjoint": {
@@ -188,11 +187,11 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], par
             "copies_in_several_folds": int(training.groupby("pixel_sha256")["fold"].nunique().gt(1).sum()),
         },
         "unlabelled": {
-            "of": params.unlabelled,
+            "of": settings.unlabelled,
             "masked": int(((table["role"] == "train") & (table["pool"] == 1)).sum()),
             "pool": int(((table["role"] == "unlabelled") & (table["pool"] == 1)).sum()),
         },
-        "patients": _patients(index.assign(role=table["role"], fold=table["fold"]), params.folds),
+        "patients": _patients(index.assign(role=table["role"], fold=table["fold"]), settings.folds),
     }
 
 

@@ -21,27 +21,30 @@ REPORT_TEST = {
 """Table 1 of the report: patients and images held out, each out of the whole set's."""
 
 
-def test_subjects(index: pd.DataFrame, params: Split) -> tuple[set[str], dict[str, Any]]:
-    """Subjects of the test set, and per class what was wanted and what was reached.
+def test_subjects(index: pd.DataFrame, settings: Split) -> tuple[set[str], dict[str, Any]]:
+    """Subjects of the test set, and for each class the target (where there is one) and what was reached.
 
     Raises:
         UserError: the data has no such test set.
     """
     labelled = index[index["label"] != ""]
-    if params.test == "official":
+    targets: dict[str, dict[str, int]] = {}
+    if settings.test == "official":
         chosen = _official(labelled)
-        return chosen, _reached(labelled, chosen, {})
-    for label, subjects in labelled.groupby("label")["subject"].nunique().items():
-        if subjects < 2:
-            raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
-    if params.test == "report":
-        return _report(labelled, params)
-    chosen = _fraction(labelled, params)
-    return chosen, _reached(labelled, chosen, {})
+    else:
+        for label, subjects in labelled.groupby("label")["subject"].nunique().items():
+            if subjects < 2:
+                raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
+        if settings.test == "report":
+            targets = _report_targets(labelled)
+            chosen = _nearest_to(targets, labelled, settings.seed)
+        else:
+            chosen = _fraction(labelled, settings)
+    return chosen, _reached(labelled, chosen, targets)
 
 
-def _report(labelled: pd.DataFrame, params: Split) -> tuple[set[str], dict[str, Any]]:
-    """As many patients and images of each class as the report held out, or the nearest there are."""
+def _report_targets(labelled: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Patients and images of each class to hold out: the report's numbers for the full set, its shares of any other."""
     mixed = labelled.groupby("subject")["label"].nunique()
     unknown = sorted(set(labelled["label"]) - set(REPORT_TEST))
     if unknown or (mixed > 1).any():
@@ -50,16 +53,31 @@ def _report(labelled: pd.DataFrame, params: Split) -> tuple[set[str], dict[str, 
             f"split.test=report is Table 1 of a report on C-NMC and does not know {what}: use split.test=fraction, or "
             "official where the data says who is held out"
         )
-    chosen: set[str] = set()
-    wanted: dict[str, dict[str, int]] = {}
+    targets = {}
     for label, group in labelled.groupby("label"):
-        rng = generator(params.seed, "split", "test", str(label))
-        wanted[str(label)] = target = _report_target(str(label), group)
-        chosen |= choose(_subjects(group), target["patients"], target["images"], rng)
-    return chosen, _reached(labelled, chosen, wanted)
+        counts = {"patients": _people(group).nunique(), "images": len(group)}
+        shares = REPORT_TEST[str(label)].items()
+        targets[str(label)] = {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in shares}
+    return targets
 
 
-def _fraction(labelled: pd.DataFrame, params: Split) -> set[str]:
+def _nearest_to(targets: dict[str, dict[str, int]], labelled: pd.DataFrame, seed: int) -> set[str]:
+    """Subjects with as many patients and images of each class as the targets say, or the nearest there are."""
+    chosen: set[str] = set()
+    for label, group in labelled.groupby("label"):
+        people = group.assign(person=_people(group)).groupby("subject")
+        table = people.agg(patients=("person", "nunique"), images=("image", "size"))
+        table = table.loc[sorted(table.index, key=natural)]
+        chosen |= choose(table, **targets[str(label)], rng=generator(seed, "split", "test", str(label)))
+    return chosen
+
+
+def _people(images: pd.DataFrame) -> pd.Series:
+    """The patient of every image; an image without one counts as a person."""
+    return images["patient"].where(images["patient"] != "", images["image"])
+
+
+def _fraction(labelled: pd.DataFrame, settings: Split) -> set[str]:
     """A share of each class's subjects, at least one and never all.
 
     A subject may have cells of several classes, so the classes are gone through from the one with fewest subjects, and
@@ -71,8 +89,8 @@ def _fraction(labelled: pd.DataFrame, params: Split) -> set[str]:
     decided: set[str] = set()
     for label in sorted(members, key=lambda name: (len(members[name]), name)):
         subjects = members[label]
-        count = min(max(1, round(params.test_share * len(subjects))), len(subjects) - 1)
-        order = generator(params.seed, "split", "test", label).permutation(sorted(subjects - decided, key=natural))
+        count = min(max(1, round(settings.test_share * len(subjects))), len(subjects) - 1)
+        order = generator(settings.seed, "split", "test", label).permutation(sorted(subjects - decided, key=natural))
         chosen |= set(order[: max(0, count - len(chosen & subjects))])
         decided |= subjects
     return chosen
@@ -87,8 +105,8 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
 
     Args:
         subjects: one row per subject with columns `patients` and `images`; its index holds the names.
-        patients: wanted sum of `patients`.
-        images: wanted sum of `images`.
+        patients: the sum of `patients` to reach.
+        images: the sum of `images` to reach.
         rng: the generator of the draw.
     """
     people = np.asarray(subjects["patients"])
@@ -137,20 +155,6 @@ def _nearest(possible: npt.NDArray[np.bool_], patients: int, images: int) -> tup
     return int(p[best]), int(m[best])
 
 
-def _subjects(group: pd.DataFrame) -> pd.DataFrame:
-    """Patients and images of each subject, in a fixed order."""
-    people = group["patient"].where(group["patient"] != "", group["image"])
-    table = group.assign(person=people).groupby("subject").agg(patients=("person", "nunique"), images=("image", "size"))
-    return table.loc[sorted(table.index, key=natural)]
-
-
-def _report_target(label: str, group: pd.DataFrame) -> dict[str, int]:
-    """The report's numbers for the full set, the same shares for any other."""
-    people = group["patient"].where(group["patient"] != "", group["image"]).nunique()
-    counts = {"patients": people, "images": len(group)}
-    return {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in REPORT_TEST[label].items()}
-
-
 def _official(labelled: pd.DataFrame) -> set[str]:
     test = set(labelled.loc[labelled["origin"].isin(HELD_OUT), "subject"])
     train = set(labelled.loc[labelled["origin"] == "train", "subject"])
@@ -167,12 +171,11 @@ def _official(labelled: pd.DataFrame) -> set[str]:
     return test
 
 
-def _reached(labelled: pd.DataFrame, chosen: set[str], wanted: dict[str, dict[str, int]]) -> dict[str, Any]:
-    test = labelled[labelled["subject"].isin(chosen)]
+def _reached(labelled: pd.DataFrame, chosen: set[str], targets: dict[str, dict[str, int]]) -> dict[str, Any]:
     result = {}
     for label, group in labelled.groupby("label"):
-        part = test[test["label"] == label]
-        patients = part.loc[part["patient"] != "", "patient"].nunique()
-        reached = {"patients": int(patients), "images": len(part)}
-        result[str(label)] = {"wanted": wanted.get(str(label)), "reached": reached, "of": len(group)}
+        test = group[group["subject"].isin(chosen)]
+        patients = test.loc[test["patient"] != "", "patient"].nunique()
+        reached = {"patients": int(patients), "images": len(test)}
+        result[str(label)] = {"wanted": targets.get(str(label)), "reached": reached, "of": len(group)}
     return result
