@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from job import params
 from job.data.prepare import prepare
 from job.demo import cells
+from job.params import Data, load
 from job.seeds import generator
 
 SPEED_IMAGES = 1_000
@@ -34,12 +34,12 @@ DRAWN = 24  # cells drawn; the files differ by where they lie
 
 
 def run() -> dict[str, float]:
-    """Speed as a ratio (bare loop's seconds over those of `prepare`), memory as the peak of anonymous pages in MiB."""
-    values = params.load().data
+    """Speed as a ratio (seconds of a bare loop over those of `prepare`), memory as peak of anonymous pages in MiB."""
+    data = load().data
     figures: dict[str, float] = {}
     with _files(max(MEMORY_IMAGES)) as everything:
         with _some(everything, SPEED_IMAGES) as root:
-            settings = values.model_copy(update={"root": str(root)})
+            settings = data.model_copy(update={"root": str(root)})
             ratios = []
             for _ in range(REPEATS):
                 bare, ours = _bare(root, settings.pixels), _seconds(settings)
@@ -48,7 +48,7 @@ def run() -> dict[str, float]:
         figures["prepare_vs_bare_loop"] = statistics.median(ratios)
         for count in MEMORY_IMAGES:
             with _some(everything, count) as root:
-                settings = values.model_copy(update={"root": str(root)})
+                settings = data.model_copy(update={"root": str(root)})
                 figures[f"prepare_memory_mib_{count}_images"] = _peak(settings)
     return figures
 
@@ -103,14 +103,14 @@ def _one(path: str, size: int) -> tuple[npt.NDArray[np.uint8], str, str]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), *digests
 
 
-def _seconds(settings: params.Data) -> float:
+def _seconds(settings: Data) -> float:
     with tempfile.TemporaryDirectory(dir=".", prefix=".bench-data-", suffix=".tmp") as out:
         started = time.perf_counter()
         prepare(settings, Path(out))
         return time.perf_counter() - started
 
 
-def _peak(settings: params.Data) -> float:
+def _peak(settings: Data) -> float:
     """Peak of anonymous memory of a fresh process that prepares, sampled every 5 milliseconds."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_measured, args=(settings, theirs))
@@ -120,7 +120,7 @@ def _peak(settings: params.Data) -> float:
     return peak
 
 
-def _measured(settings: params.Data, answer: Connection) -> None:
+def _measured(settings: Data, answer: Connection) -> None:
     peak = 0
     done = threading.Event()
 

@@ -37,9 +37,9 @@ def _peak_mib(folder: Path) -> float:
     return usage.ru_maxrss / 1024
 
 
-def _folds(folder: Path) -> float:
+def _folds(root: Path) -> float:
     """Five folds one after the other against two at a time, each with one thread."""
-    repo = repository.create(folder / "repository")
+    repo = repository.create(root / "repository")
     change = {"folds": [1, 2, 3, 4, 5], "methods": ["efficientnet"], "split": {"folds": 5}, "data": {"pixels": 64}}
     repository.change(repo, change | {"train": {"epochs": 4}})
     repository.run(repo, "dvc", "repro", "split")
@@ -48,10 +48,9 @@ def _folds(folder: Path) -> float:
         repository.change(repo, {"train": {"seed": turn}})
         seconds = []
         for jobs in ("1", "2"):
-            for made in ("runs/efficientnet", "predictions/efficientnet", ".dvc/cache/runs", "dvc.lock"):
-                shutil.rmtree(repo / made, ignore_errors=True)
-            lock = repo / "dvc.lock"
-            lock.unlink(missing_ok=True)
+            for folder in ("runs/efficientnet", "predictions/efficientnet", ".dvc/cache/runs"):
+                shutil.rmtree(repo / folder, ignore_errors=True)
+            (repo / "dvc.lock").unlink(missing_ok=True)
             repository.run(repo, "dvc", "repro", "split")
             started = time.perf_counter()
             repository.run(repo, "python", "-m", "job", "folds", "--jobs", jobs)

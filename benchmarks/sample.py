@@ -63,16 +63,17 @@ def main() -> int:
 
 
 def markdown(clone: Clone, arms: dict[str, dict[str, str | int | float]]) -> str:
-    """The arms' out-of-fold figures: by image with an interval over subjects, and by person (mean probability)."""
-    lines = ["| what | AUROC of images [95 % over subjects] | AUROC of persons |", "|---|---|---|"]
+    """The arms' out-of-fold figures: per cell, of persons (mean probability), and per patient with its interval."""
+    lines = ["| what | AUROC per cell | AUROC of persons | AUROC per patient [95 %] |", "|---|---|---|---|"]
     for number, name in enumerate(arms):
         table, entry = _out_of_fold(clone, name)
         if number == 0:
             lines.append(_area(clone, table))
-        found = entry["intervals"]["auroc"]
-        ends = f"[{found['low']:.3f}, {found['high']:.3f}]"
+        people = entry["by_subject"]["auroc"]
+        interval = f"{people['value']:.3f} [{people['low']:.3f}, {people['high']:.3f}]"
         figure = entry["metrics"]["auroc"]
-        lines.append(f"| {_words(name, arms[name])} | {figure:.3f} {ends} | {_persons(table, 'p_ALL'):.3f} |")
+        words, persons = _words(name, arms[name]), _persons(table, "p_ALL")
+        lines.append(f"| {words} | {figure:.3f} | {persons:.3f} | {interval} |")
     return "\n".join(lines)
 
 
@@ -91,10 +92,10 @@ def _out_of_fold(clone: Clone, name: str) -> tuple[pd.DataFrame, dict[str, dict[
 def _area(clone: Clone, table: pd.DataFrame) -> str:
     """The same figures of the box's area, which needs no training."""
     index = pd.read_csv(clone.repository / "data/prepared/index.csv", dtype={"image": str}).set_index("image")
-    known = index.loc[table["image"]]
-    own = table.assign(area=(known["box_w"] * known["box_h"]).to_numpy(np.float64))
-    figure = roc_auc_score(own["label"] == "ALL", own["area"])
-    return f"| area of the cell's box, {len(own)} images | {figure:.3f} | {_persons(own, 'area'):.3f} |"
+    boxes = index.loc[table["image"]]
+    cells = table.assign(area=(boxes["box_w"] * boxes["box_h"]).to_numpy(np.float64))
+    figure = roc_auc_score(cells["label"] == "ALL", cells["area"])
+    return f"| area of the cell's box, {len(cells)} images | {figure:.3f} | {_persons(cells, 'area'):.3f} | |"
 
 
 def _persons(table: pd.DataFrame, score: str) -> float:

@@ -31,8 +31,7 @@ def assign(index: pd.DataFrame) -> pd.Series:
 
 
 def _name(members: list[str], patients: set[str]) -> str:
-    known = sorted(patients.intersection(members), key=natural)
-    return "+".join(known) if known else min(members)
+    return "+".join(sorted(patients.intersection(members), key=natural)) or min(members)
 
 
 def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,16 +99,16 @@ def walk(root: Path) -> Tree:
     for folder, folders, names in os.walk(root, onerror=unreadable):
         kept = []
         for name in [*folders, *names]:
-            path = os.path.join(folder, name)  # noqa: PTH118 - names need not be UTF-8
-            relative = os.path.relpath(path, root)
+            path = Path(folder, name)
+            relative = path.relative_to(root).as_posix()
             if _LITTER.match(name):
                 ignored += 1
-            elif reason := _refused(path, name, real):
+            elif reason := _refused(path, real):
                 rejected.append((shown(relative), reason))
-            elif os.path.isdir(path):  # noqa: PTH112
+            elif path.is_dir():
                 kept.append(name)
             else:
-                (images if os.path.splitext(name)[1].lower() in SUFFIXES else others).append(relative)  # noqa: PTH122
+                (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
     return Tree(by_path(images), by_path(others), sorted(rejected), ignored)
 
@@ -125,24 +124,18 @@ def shown(text: str) -> str:
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in valid)
 
 
-def _refused(path: str, name: str, root: str) -> str | None:
+def _refused(path: Path, root: str) -> str | None:
     """Why a file or folder is not read, by its name and kind."""
-    if shown(name) != name:
+    if shown(path.name) != path.name:
         return "name with control characters or not in UTF-8: rename it"
-    mode = os.lstat(path).st_mode
-    if stat.S_ISLNK(mode):
-        return _refused_link(path, root)
+    if path.is_symlink():
+        try:
+            target = Path(os.path.realpath(path, strict=True))
+        except OSError:
+            return "symbolic link without a target"
+        if not target.is_relative_to(root):
+            return "symbolic link out of the root"
+        if target.is_dir():
+            return "symbolic link to a folder of the root, whose files are read where they lie"
     # Opening a pipe would wait for ever.
-    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "not a regular file"
-
-
-def _refused_link(path: str, root: str) -> str | None:
-    try:
-        target = os.path.realpath(path, strict=True)
-    except OSError:
-        return "symbolic link without a target"
-    if os.path.commonpath([root, target]) != root:
-        return "symbolic link out of the root"
-    if os.path.isdir(target):  # noqa: PTH112 - the same module throughout
-        return "symbolic link to a folder of the root, whose files are read where they lie"
-    return None if os.path.isfile(target) else "not a regular file"  # noqa: PTH113
+    return None if path.is_file() or path.is_dir() else "not a regular file"

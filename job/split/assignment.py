@@ -197,9 +197,9 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
 
 def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:
     """Labelled images of every patient and class, in all and in each validation fold; empty without patients."""
-    known = index[(index["label"] != "") & (index["patient"] != "")]
+    labelled = index[(index["label"] != "") & (index["patient"] != "")]
     rows = []
-    for (patient, label), group in known.groupby(["patient", "label"]):
+    for (patient, label), group in labelled.groupby(["patient", "label"]):
         counts = group["fold"].value_counts()
         rows.append({
             "patient": str(patient), "subject": group["subject"].iloc[0], "label": str(label),

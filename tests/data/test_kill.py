@@ -90,7 +90,7 @@ print(json.dumps(outcomes))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="folders change places in one step on Linux only")
 def test_whenever_it_is_killed_the_outputs_are_the_old_or_the_new_ones(tmp_path):
-    root = cells.write(tmp_path / "cnmc")
+    root = cells.write(tmp_path / "cnmc", images=1)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     text = (tmp_path / "params.yaml").read_text().replace("root: data/raw/demo", f"root: {root}")
     (tmp_path / "params.yaml").write_text(text)

@@ -103,7 +103,7 @@ def indexes(draw):
     return index.assign(subject=assign(index))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(
     indexes(), st.integers(0, 99), st.sampled_from(["image", "subject"]), st.floats(0.1, 0.5),
     st.sampled_from(["masked_half", "pool", "both"]),
