@@ -42,15 +42,15 @@ NO_OUTPUT = {"job.errors", "job.params"}
 
 def imports(module: str) -> set[str]:
     """Modules of `job` that a module imports anywhere in its text."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name in MODULES and not is_package(name)}
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name in MODULES and not is_package(name)}
 
 
 def is_package(name: str) -> bool:
@@ -58,14 +58,14 @@ def is_package(name: str) -> bool:
 
 
 def closure(module: str) -> set[str]:
-    seen: set[str] = set()
+    reached: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
+        if name not in reached:
+            reached.add(name)
             waiting += imports(name)
-    return seen
+    return reached
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if name.count(".") >= 2))
@@ -145,12 +145,12 @@ def test_evidence_and_report_run_without_torch(room):
 def _tracked(stage):
     """Every parameter that a stage tracks, as DVC's lock file holds it: a whole section, or a value by its path."""
     values = YAML(typ="safe").load(ROOT / "params.yaml")
-    found = {}
+    tracked = {}
     for path in PIPELINE[stage].get("params", []):
         for name in METHODS if path == "${item.method}" else [path]:
             section, _, key = name.partition(".")
-            found[name] = values[section][key] if key else values[section]
-    return found
+            tracked[name] = values[section][key] if key else values[section]
+    return tracked
 
 
 @pytest.mark.parametrize("stage", PIPELINE)

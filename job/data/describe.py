@@ -129,10 +129,7 @@ def _sizes(index: pd.DataFrame) -> list[dict[str, Any]]:
     """Images by size in pixels and mode of the file, most frequent first; the rest in one row without a size."""
     counts = index.groupby(["width", "height", "mode"]).size().reset_index(name="images")
     counts = counts.sort_values(["images", "width", "height", "mode"], ascending=[False, True, True, True])
-    rows: list[dict[str, Any]] = [
-        {"width": int(w), "height": int(h), "mode": str(mode), "images": int(n)}
-        for w, h, mode, n in counts.head(_SIZES).itertuples(index=False)
-    ]
+    rows: list[dict[Any, Any]] = counts.head(_SIZES).to_dict("records")
     rest = int(counts["images"].iloc[_SIZES:].sum())
     return [*rows, {"width": None, "height": None, "mode": None, "images": rest}] if rest else rows
 

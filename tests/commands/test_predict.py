@@ -125,12 +125,12 @@ def test_threshold_and_abstention(here, tmp_path):
 
 def evaluation(folder, **point):
     (folder / "results").mkdir(exist_ok=True)
-    found = {
+    content = {
         "positive": CLASSES[1],
         "calibration": [{"method": "other", "temperature": 9.0}, {"method": "efficientnet", "temperature": 0.1}],
         "operating_points": [{"method": "efficientnet", "points": [{"name": "sensitivity", "reason": None, **point}]}],
     }
-    (folder / "results/evaluation.json").write_text(json.dumps(found))
+    (folder / "results/evaluation.json").write_text(json.dumps(content))
 
 
 def test_an_operating_point_is_met_on_the_calibrated_mean_of_the_members_logits(here, tmp_path, capsys):
@@ -312,8 +312,10 @@ def test_an_ensemble_of_a_gpu_or_with_views_is_exported_too(copied, precision, v
     exact = TorchEnsemble("two")
     exact.members[0].precision = "fp32"
     pixels = np.load("data/prepared/images.npy")
-    [said] = importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
-    np.testing.assert_allclose(said, exact.probabilities(pixels)[0], atol=1e-4)
+    [probabilities] = (
+        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
+    )
+    np.testing.assert_allclose(probabilities, exact.probabilities(pixels)[0], atol=1e-4)
 
 
 def test_an_export_is_held_against_the_mean_over_the_views(copied):
@@ -334,10 +336,10 @@ def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(
     assert predict(tmp_path / "again.csv", "cells") == once
     pixels = scoring.images.read(Path("cells/a/0.png"), SIZE, 30, "cell")[0]
     turned = np.stack([np.rot90(view, turns) for view in (pixels, pixels[:, ::-1]) for turns in range(4)])
-    said = TorchEnsemble("efficientnet").probabilities(turned)[1, :, 0].astype(np.float64)
+    views = TorchEnsemble("efficientnet").probabilities(turned)[1, :, 0].astype(np.float64)
     copied("ensembles/efficientnet/ensemble.json", views=8)
     averaged = predict(tmp_path / "averaged.csv", "cells")
-    assert float(averaged[0]["fold_3_p_HEM"]) == pytest.approx(said.mean(), abs=1e-6)
+    assert float(averaged[0]["fold_3_p_HEM"]) == pytest.approx(views.mean(), abs=1e-6)
     described = json.loads(Path("ensembles/efficientnet/ensemble.json").read_text())
     del described["views"]
     Path("ensembles/efficientnet/ensemble.json").write_text(json.dumps(described))

@@ -44,13 +44,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def training(root: Path) -> dict[Path, re.Match[str]]:
-    found = {}
+    names = {}
     for path in sorted((root / "training_data").rglob("*.png")):
-        found[path] = NAME.fullmatch(path.name)
-        assert found[path], path
-        assert path.parent.name == found[path]["label"]
+        names[path] = NAME.fullmatch(path.name)
+        assert names[path], path
+        assert path.parent.name == names[path]["label"]
         assert path.parent.parent.name in {"fold_0", "fold_1", "fold_2"}
-    return found
+    return names
 
 
 def test_counts_are_met_exactly_in_the_public_proportions(root, training):
@@ -112,7 +112,7 @@ def test_each_patient_is_in_one_training_fold(training):
     folds = defaultdict(set)
     for path, name in training.items():
         folds[name["patient"]].add(path.parent.parent.name)
-    assert all(len(found) == 1 for found in folds.values())
+    assert all(len(parts) == 1 for parts in folds.values())
 
 
 def test_marker_says_synthetic(root):
@@ -170,8 +170,8 @@ def test_box_area_alone_separates_the_classes_as_in_the_public_set(monkeypatch):
     for patient, number in ((who, number) for who in people for number in range(who.images)):
         person = generator(2019, "demo", "patient", patient.name)
         rng = generator(2019, "demo", "cell", patient.name, number)
-        seen = cells.draw(cells.sample(patient.label, person, rng), rng).any(axis=2)
-        height, width = (np.ptp(np.flatnonzero(seen.any(axis=axis))) + 1 for axis in (1, 0))
+        mask = cells.draw(cells.sample(patient.label, person, rng), rng).any(axis=2)
+        height, width = (np.ptp(np.flatnonzero(mask.any(axis=axis))) + 1 for axis in (1, 0))
         areas.append(height * width)
         sides.append(max(height, width))
         truth.append(patient.label == "all")

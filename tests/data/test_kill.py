@@ -29,12 +29,12 @@ def child(at=None):
     pid = os.fork()
     if pid:
         return pid
-    seen = 0
+    operations = 0
     def hook(event, arguments):
-        nonlocal seen
+        nonlocal operations
         if event in FILES and (event == "ctypes.dlsym" or "prepared" in str(arguments[0])):
-            seen += 1
-            if seen == at:
+            operations += 1
+            if operations == at:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
     try:
@@ -62,9 +62,9 @@ def reset():
 
 def count(pid):
     killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-    found = digest()
+    content = digest()
     outcomes["killed"] += killed
-    outcomes["old" if found == old else "new" if found == new else "other"] += 1
+    outcomes["old" if content == old else "new" if content == new else "other"] += 1
     return killed
 
 at = 1

@@ -31,9 +31,9 @@ def test_an_official_name_is_read_in_any_spelling(patient, image, cell, label, s
 
 @given(st.text(max_size=60))
 def test_no_text_is_mistaken_for_an_official_name(text):
-    found = cnmc.parse_name(text)
-    if found:
-        patient, label = found
+    parsed = cnmc.parse_name(text)
+    if parsed:
+        patient, label = parsed
         assert text.upper().startswith(f"UID_{patient}_")
         assert set(patient) <= set("H" + string.digits)
         assert label in cnmc.CLASSES
