@@ -24,15 +24,16 @@ from job import params
 from job.data import images
 from job.demo import cells
 from job.inference import runtime
-from job.inference.context import Bench
+from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.models.network import build, normalisation
 from job.seeds import generator
-from job.training.fit import _step
+from job.training.batch import Batch, supervised
 from job.training.restart import Restart
 from job.training.source import Source
 from job.training.state import TrainState
+from job.training.world import ALONE
 
 BATCH, PAIRS = 15, 5
 ROWS = np.arange(BATCH)
@@ -59,11 +60,11 @@ def _draw(folder: Path) -> list[Path]:
     return paths
 
 
-def _bench(paths: list[Path], size: int, crop: int) -> Bench:
+def _context(paths: list[Path], size: int, crop: int) -> Context:
     values = params.load()
     device = runtime.setup(values.train.model_copy(update={"device": "cpu", "threads": multiprocessing.cpu_count()}))
     pixels = np.stack([images.read(path, size, crop, "cell")[0] for path in paths])
-    return Bench(PixelStore(pixels), Normalise.of(*normalisation("efficientnet-b0"), device), device)
+    return Context(PixelStore(pixels), Normalise.of(*normalisation("efficientnet-b0"), device), device)
 
 
 def _network() -> torch.nn.Module:
@@ -74,26 +75,27 @@ class Training:
     """One batch per call, as the stage `train` does it."""
 
     def __init__(self, paths: list[Path], size: int, crop: int) -> None:
-        self.bench = _bench(paths, size, crop)
-        self.course = TrainState.start(_network().train(), self.bench, params.load().train)
+        self.context = _context(paths, size, crop)
+        self.state = TrainState.start(_network().train(), self.context, params.load().train)
         self.source = Source(ROWS, torch.from_numpy(ROWS % 2), BATCH)
 
     def __call__(self) -> None:
         """Train."""
-        _step(self.course, self.bench, [self.source], (ROWS,), 0, 0)
+        batch = Batch(self.context, [self.source], (ROWS,), 0, 0, ALONE)
+        self.state.learn(*supervised(self.state, batch))
 
 
 class Prediction:
     """Five networks on the same images, as the stage `predict` does it."""
 
     def __init__(self, paths: list[Path], size: int, crop: int) -> None:
-        self.bench = _bench(paths, size, crop)
+        self.context = _context(paths, size, crop)
         self.networks = [_network() for _ in range(5)]
 
     def __call__(self) -> None:
         """Predict."""
         for network in self.networks:
-            predict_logits(network, self.bench, ROWS)
+            predict_logits(network, self.context, ROWS)
 
 
 class _Side:
@@ -151,25 +153,25 @@ def _costs(paths: list[Path], folder: Path) -> dict[str, float]:
     waits, steps = [], []
     for _ in range(PAIRS):
         started = time.perf_counter()
-        work.bench.images(ROWS)
+        work.context.images(ROWS)
         waits.append(time.perf_counter() - started)
         started = time.perf_counter()
         work()
         steps.append(time.perf_counter() - started)
     saves = []
     states = Restart(folder / "state", 0)
-    course = work.course
-    course.best_state = {name: value.clone() for name, value in course.network.state_dict().items()}
+    state = work.state
+    state.best_state = {name: value.clone() for name, value in state.network.state_dict().items()}
     for _ in range(PAIRS):
         started = time.perf_counter()
-        states.save("base", course.capture())
+        states.save("base", {"base": state.capture()})
         saves.append(time.perf_counter() - started)
     # A state is saved every so many seconds; an epoch of the published length (6,500 images) takes longer than that.
     every = max(params.load().machine.save_every_seconds, statistics.median(saves))
     # Forward alone is counted, and the backward pass taken as twice that: the counter takes the gradients of depthwise
     # convolutions for those of dense ones.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        course.network(work.bench.images(ROWS))
+        state.network(work.context.images(ROWS))
     square = torch.randn(2048, 2048)
     products = []
     for _ in range(PAIRS):

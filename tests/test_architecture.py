@@ -18,7 +18,7 @@ MODULES = {
 }
 METHODS = list(params.METHODS)
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-PLUMBING = {"job.errors", "job.files", "job.seeds", "job.params"}
+PLUMBING = {"job.errors", "job.files", "job.seeds", "job.params", "job.temperature"}
 # The rooms and what each may import beside itself, contracts and plumbing.
 ROOMS: dict[str, set[str]] = {
     "contracts": set(),

@@ -20,9 +20,9 @@ from job.data.images import Pixels
 from job.errors import UserError
 from job.files import read_json
 from job.inference import runs, runtime
-from job.inference.augment import views
 from job.inference.context import autocast
 from job.inference.pixels import Normalise
+from job.inference.views import views
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
 """Of the batches in work at a time: with Lite0 some 400 MiB on a CPU."""

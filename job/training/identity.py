@@ -43,7 +43,7 @@ def code(method: str) -> list[Path]:
     """Those modules, relative to the root of the repository. A test compares them with `deps` of the stage."""
     root = _root()
     rooms = ("contracts", "models", "inference", "training")
-    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py")
+    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py", "temperature.py")
     modules = {path for room in rooms for path in (root / "job" / room).glob("*.py")}
     modules |= {root / "job" / name for name in named}
     return sorted(path.relative_to(root) for path in modules if path.name != "__init__.py")

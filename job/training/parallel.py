@@ -1,4 +1,4 @@
-"""Several processes on one fold, started by torchrun: each takes its share of every batch.
+"""Several processes that train one fold, started by torchrun: each takes its share of every batch.
 
 Gradients are averaged by DistributedDataParallel, batch norm sees the whole batch, so that `train.devices` processes
 compute what one does with the same batch, to rounding. Evaluation is done by every process alike.
@@ -14,19 +14,19 @@ from torch import distributed, nn
 from torch.nn import functional
 
 from job.errors import UserError
-from job.inference.world import World
 from job.models.layers import NormSiLU
+from job.training.world import World
 
 
 def run_again_under_torchrun(devices: int) -> None:
-    """Replace this process by torchrun with so many copies of it, unless torchrun has started it."""
+    """Run this command again under torchrun with `devices` processes, unless it already runs under torchrun."""
     if devices > 1 and "WORLD_SIZE" not in os.environ:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
         os.execv(sys.executable, [*launcher, "-m", "job", *sys.argv[1:]])  # noqa: S606 - our own command line
 
 
 def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
-    """Meet the other processes; each gets the GPU of its number on its machine.
+    """Join the other processes; each uses the GPU of its number on its machine.
 
     Raises:
         UserError: their number is not `train.devices`, which is part of what identifies a run, or there is no GPU for

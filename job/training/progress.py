@@ -1,10 +1,10 @@
 """What a person sees while a fold trains: a bar on a terminal, one line per epoch there and in a log."""
 
 import time
-from pathlib import Path
 
 from tqdm import tqdm
 
+from job.contracts import paths
 from job.files import write_json, write_text
 from job.training.history import Epoch
 
@@ -15,40 +15,45 @@ class FoldLog:
     The folder is ignored by Git and DVC: it holds what the clock and the machine decide.
     """
 
-    def __init__(self, method: str, fold: int, images: int, device: str) -> None:
+    def __init__(self, method: str, fold: int, device: str) -> None:
         self._name = f"{method} fold {fold}"
-        self._path = Path("logs") / method / f"fold-{fold}.log"
+        self._path = paths.log(method, fold)
         self._device = device
         self._started = time.monotonic()
         self._lines: list[str] = []
         self._done = 0
         # disable=None shows the bar on a terminal only: in a log it would be noise.
-        self._bar = tqdm(total=images, desc=self._name, unit="image", disable=None, leave=False)
+        self._bar = tqdm(unit="image", disable=None, leave=False)
+
+    def model(self, name: str, images: int) -> None:
+        """Start the bar again for a model, so that its rate and time left are those of the model."""
+        self._bar.reset(images)
+        self._bar.set_description(f"{self._name}  {name}")
+
+    def resumed(self, name: str, epochs: int, images: int) -> None:
+        """Report what an earlier process trained; it counts for the bar, not for its rate."""
+        if not self._lines and self._path.exists():
+            self._lines = self._path.read_text(encoding="utf-8").splitlines()
+        if not self._bar.disable:
+            self._bar.initial = images
+            self._bar.update(images)
+        self._write(f"{self._name}  {name} goes on after {epochs} epochs, {images} images")
 
     def images(self, count: int) -> None:
         """Advance the bar."""
         self._done += count
         self._bar.update(count)
 
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """Report what an earlier process trained; it counts for the bar, not for its rate."""
-        if not self._lines and self._path.exists():
-            self._lines = self._path.read_text(encoding="utf-8").splitlines()
-        if not self._bar.disable:
-            self._bar.initial += images
-            self._bar.update(images)
-        self._say(f"{self._name}  {model} goes on after {epochs} epochs, {images} images")
-
     def epoch(self, epoch: Epoch) -> None:
         """Report one finished epoch."""
-        self._say(
+        self._write(
             f"{self._name}  {epoch.model} epoch {epoch.epoch}  lr {epoch.learning_rate:g}  "
             f"train {epoch.train_loss:.4f} / {epoch.train_accuracy:.1%}  "
             f"validation {epoch.validation_loss:.4f} / {epoch.validation_accuracy:.1%}  "
             f"{self._done / (time.monotonic() - self._started):.0f} images/s"
         )
 
-    def _say(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         self._lines.append(line)
         tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")
@@ -64,11 +69,14 @@ class FoldLog:
 class Silent:
     """Progress that another process reports."""
 
+    def model(self, name: str, images: int) -> None:
+        """Report nothing."""
+
+    def resumed(self, name: str, epochs: int, images: int) -> None:
+        """Report nothing."""
+
     def images(self, count: int) -> None:
-        """Nothing to say."""
+        """Report nothing."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """Nothing to say."""
-
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """Nothing to say."""
+        """Report nothing."""

@@ -10,14 +10,14 @@ from job.training import parallel
 from tests.training.test_fit import MEAN, STD, network, params, pixels, train
 
 
-def double(bench):
-    """The same bench with images in double precision."""
-    return replace(bench, normalise=lambda batch: Normalise.of(MEAN, STD, bench.device)(batch).double())
+def double(context):
+    """The same context with images in double precision."""
+    return replace(context, normalise=lambda batch: Normalise.of(MEAN, STD, context.device)(batch).double())
 
 
 if __name__ == "__main__":
     world, device = parallel.join(2, runtime.setup(params()))
-    bench = double(Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device, world=world))
-    fitted = train(bench, parallel.synchronise(network("efficientnet-b0").double()), batch_size=7)
+    context = double(Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device))
+    fitted = train(context, parallel.synchronise(network("efficientnet-b0").double()), batch_size=7, world=world)
     if world.rank == 0:
         print(json.dumps([asdict(epoch) for epoch in fitted.history]))

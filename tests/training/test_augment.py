@@ -7,8 +7,8 @@ from torch._subclasses import FakeTensorMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from job.inference import augment
-from job.inference.augment import VIEWS, views
+from job.inference.views import VIEWS, views
+from job.training import augment
 
 POLICIES = ["dihedral", "cells", "randaugment"]
 
@@ -26,7 +26,7 @@ def cells(count=24, side=48, seed=0):
 
 
 def noisy(pixels, policy, seed=1, magnitude=9):
-    return augment.augment(pixels, policy, magnitude=magnitude, seed=seed)
+    return augment.augmented(pixels, policy, magnitude=magnitude, seed=seed)
 
 
 def test_no_policy_changes_nothing():

@@ -119,7 +119,7 @@ def test_it_ends_the_same_wherever_it_was_stopped(tmp_path):
     assert names == ["teacher", "teacher", "student", "student", "student-tuned"]
     for batches in (0, 4, 13, 22, 27):
         states = Restart(tmp_path / str(batches), 1e9)
-        stopping = replace(task, bench=replace(task.bench, check=StopAfter(batches)), restart=states)
+        stopping = replace(task, context=replace(task.context, check=StopAfter(batches)), restart=states)
         with pytest.raises(StoppedError):
             train(stopping)
         torch.rand(3)

@@ -24,7 +24,8 @@ from job.methods import linear_probe, noisy_student
 from job.methods.task import Task
 from job.models.network import normalisation
 from job.params import METHODS, load
-from job.training import fit, record
+from job.training import record
+from job.training.fit import Trainer
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 
@@ -105,8 +106,8 @@ def small_task(tmp_path, **changes):
     split = split_file(tmp_path / "split.csv")
     device = runtime.setup(values.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = Context(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
-    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
+    context = Context(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
+    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, context, values, Silent(), NoState())
 
 
 @pytest.fixture
@@ -117,14 +118,14 @@ def task(tmp_path):
 def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
     """The teacher's answer for an image, asked again one image at a time, is that image's pseudo-label."""
     _, task = task
-    seen = []
+    seen, fit = [], Trainer.fit
 
-    def spy(network, bench, **options):
-        (source,) = options["sources"]
-        seen.append((options["name"], source.rows, source.targets))
-        return fit.fit(network, bench, **options)
+    def spy(trainer, network, beside):
+        (source,) = trainer.sources
+        seen.append((trainer.name, source.rows, source.targets))
+        return fit(trainer, network, beside)
 
-    monkeypatch.setattr(noisy_student, "fit", spy)
+    monkeypatch.setattr(Trainer, "fit", spy)
     trained = noisy_student.train(task)
     assert [name for name, *_ in seen] == ["teacher", "student-1", "student-2"]
     assert seen[0][1].tolist() == task.fold.train.rows.tolist()
@@ -134,7 +135,7 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
         assert rows.tolist() == task.fold.unlabelled.tolist()
         teacher = task.fresh_network("any")
         teacher.load_state_dict(trained.models[iteration - 1].state)
-        alone = torch.cat([inference.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
+        alone = torch.cat([inference.predict_logits(teacher, task.context, np.array([row])) for row in rows])
         assert targets.tolist() == alone.argmax(1).tolist()
         assert np.allclose(trained.pseudo_labels[iteration].probabilities, inference.probabilities(alone), atol=1e-5)
 
@@ -165,7 +166,8 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         expected.load_state_dict(trained.models[iteration].state)
         rows = split.rows("test")
         assert torch.equal(
-            inference.predict_logits(network, task.bench, rows), inference.predict_logits(expected, task.bench, rows)
+            inference.predict_logits(network, task.context, rows),
+            inference.predict_logits(expected, task.context, rows),
         )
     assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
     pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")
@@ -182,7 +184,7 @@ def test_every_method_keeps_the_contract(name, task):
     fold = split.fold(1, CLASSES, labels=module.labels(task.params))
     progress = Silent()
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
-    assert progress.count == module.images(fold, task.params)
+    assert progress.count == progress.total > 0
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
 
 
@@ -192,14 +194,16 @@ def test_the_probe_is_a_logistic_regression_on_the_features(task):
     fold = split.fold(1, CLASSES, labels="all")
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network = task.fresh_network("probe")
-    known = linear_probe.features(network, task.bench, fold.train.rows)
+    known = linear_probe.features(network, task.context, fold.train.rows)
     assert known.shape == (len(fold.train.rows), 1280)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
     reference.fit(known, fold.train.classes)
-    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
     network.load_state_dict(trained.models[0].state)
-    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
+    assert np.allclose(
+        inference.predict(network, task.context, fold.validation.rows, 64, tta=False), expected, atol=1e-5
+    )
     assert all(torch.equal(value, trained.models[0].state[name]) for name, value in body.items())
 
 
@@ -207,20 +211,21 @@ def test_a_probe_with_noise_sees_every_image_in_eight_versions(tmp_path):
     split, task = small_task(tmp_path, train={"augment": "dihedral"})
     fold = split.fold(1, CLASSES, labels="all")
     network = task.fresh_network("probe").eval()
-    plain = linear_probe.features(network, task.bench, fold.train.rows)
+    plain = linear_probe.features(network, task.context, fold.train.rows)
     seen = [plain]
     for number in range(1, 8):
-        noisy = linear_probe.features(network, task.bench, fold.train.rows, "dihedral", 9, task.seed("noise", number))
+        noisy = linear_probe.features(network, task.context, fold.train.rows, "dihedral", 9, task.seed("noise", number))
         assert noisy.shape == plain.shape
         assert not np.array_equal(noisy, seen[-1])
         seen.append(noisy)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
     reference.fit(np.concatenate(seen), np.tile(fold.train.classes, 8))
-    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network.load_state_dict(trained.models[0].state)
-    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
-    assert linear_probe.images(fold, task.params) == 8 * len(fold.train.rows)
+    assert np.allclose(
+        inference.predict(network, task.context, fold.validation.rows, 64, tta=False), expected, atol=1e-5
+    )
 
 
 def test_three_classes_go_through_every_method(tmp_path):
@@ -238,7 +243,7 @@ def test_three_classes_go_through_every_method(tmp_path):
         assert network._fc.out_features == 2
         network = dataclasses.replace(task, classes=names).fresh_network("any")
         network.load_state_dict(trained.models[-1].state)
-        said = inference.predict(network, task.bench, fold.validation.rows, 64, tta=True)
+        said = inference.predict(network, task.context, fold.validation.rows, 64, tta=True)
         assert said.shape == (len(fold.validation.rows), 3)
         assert np.allclose(said.sum(1), 1, atol=1e-6)
 
@@ -246,12 +251,12 @@ def test_three_classes_go_through_every_method(tmp_path):
 def test_views_at_test_time_are_averaged_probabilities(task):
     _, task = task
     network, rows = task.fresh_network("any"), task.fold.unlabelled[:5]
-    averaged = inference.predict(network, task.bench, rows, 2, tta=True)
-    pixels = task.bench.store.pixels[rows]
+    averaged = inference.predict(network, task.context, rows, 2, tta=True)
+    pixels = task.context.store.pixels[rows]
     each = []
     for quarter in range(4):
         for view in (np.rot90(pixels, quarter, (1, 2)), np.rot90(pixels, quarter, (1, 2))[:, :, ::-1]):
             store = PixelStore(np.ascontiguousarray(view))
-            bench = dataclasses.replace(task.bench, store=store)
-            each.append(inference.predict(network, bench, np.arange(5), 5, tta=False))
+            context = dataclasses.replace(task.context, store=store)
+            each.append(inference.predict(network, context, np.arange(5), 5, tta=False))
     assert np.allclose(averaged, np.mean(each, axis=0), atol=1e-5)

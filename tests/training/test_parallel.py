@@ -11,16 +11,16 @@ from job.inference import runtime
 from job.training import parallel
 from tests import ROOT
 from tests.training.shares import double
-from tests.training.test_fit import bench, network, params, train  # noqa: F401 - a fixture
+from tests.training.test_fit import context, network, params, train  # noqa: F401 - a fixture
 
 
-def test_two_processes_learn_what_one_does(bench):  # noqa: F811
+def test_two_processes_learn_what_one_does(context):  # noqa: F811
     """In double precision, with the same batches: shares of 4 and 3 images, in the last batch of 2 and 2."""
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.training.shares"]
     result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     shared = json.loads(result.stdout)
-    fitted = train(double(bench), network("efficientnet-b0").double(), batch_size=7)
+    fitted = train(double(context), network("efficientnet-b0").double(), batch_size=7)
     alone = [asdict(epoch) for epoch in fitted.history]
     for ours, expected in zip(shared, alone, strict=True):
         assert ours.pop("model") == expected.pop("model")

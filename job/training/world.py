@@ -1,4 +1,4 @@
-"""Which of the processes that train one fold this is."""
+"""The processes that train one fold together, and which of them this one is."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from torch import distributed, nn
 
 @dataclass(frozen=True)
 class World:
-    """Which process of how many this is."""
+    """Process number `rank`, from 0, of `size` processes."""
 
     rank: int = 0
     size: int = 1
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose backward pass averages gradients over the processes; its own parameters stay in place."""
+        """The network with a backward pass that averages gradients over the processes; its parameters are shared."""
         return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes."""
+        """The sum over the processes, in place."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
