@@ -1,11 +1,10 @@
-"""What a training needs to go on after it was stopped: kept outside the outputs, and never trusted unseen.
+"""Saved states from which a stopped training goes on: kept outside the outputs, and checked before they are used.
 
-The state of a fold is a folder `.state/METHOD-K/` with a folder per digest of all that the result depends on, so that a
-state of other parameters, data or code is never found. Every file is a SHA-256 followed by what `torch.save` wrote; the
-one before it is kept beside it, for the case that the newer one is damaged.
+The states of a fold are in `.state/METHOD-K/DIGEST/`. The digest is that of everything the result depends on, so that a
+state of other parameters, data or code is never used. Each file is a SHA-256 followed by what `torch.save` wrote; the
+state before it is kept beside it, in case the newer one is damaged.
 """
 
-import fcntl
 import hashlib
 import io
 import os
@@ -15,9 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import distributed
 
 from job.errors import UserError
@@ -28,7 +28,7 @@ _WAIT_SECONDS = 120.0
 
 
 class Restart:
-    """The saved states of one fold, by the name of the model that they belong to."""
+    """The saved states of one fold, by the name of their model."""
 
     def __init__(self, folder: Path, every_seconds: float) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Restart:
         return time.monotonic() - self._saved_at >= self._every
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write a state of tensors, numbers, text, lists and dictionaries; the one before it becomes the reserve."""
+        """Write a state of tensors, numbers, text, lists and dictionaries; the state before it is kept as well."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getbuffer()
@@ -78,20 +78,20 @@ class Restart:
 
 
 class Follower(Restart):
-    """The states as a process sees them that follows another one, which keeps them for both."""
+    """The states for processes of rank above 0: loads what rank 0 broadcasts, and saves nothing."""
 
     def __init__(self) -> None:
         super().__init__(Path(), 0)
 
     def due(self) -> bool:
-        """Never: the leader saves."""
+        """Never: process 0 saves."""
         return False
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Nothing to do."""
 
-    def load(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - the leader names it
-        """What the leader has loaded."""
+    def load(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - process 0 names it
+        """The state that process 0 has loaded."""
         return _shared(None)
 
     def forget(self, name: str) -> None:
@@ -99,10 +99,10 @@ class Follower(Restart):
 
 
 class Leader(Restart):
-    """The states of a fold that several processes train; what is loaded is told to all."""
+    """The states for process 0 of several: broadcasts what it loads."""
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The newest undamaged state of this name."""
+        """The newest undamaged state of this name, on the CPU, or None; the other processes receive it as well."""
         return _shared(super().load(name))
 
 
@@ -114,16 +114,16 @@ def _shared(state: dict[str, Any] | None) -> dict[str, Any] | None:
 
 @contextmanager
 def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] = Restart) -> Iterator[Restart]:
-    """The states of one fold for this process alone; gone when the block ends without an error.
+    """Open the states of one fold for this process alone; they are removed when the block ends without an error.
 
     Args:
-        folder: of the fold.
+        folder: of the fold's states.
         digest: of everything that the result depends on.
         every_seconds: time between two states.
         kind: `Leader` where several processes train the fold.
 
     Raises:
-        UserError: another process trains this fold and does not end.
+        UserError: another process trains this fold and does not end within two minutes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(f"{folder.name}.lock")):
@@ -135,37 +135,18 @@ def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file, which names its holder and disappears when the block ends without an error."""
-    with _acquired(path) as handle:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+    """Hold a lock file, which contains its holder's process number and is removed when the block ends without an error.
+
+    A trainer whose parent was killed needs a batch's time to save its state and end: that is waited for.
+    """
+    try:
+        lock = FileLock(path).acquire(timeout=_WAIT_SECONDS, poll_interval=0.2)
+    except Timeout:
+        raise UserError(
+            f"process {path.read_text(encoding='utf-8')} trains this fold already ({path} is locked): wait until it "
+            "ends, or end it; what it has learned is kept and used by the next run"
+        ) from None
+    with lock:
+        path.write_text(str(os.getpid()), encoding="utf-8")
         yield
         path.unlink()
-
-
-def _acquired(path: Path) -> IO[str]:
-    # A trainer whose parent was killed needs a batch's time to save and end: wait for it.
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        handle = path.open("a+", encoding="utf-8")
-        if _lock(handle, path):
-            return handle
-        handle.seek(0)
-        holder = handle.read()
-        handle.close()
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"process {holder} trains this fold already ({path} is locked): wait until it ends, or end it; what it "
-                "has learned is kept and used by the next run"
-            )
-        time.sleep(0.2)
-
-
-def _lock(handle: IO[str], path: Path) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    # The holder before us may have removed the file that we have opened; then another one counts.
-    return path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())
