@@ -34,7 +34,7 @@ Backbone = Literal[
     "torchvision/resnet152", "torchvision/resnext50_32x4d", "torchvision/resnext101_32x8d",
     "torchvision/resnext101_64x4d", "torchvision/wide_resnet50_2", "torchvision/wide_resnet101_2",
 ]  # fmt: skip
-Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "linear_probe"]
+Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "fixmatch", "linear_probe"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -180,6 +180,15 @@ class MetaPseudoLabels(Section):
     finetune_epochs: Annotated[int, Field(ge=0)]
 
 
+class FixMatch(Section):
+    """Confident predictions for plain images as labels of augmented ones."""
+
+    confidence: Chance
+    batch_ratio: Count
+    loss_weight: Annotated[float, Field(gt=0, le=100)]
+    augment: Augment
+
+
 class LinearProbe(Section):
     """A logistic regression on the features of a network that does not learn."""
 
@@ -234,6 +243,7 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     meta_pseudo_labels: MetaPseudoLabels
+    fixmatch: FixMatch
     linear_probe: LinearProbe
     predict: Predict
     explain: Explain

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from job.contracts.methods import METHOD_NAMES
+
 
 class Metric(NamedTuple):
     """How a metric is named and explained; `kind` is a cell kind of `cell`."""
@@ -48,13 +50,7 @@ RULES = {
     "calibrated": "Mean probability, calibrated",
     "out_of_fold": "Validation, out of fold",
 }
-_METHODS = {
-    "across": "All methods",
-    "efficientnet": "EfficientNet",
-    "noisy_student": "Noisy Student",
-    "meta_pseudo_labels": "Meta Pseudo Labels",
-    "linear_probe": "Linear probe",
-}
+_METHODS = {"across": "All methods"} | METHOD_NAMES
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
