@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from job.contracts.split import Split, read_split
-from job.errors import UserError
+from job.errors import StoppedError, UserError
 from job.inference import predict as inference
 from job.inference import runs, runtime
 from job.inference.context import Context
@@ -26,8 +26,10 @@ from job.models.network import normalisation
 from job.params import METHODS, load
 from job.training import record
 from job.training.fit import Trainer
+from job.training.restart import Restart
 from tests import ROOT
 from tests.training.silent import NoState, Silent
+from tests.training.test_restart import StopAfter, same
 
 CLASSES = ("HEM", "ALL")
 
@@ -186,6 +188,38 @@ def test_every_method_keeps_the_contract(name, task):
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
     assert progress.count == progress.total > 0
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_ends_the_same_wherever_it_was_stopped(name, tmp_path):
+    changes = {"train": {"epochs": 2, "batch_size": 6}, "noisy_student": {"iterations": 1, "finetune_epochs": 1}}
+    _, task = small_task(tmp_path, **changes)
+    method = importlib.import_module(f"job.methods.{name}")
+    batches = []
+    counting = dataclasses.replace(task, context=dataclasses.replace(task.context, check=lambda: batches.append(1)))
+    expected = method.train(counting)
+    for stop in {0, len(batches) // 5, len(batches) // 2, len(batches) - 1}:
+        states = Restart(tmp_path / str(stop), 1e9)
+        stopping = dataclasses.replace(task.context, check=StopAfter(stop))
+        with pytest.raises(StoppedError):
+            method.train(dataclasses.replace(task, context=stopping, restart=states))
+        torch.rand(3)
+        again = method.train(dataclasses.replace(task, restart=states))
+        for one, other in zip(again.models, expected.models, strict=True):
+            same(one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_depends_on_a_masked_label(name, tmp_path):
+    split, task = small_task(tmp_path, efficientnet={"labels": "half"}, linear_probe={"labels": "half"})
+    method = importlib.import_module(f"job.methods.{name}")
+    assert method.labels(task.params) == "half"
+    table = split.table
+    visible = (table["half"] != "masked") | (table["fold"] == 1)
+    hidden = dataclasses.replace(split, table=table.assign(label=table["label"].where(visible, "?")))
+    again = dataclasses.replace(task, fold=hidden.fold(1, CLASSES, labels="half"))
+    for one, other in zip(method.train(again).models, method.train(task).models, strict=True):
+        same(one, other)
 
 
 def test_the_probe_is_a_logistic_regression_on_the_features(task):

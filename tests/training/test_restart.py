@@ -14,6 +14,7 @@ from job.params import load
 from job.training import identity, restart
 from job.training.restart import Restart
 from job.training.source import Source
+from job.training.state import TrainState
 from tests import ROOT
 from tests.test_architecture import dependencies
 from tests.training.silent import Silent
@@ -71,6 +72,20 @@ def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path
     with pytest.raises(StoppedError):
         train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
     same(train(context, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options), expected)
+
+
+def test_a_state_of_an_unfinished_epoch_goes_back_to_its_device(context):  # noqa: F811
+    """Losses of later steps are added on the device; generators take their states from the CPU."""
+    settings = params()
+    state = TrainState.start(network(), context, settings)
+    state.learn(state.forward(context.images(ROWS[:2]))[0].sum(), torch.tensor([True, False]))
+    state.rng_state = [torch.get_rng_state()]
+    elsewhere = dataclasses.replace(context, device=torch.device("meta"))
+    again = dataclasses.replace(TrainState.start(network(), context, settings), context=elsewhere)
+    again.restore(state.capture())
+    assert again.counts == [2]
+    assert {tensor.device.type for tensor in (*again.losses, *again.correct)} == {"meta"}
+    assert again.rng_state[0].device.type == "cpu"
 
 
 def test_a_killed_training_goes_on_from_its_last_state(context, tmp_path):  # noqa: F811
