@@ -268,16 +268,16 @@ class Params(Section):
         return self
 
 
-def check_fold(values: Params, method: str, fold: int) -> None:
+def check_fold(params: Params, method: str, fold: int) -> None:
     """Check that one fold of one method is among those that the parameters name.
 
     Raises:
         UserError: it is not.
     """
-    if method not in values.methods or fold not in values.folds:
+    if method not in params.methods or fold not in params.folds:
         raise UserError(
             f"{method} fold {fold} is not among methods and folds of params.yaml: "
-            f"{', '.join(values.methods)}; {', '.join(map(str, values.folds))}"
+            f"{', '.join(params.methods)}; {', '.join(map(str, params.folds))}"
         )
 
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-# A temperature outside of these says that the probabilities rank without error, or not at all.
+# A temperature outside of these means that the probabilities rank the images without error, or not at all.
 COLDEST, HOTTEST = 0.05, 20.0
 # A stored probability of exactly 0 counts as this one: its logit must be a number.
 _SMALLEST = 1e-12

@@ -20,8 +20,8 @@ _HEAP_BYTES = 4 << 30  # of addresses, not of memory: what a training step of B0
 def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     """Choose the device and make the arithmetic repeatable.
 
-    `threads` CPU threads, because sums over another number of threads round differently; deterministic algorithms,
-    unless the parameters say otherwise.
+    It sets the number of CPU threads, because sums over another number of threads round differently, and deterministic
+    algorithms, unless the parameters switch them off.
 
     Raises:
         UserError: `cuda` was asked for and there is none.

@@ -52,7 +52,7 @@ def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
     logits = predict_logits(teacher, task.context, rows)
     calibrated = probabilities(logits)
     if settings.confidence > 0:
-        # A threshold on confidence means what it says only for a calibrated teacher.
+        # A threshold on confidence is meaningful for a calibrated teacher only.
         validation = predict_logits(teacher, task.context, task.fold.validation.rows).double().numpy()
         temperature = fit_temperature(validation, task.fold.validation.classes)
         calibrated = tempered(logits.double().numpy(), temperature).astype(np.float32)
@@ -110,7 +110,7 @@ def targets(logits: torch.Tensor, *, labels: str, temperature: float) -> torch.T
 
 
 def _student(task: Task) -> Task:
-    """The same fold for a student: its own network, equal or larger, with its own dropout and stochastic depth."""
+    """The same fold for a student: an equal or larger network with the students' dropout and stochastic depth."""
     settings, model = task.params.noisy_student, task.params.model
     changes = {
         "backbone": model.backbone if settings.backbone == "same" else settings.backbone,

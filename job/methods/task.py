@@ -16,9 +16,10 @@ from job.params import Model, Params, Train
 from job.seeds import derive
 from job.training.batch import Loss, supervised
 from job.training.fit import Trainer
-from job.training.history import Fitted, Progress, Trained
+from job.training.history import Fitted, Trained
 from job.training.optimise import tuning
 from job.training.parallel import synchronise
+from job.training.progress import Progress
 from job.training.restart import Restart
 from job.training.source import Source
 from job.training.state import TrainState

@@ -13,7 +13,7 @@ from job.inference.pixels import Normalise, PixelStore
 from job.methods.task import Method, Task
 from job.models.network import normalisation
 from job.training import failures, identity, parallel, record, restart
-from job.training.progress import FoldLog, Silent
+from job.training.progress import FoldLog, Progress
 from job.training.stop import Stop
 
 
@@ -36,16 +36,15 @@ def run(method: str, fold: int) -> str:
     normalise = Normalise.of(*normalisation(params.model.backbone), device)
     precision = runtime.resolve_precision(params.train.precision, device)
     context = Context(store, normalise, device, precision, check=stop.check)
-    folder = paths.run(method, fold)
+    folder, every = paths.run(method, fold), params.machine.save_every_seconds
     if world.rank > 0:
         with failures.explained():
-            module.train(Task(part, classes, context, params, Silent(), restart.Follower(), world, split.names))
+            states = restart.Restart(paths.STATE, every, world)
+            module.train(Task(part, classes, context, params, Progress(), states, world, split.names))
         return f"{folder}: process {world.rank} has done its share"
     data = identity.data_digest()
     digest = identity.run_digest(params, method, fold, device, data)
-    every = params.machine.save_every_seconds
-    kind = restart.Leader if world.size > 1 else restart.Restart
-    with failures.explained(), restart.opened(paths.STATE / f"{method}-{fold}", digest, every, kind) as states:
+    with failures.explained(), restart.opened(paths.STATE / f"{method}-{fold}", digest, every, world) as states:
         log = FoldLog(method, fold, str(device))
         trained = module.train(Task(part, classes, context, params, log, states, world, split.names))
         with replacing_folder(folder) as temporary:

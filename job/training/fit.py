@@ -17,9 +17,10 @@ from job.inference.predict import predict_logits
 from job.params import Train
 from job.seeds import derive, generator
 from job.training.batch import Batch, Loss, supervised
-from job.training.history import Epoch, Fitted, Progress
+from job.training.history import Epoch, Fitted
+from job.training.progress import Progress
 from job.training.restart import Restart
-from job.training.rng import rng_state, seeded, set_rng_state
+from job.training.rng import rng_state, seeded
 from job.training.source import Source, Step, count_images, rows_of, steps
 from job.training.state import TrainState
 from job.training.validation import evaluate, recompute_batch_norm
@@ -75,15 +76,12 @@ class Trainer:
         state = TrainState.start(network, self.context, self.settings, self.world)
         states = {self.name: state, **(beside or {})}
         self.progress.model(self.name, self.settings.epochs * count_images(self._plan(1)))
-        if finished := self.restart.load(f"{self.name}-finished"):
-            for name, each in states.items():
-                each.restore_outcome(finished[name])
-            self._resumed(state)
-            return state.fitted()
         if saved := self.restart.load(self.name):
             for name, each in states.items():
                 each.restore(saved[name])
-            self._resumed(state)
+            plan = self._plan(state.epoch)
+            images = len(state.history) * count_images(plan) + count_images(plan[: len(state.losses)])
+            self.progress.resumed(self.name, len(state.history), images)
         try:
             while state.epoch <= self.settings.epochs and not all(
                 each.stalled(self.settings.patience) for each in states.values()
@@ -96,27 +94,21 @@ class Trainer:
             if self.world.size == 1:
                 self._save(states)
             raise
-        self.restart.save(f"{self.name}-finished", {name: each.outcome() for name, each in states.items()})
-        self.restart.forget(self.name)
+        self._save(states, finished=True)
+        self.restart.drop_older(self.name)
         return state.fitted()
 
     def step(self, state: TrainState, number: int, step: Step) -> None:
         """Let the network learn from the images of step `number` of the present epoch, counted from 0."""
-        share = ("process", self.world.rank) if self.world.size > 1 else ()
-        seed = derive(self.seed, "augment", state.epoch, number, *share)
+        seed = derive(self.seed, "augment", state.epoch, number, *self.world.purpose)
         batch = Batch(self.context, self.sources, step, self.settings.magnitude, seed, self.world)
         state.learn(*self.loss(state, batch))
 
     def _plan(self, epoch: int) -> list[Step]:
         return steps(self.sources, epoch, self.seed, self.world.size)
 
-    def _resumed(self, state: TrainState) -> None:
-        plan = self._plan(state.epoch)
-        images = len(state.history) * count_images(plan) + count_images(plan[: len(state.losses)])
-        self.progress.resumed(self.name, len(state.history), images)
-
-    def _save(self, states: Mapping[str, TrainState]) -> None:
-        self.restart.save(self.name, {name: state.capture() for name, state in states.items()})
+    def _save(self, states: Mapping[str, TrainState], *, finished: bool = False) -> None:
+        self.restart.save(self.name, {name: state.capture(finished=finished) for name, state in states.items()})
 
     def _train_epoch(self, states: Mapping[str, TrainState]) -> None:
         """Take the steps of an epoch, or the rest of them, and validate every network."""
@@ -125,10 +117,7 @@ class Trainer:
         for each in states.values():
             each.set_rate(self.settings)
             each.network.train()
-        share = ("process", self.world.rank) if self.world.size > 1 else ()
-        with seeded(derive(self.seed, "noise", state.epoch, *share), device):
-            if state.rng_state:
-                set_rng_state(state.rng_state, device)
+        with seeded(derive(self.seed, "noise", state.epoch, *self.world.purpose), device, state.rng_state):
             try:
                 for number, step in enumerate(plan[len(state.losses) :], start=len(state.losses)):
                     self.step(state, number, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -80,22 +79,6 @@ class Trained:
     models: list[Fitted]
     pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
     backbones: tuple[str, ...] = ()
-
-
-class Progress(Protocol):
-    """Receives how far a training is."""
-
-    def model(self, name: str, images: int) -> None:
-        """A model begins, whose epochs have this many images together."""
-
-    def resumed(self, name: str, epochs: int, images: int) -> None:
-        """The model goes on after this many epochs and images, which an earlier process trained."""
-
-    def images(self, count: int) -> None:
-        """This many more images were trained on."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
 
 
 def snapshot(network: nn.Module) -> State:

@@ -9,7 +9,23 @@ from job.files import write_json, write_text
 from job.training.history import Epoch
 
 
-class FoldLog:
+class Progress:
+    """Receives how far a training is, and reports nothing."""
+
+    def model(self, name: str, images: int) -> None:
+        """A model begins, whose epochs have this many images together."""
+
+    def resumed(self, name: str, epochs: int, images: int) -> None:
+        """The model goes on after this many epochs and images, which an earlier process trained."""
+
+    def images(self, count: int) -> None:
+        """This many more images were trained on."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+
+class FoldLog(Progress):
     """Progress of one fold, also kept in `logs/METHOD/fold-K.log` and, once finished, `logs/METHOD/fold-K.json`.
 
     The folder is ignored by Git and DVC: it holds what the clock and the machine decide.
@@ -64,19 +80,3 @@ class FoldLog:
         seconds = time.monotonic() - self._started
         figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
         write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})
-
-
-class Silent:
-    """Progress that another process reports."""
-
-    def model(self, name: str, images: int) -> None:
-        """Report nothing."""
-
-    def resumed(self, name: str, epochs: int, images: int) -> None:
-        """Report nothing."""
-
-    def images(self, count: int) -> None:
-        """Report nothing."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Report nothing."""

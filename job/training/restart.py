@@ -18,29 +18,35 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import distributed
 
 from job.errors import UserError
 from job.files import replacing
+from job.training.world import ALONE, World
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _WAIT_SECONDS = 120.0
 
 
 class Restart:
-    """The saved states of one fold, by the name of their model."""
+    """The saved states of one fold, by the name of their model.
 
-    def __init__(self, folder: Path, every_seconds: float) -> None:
+    Of several processes number 0 saves and loads, and the others receive what it loads.
+    """
+
+    def __init__(self, folder: Path, every_seconds: float, world: World = ALONE) -> None:
         self.folder = folder
         self._every = every_seconds
+        self._world = world
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved_at >= self._every
+        return self._world.rank == 0 and time.monotonic() - self._saved_at >= self._every
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write a state of tensors, numbers, text, lists and dictionaries; the state before it is kept as well."""
+        if self._world.rank > 0:
+            return
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getbuffer()
@@ -56,6 +62,10 @@ class Restart:
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The newest undamaged state of this name, on the CPU, or None."""
+        state: dict[str, Any] | None = self._world.share(self._newest(name) if self._world.rank == 0 else None)
+        return state
+
+    def _newest(self, name: str) -> dict[str, Any] | None:
         for path in self._generations(name):
             if not path.exists():
                 continue
@@ -68,59 +78,24 @@ class Restart:
             sys.stderr.write(f"{path} is damaged: going on from what was saved before it\n")
         return None
 
-    def forget(self, name: str) -> None:
-        """Remove the states of this name."""
-        for path in self._generations(name):
-            path.unlink(missing_ok=True)
+    def drop_older(self, name: str) -> None:
+        """Remove the state before the newest one."""
+        if self._world.rank == 0:
+            self._generations(name)[1].unlink(missing_ok=True)
 
     def _generations(self, name: str) -> tuple[Path, Path]:
         return self.folder / f"{name}.state", self.folder / f"{name}.older.state"
 
 
-class Follower(Restart):
-    """The states for processes of rank above 0: loads what rank 0 broadcasts, and saves nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(Path(), 0)
-
-    def due(self) -> bool:
-        """Never: process 0 saves."""
-        return False
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def load(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - process 0 names it
-        """The state that process 0 has loaded."""
-        return _shared(None)
-
-    def forget(self, name: str) -> None:
-        """Nothing to do."""
-
-
-class Leader(Restart):
-    """The states for process 0 of several: broadcasts what it loads."""
-
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The newest undamaged state of this name, on the CPU, or None; the other processes receive it as well."""
-        return _shared(super().load(name))
-
-
-def _shared(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    parts = [state]
-    distributed.broadcast_object_list(parts)
-    return parts[0]
-
-
 @contextmanager
-def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] = Restart) -> Iterator[Restart]:
+def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE) -> Iterator[Restart]:
     """Open the states of one fold for this process alone; they are removed when the block ends without an error.
 
     Args:
         folder: of the fold's states.
         digest: of everything that the result depends on.
         every_seconds: time between two states.
-        kind: `Leader` where several processes train the fold.
+        world: the processes that train the fold; this one is number 0.
 
     Raises:
         UserError: another process trains this fold and does not end within two minutes.
@@ -129,7 +104,7 @@ def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] 
     with _locked(folder.with_name(f"{folder.name}.lock")):
         for leftover in folder.glob("*/.*.tmp"):
             leftover.unlink()
-        yield kind(folder / digest, every_seconds)
+        yield Restart(folder / digest, every_seconds, world)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from job.training import optimise
 from job.training.history import Epoch, Fitted, State, snapshot
 from job.training.world import ALONE, World
 
-_PROGRESS = ("epoch", "losses", "correct", "counts", "rng_state")
+_VALUES = ("epoch", "losses", "correct", "counts", "rng_state", "best", "best_state")
 
 
 @dataclass
@@ -128,29 +128,22 @@ class TrainState:
         """The best epoch so far and its weights."""
         return Fitted(self.best_state, self.history[self.best - 1], self.history)
 
-    def capture(self) -> dict[str, Any]:
-        """The whole state, as `Restart` saves it."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return parts | {name: getattr(self, name) for name in _PROGRESS} | self.outcome()
-
-    def outcome(self) -> dict[str, Any]:
-        """The part of `capture` that a finished training needs: history and best weights."""
-        return {"best": self.best, "best_state": self.best_state, "history": [asdict(epoch) for epoch in self.history]}
+    def capture(self, *, finished: bool = False) -> dict[str, Any]:
+        """The state as `Restart` saves it; of a finished training what `fitted` needs, without the network as it is."""
+        parts = {} if finished else {name: part.state_dict() for name, part in self._parts().items()}
+        history = [asdict(epoch) for epoch in self.history]
+        return parts | {name: getattr(self, name) for name in _VALUES} | {"history": history}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from what `capture` returned, with all its tensors on the CPU."""
         for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
-        self.epoch, self.counts = saved["epoch"], saved["counts"]
+            if name in saved:
+                part.load_state_dict(saved[name])
+        for name in _VALUES:
+            setattr(self, name, saved[name])
         # Later steps add to these on the device; generators take their states from the CPU.
-        self.losses = [loss.to(self.context.device) for loss in saved["losses"]]
-        self.correct = [number.to(self.context.device) for number in saved["correct"]]
-        self.rng_state = saved["rng_state"]
-        self.restore_outcome(saved)
-
-    def restore_outcome(self, saved: dict[str, Any]) -> None:
-        """Take history and best weights from what `capture` or `outcome` returned."""
-        self.best, self.best_state = saved["best"], saved["best_state"]
+        self.losses = [loss.to(self.context.device) for loss in self.losses]
+        self.correct = [number.to(self.context.device) for number in self.correct]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
 
     def _parts(self) -> dict[str, Any]:

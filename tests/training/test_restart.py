@@ -113,7 +113,7 @@ def test_a_finished_model_of_a_chain_is_not_trained_again(context, tmp_path):  #
     progress = Silent()
     same(train(context, network(), restart=Restart(tmp_path, 0), progress=progress), first)
     assert progress.epochs == []
-    assert [path.name for path in tmp_path.iterdir()] == ["base-finished.state"]
+    assert [path.name for path in tmp_path.iterdir()] == ["base.state"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
