@@ -154,14 +154,14 @@ def test_the_checkpoint_is_the_epoch_that_validates_best(context):
 def test_recomputed_statistics_are_the_means_over_the_images(context):
     net = network()
     recompute_batch_norm(net, context, np.concatenate([ROWS[::2], ROWS[1::2]]))
-    seen = []
-    handle = net._bn0.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    inputs_of_norm = []
+    handle = net._bn0.register_forward_pre_hook(lambda _module, inputs: inputs_of_norm.append(inputs[0]))
     net.eval()
     with torch.inference_mode():
         net(context.images(ROWS))
     handle.remove()
-    assert torch.allclose(net._bn0.running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)
-    assert torch.allclose(net._bn0.running_var, seen[0].var((0, 2, 3)), rtol=1e-3)
+    assert torch.allclose(net._bn0.running_mean, inputs_of_norm[0].mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(net._bn0.running_var, inputs_of_norm[0].var((0, 2, 3)), rtol=1e-3)
     assert net._bn0.momentum == pytest.approx(0.01)
 
 
@@ -221,18 +221,18 @@ def test_an_epoch_is_one_pass_over_the_first_source(sizes, epoch):
 
 
 def test_noise_is_new_in_every_epoch_and_never_in_validation(context, monkeypatch):
-    seen = []
+    draws = []
 
     def spy(pixels, policy, **options):
-        seen.append((policy, options["seed"]))
+        draws.append((policy, options["seed"]))
         return augmented(pixels, policy, **options)
 
     monkeypatch.setattr("job.training.batch.augmented", spy)
     loads = []
-    counting = dataclasses.replace(context, check=lambda: loads.append(len(seen)))
+    counting = dataclasses.replace(context, check=lambda: loads.append(len(draws)))
     train(counting, network(), augment="cells", batch_norm="recomputed")
-    assert [policy for policy, _ in seen] == 8 * ["cells"]
-    assert len({seed for _, seed in seen}) == 8
+    assert [policy for policy, _ in draws] == 8 * ["cells"]
+    assert len({seed for _, seed in draws}) == 8
     # An epoch loads 4 batches of training, 1 for statistics and 1 of validation: the last two are as they are.
     assert loads == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8]
 

@@ -57,7 +57,7 @@ def test_the_feedback_is_the_gradient_of_the_students_loss_after_its_step(proble
 
 
 def test_one_step_of_the_teacher_lowers_the_students_loss(problem):
-    """The sign, seen from the outside."""
+    """The sign, observed from the outside."""
     unlabelled, labelled, truth, teacher, student = problem
 
     def expected(weights):

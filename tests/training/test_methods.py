@@ -100,16 +100,16 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
 
 def small_task(tmp_path, **changes):
     """One fold of a few small images; `changes` are values of sections of the parameters."""
-    values = load(ROOT / "params.yaml")
+    params = load(ROOT / "params.yaml")
     small = {"train": {"epochs": 1}, "noisy_student": {"iterations": 2}, "model": {"weights": "none"}}
     sections = {name: small.get(name, {}) | changes.get(name, {}) for name in small.keys() | changes.keys()}
-    update = {name: getattr(values, name).model_copy(update=section) for name, section in sections.items()}
-    values = values.model_copy(update=update)
+    update = {name: getattr(params, name).model_copy(update=section) for name, section in sections.items()}
+    params = params.model_copy(update=update)
     split = split_file(tmp_path / "split.csv")
-    device = runtime.setup(values.train)
+    device = runtime.setup(params.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    context = Context(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
-    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, context, values, Silent(), NoState())
+    context = Context(PixelStore(pixels), Normalise.of(*normalisation(params.model.backbone), device), device)
+    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, context, params, Silent(), NoState())
 
 
 @pytest.fixture
@@ -118,22 +118,22 @@ def task(tmp_path):
 
 
 def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
-    """The teacher's answer for an image, asked again one image at a time, is that image's pseudo-label."""
+    """What the teacher predicts for an image, one image at a time, is that image's pseudo-label."""
     _, task = task
-    seen, fit = [], Trainer.fit
+    given, fit = [], Trainer.fit
 
     def spy(trainer, network, beside):
         (source,) = trainer.sources
-        seen.append((trainer.name, source.rows, source.targets))
+        given.append((trainer.name, source.rows, source.targets))
         return fit(trainer, network, beside)
 
     monkeypatch.setattr(Trainer, "fit", spy)
     trained = noisy_student.train(task)
-    assert [name for name, *_ in seen] == ["teacher", "student-1", "student-2"]
-    assert seen[0][1].tolist() == task.fold.train.rows.tolist()
-    assert seen[0][2].tolist() == task.fold.train.classes.tolist()
+    assert [name for name, *_ in given] == ["teacher", "student-1", "student-2"]
+    assert given[0][1].tolist() == task.fold.train.rows.tolist()
+    assert given[0][2].tolist() == task.fold.train.classes.tolist()
     for iteration in (1, 2):
-        _, rows, targets = seen[iteration]
+        _, rows, targets = given[iteration]
         assert rows.tolist() == task.fold.unlabelled.tolist()
         teacher = task.fresh_network("any")
         teacher.load_state_dict(trained.models[iteration - 1].state)
@@ -228,10 +228,10 @@ def test_the_probe_is_a_logistic_regression_on_the_features(task):
     fold = split.fold(1, CLASSES, labels="all")
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network = task.fresh_network("probe")
-    known = linear_probe.features(network, task.context, fold.train.rows)
-    assert known.shape == (len(fold.train.rows), 1280)
+    labelled = linear_probe.features(network, task.context, fold.train.rows)
+    assert labelled.shape == (len(fold.train.rows), 1280)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
-    reference.fit(known, fold.train.classes)
+    reference.fit(labelled, fold.train.classes)
     expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
     network.load_state_dict(trained.models[0].state)
@@ -246,14 +246,16 @@ def test_a_probe_with_noise_sees_every_image_in_eight_versions(tmp_path):
     fold = split.fold(1, CLASSES, labels="all")
     network = task.fresh_network("probe").eval()
     plain = linear_probe.features(network, task.context, fold.train.rows)
-    seen = [plain]
+    versions = [plain]
     for number in range(1, 8):
-        noisy = linear_probe.features(network, task.context, fold.train.rows, "dihedral", 9, task.seed("noise", number))
-        assert noisy.shape == plain.shape
-        assert not np.array_equal(noisy, seen[-1])
-        seen.append(noisy)
+        augmented = linear_probe.features(
+            network, task.context, fold.train.rows, "dihedral", 9, task.seed("noise", number)
+        )
+        assert augmented.shape == plain.shape
+        assert not np.array_equal(augmented, versions[-1])
+        versions.append(augmented)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
-    reference.fit(np.concatenate(seen), np.tile(fold.train.classes, 8))
+    reference.fit(np.concatenate(versions), np.tile(fold.train.classes, 8))
     expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network.load_state_dict(trained.models[0].state)
@@ -267,8 +269,8 @@ def test_three_classes_go_through_every_method(tmp_path):
     split, task = small_task(tmp_path, noisy_student={"confidence": 0.34, "balance": True, "iterations": 1})
     names = ("A", "B", "C")
     table = split.table
-    known = table["label"] != ""
-    table["label"] = np.where(known, np.take(names, table["row"] % 3), "")
+    has_label = table["label"] != ""
+    table["label"] = np.where(has_label, np.take(names, table["row"] % 3), "")
     for method in METHODS:
         module = importlib.import_module(f"job.methods.{method}")
         fold = split.fold(1, names, labels=module.labels(task.params))
@@ -277,9 +279,9 @@ def test_three_classes_go_through_every_method(tmp_path):
         assert network._fc.out_features == 2
         network = dataclasses.replace(task, classes=names).fresh_network("any")
         network.load_state_dict(trained.models[-1].state)
-        said = inference.predict(network, task.context, fold.validation.rows, 64, tta=True)
-        assert said.shape == (len(fold.validation.rows), 3)
-        assert np.allclose(said.sum(1), 1, atol=1e-6)
+        predicted = inference.predict(network, task.context, fold.validation.rows, 64, tta=True)
+        assert predicted.shape == (len(fold.validation.rows), 3)
+        assert np.allclose(predicted.sum(1), 1, atol=1e-6)
 
 
 def test_views_at_test_time_are_averaged_probabilities(task):

@@ -27,11 +27,11 @@ def test_only_confident_answers_are_kept_and_balance_keeps_their_number(probabil
     kept = noisy_student.select(probabilities, confidence=confidence, balance=balance)
     assert set(kept) <= set(confident)
     assert len(kept) == len(confident)
-    answers = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     if balance:
-        counts = np.bincount(answers[kept])
+        counts = np.bincount(predicted[kept])
         assert np.ptp(counts[counts > 0]) <= 1
-        assert set(answers[kept]) == set(answers[confident])
+        assert set(predicted[kept]) == set(predicted[confident])
     else:
         assert kept.tolist() == confident.tolist()
 
@@ -99,18 +99,18 @@ def test_a_filter_keeps_images_beside_their_own_labels(tmp_path, monkeypatch):
     settings = {"iterations": 1, "confidence": 0.5, "balance": True}
     _, task = small_task(tmp_path, noisy_student=settings, train={"learning_rate": 0.05, "epochs": 2})
     trained, trainers, _ = sources_of(monkeypatch, task)
-    said = trained.pseudo_labels[1]
+    pseudo = trained.pseudo_labels[1]
     (source,) = trainers["student-1"].sources
-    answers = dict(zip(said.rows.tolist(), said.probabilities.argmax(1).tolist(), strict=True))
-    assert [answers[row] for row in source.rows.tolist()] == source.targets.tolist()
-    assert np.repeat(said.rows, said.times).tolist() == source.rows.tolist()
-    assert ((said.times > 0) <= (said.confidence >= 0.5)).all()
+    predicted = dict(zip(pseudo.rows.tolist(), pseudo.probabilities.argmax(1).tolist(), strict=True))
+    assert [predicted[row] for row in source.rows.tolist()] == source.targets.tolist()
+    assert np.repeat(pseudo.rows, pseudo.times).tolist() == source.rows.tolist()
+    assert ((pseudo.times > 0) <= (pseudo.confidence >= 0.5)).all()
     teacher = task.fresh_network("any")
     teacher.load_state_dict(trained.models[0].state)
     logits = predict_logits(teacher, task.context, task.fold.validation.rows)
     temperature = fit_temperature(logits.double().numpy(), task.fold.validation.classes)
     masked = predict_logits(teacher, task.context, task.fold.unlabelled)
-    assert np.allclose(said.confidence, probabilities(masked / temperature).max(1), atol=1e-6)
+    assert np.allclose(pseudo.confidence, probabilities(masked / temperature).max(1), atol=1e-6)
 
 
 def test_students_may_be_another_network(tmp_path, monkeypatch):

@@ -61,10 +61,10 @@ def test_a_training_stopped_anywhere_ends_as_if_it_were_not(context, tmp_path, b
 
 @pytest.mark.parametrize("batches", [3, 7, 12])
 def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path, batches):  # noqa: F811
-    values = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
+    settings = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
     sources = [
         Source(ROWS[8:], torch.full((24, 2), 0.5), 8, augment="cells"),
-        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, values),
+        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, settings),
     ]
     options = {"sources": sources, "epochs": 2, "ema_decay": 0.9, "optimiser": "adamw", "schedule": "cosine"}
     expected = train(context, network(**OPTIONS), **options)
@@ -209,20 +209,20 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     ],
 )
 def test_every_parameter_that_matters_is_in_the_digest(section, change):
-    values = load(ROOT / "params.yaml")
-    other = values.model_copy(update={section: getattr(values, section).model_copy(update=change)})
+    params = load(ROOT / "params.yaml")
+    other = params.model_copy(update={section: getattr(params, section).model_copy(update=change)})
     device = torch.device("cpu")
     digests = {
-        identity.run_digest(params, "noisy_student", fold, device, data)
-        for params, fold, data in ((values, 1, "a"), (other, 1, "a"), (values, 2, "a"), (values, 1, "b"))
+        identity.run_digest(changed, "noisy_student", fold, device, data)
+        for changed, fold, data in ((params, 1, "a"), (other, 1, "a"), (params, 2, "a"), (params, 1, "b"))
     }
     assert len(digests) == 4
 
 
 def test_how_often_is_saved_changes_no_digest():
-    values = load(ROOT / "params.yaml")
-    often = values.model_copy(update={"machine": values.machine.model_copy(update={"save_every_seconds": 1})})
-    first, second = (identity.run_digest(v, "efficientnet", 1, torch.device("cpu"), "a") for v in (values, often))
+    params = load(ROOT / "params.yaml")
+    often = params.model_copy(update={"machine": params.machine.model_copy(update={"save_every_seconds": 1})})
+    first, second = (identity.run_digest(one, "efficientnet", 1, torch.device("cpu"), "a") for one in (params, often))
     assert first == second
 
 
