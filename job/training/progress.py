@@ -43,8 +43,9 @@ class FoldLog(Progress):
 
     def model(self, name: str, images: int) -> None:
         """Start the bar again for a model, so that its rate and time left are those of the model."""
+        self._bar.set_description(f"{self._name}  {name}", refresh=False)
+        self._bar.initial = 0
         self._bar.reset(images)
-        self._bar.set_description(f"{self._name}  {name}")
 
     def resumed(self, name: str, epochs: int, images: int) -> None:
         """Report what an earlier process trained; it counts for the bar, not for its rate."""
