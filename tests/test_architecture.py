@@ -10,7 +10,7 @@ from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 
 from job import params
-from job.contracts.methods import METHOD_NAMES
+from job.contracts.methods import DISPLAY_NAMES
 from job.training import identity
 
 ROOT = Path(__file__).parent.parent
@@ -142,7 +142,7 @@ def test_networks_in_use_need_nothing_of_training(stage):
 
 
 def test_every_method_has_a_name_and_an_artifact():
-    assert list(METHOD_NAMES) == METHODS
+    assert list(DISPLAY_NAMES) == ["across", *METHODS]
     artifacts = {entry["path"] for entry in YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"].values()}
     assert artifacts == {f"ensembles/{method}" for method in METHODS}
 

@@ -1,9 +1,16 @@
-"""Names of the methods for people."""
+"""What the methods are called in prose: in tables, on pages and in messages."""
 
-METHOD_NAMES = {
+DISPLAY_NAMES = {
+    "across": "All methods",
     "efficientnet": "EfficientNet",
     "noisy_student": "Noisy Student",
     "meta_pseudo_labels": "Meta Pseudo Labels",
     "fixmatch": "FixMatch",
     "linear_probe": "Linear probe",
 }
+"""By the name in the parameter `methods`; `across` is the vote of the folds of all methods together."""
+
+
+def method_name(method: str) -> str:
+    """A method's name in prose; one that has none here is printed as it is, with spaces."""
+    return DISPLAY_NAMES.get(method, method.replace("_", " "))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from job.contracts.dataset import Dataset
-from job.contracts.methods import METHOD_NAMES
+from job.contracts.methods import DISPLAY_NAMES
 from job.contracts.split import Split
 from job.evaluation.metrics import METRICS
 
@@ -72,7 +72,7 @@ def side_by_side(
 ) -> list[dict[str, Any]]:
     """The mean of the folds and the majority vote of each method on the test set (Table 3)."""
     voted = {m["method"]: m["metrics"] for m in models if m["kind"] == "ensemble" and m["rule"] == "majority"}
-    names = {method: METHOD_NAMES.get(method, method) for method in methods}
+    names = {method: DISPLAY_NAMES.get(method, method) for method in methods}
     folds = [
         {
             "name": f"{names[method]} models (mean of folds)",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from job.contracts.methods import METHOD_NAMES
+from job.contracts import methods
 
 
 class Metric(NamedTuple):
@@ -50,16 +50,11 @@ RULES = {
     "calibrated": "Mean probability, calibrated",
     "out_of_fold": "Validation, out of fold",
 }
-_METHODS = {"across": "All methods"} | METHOD_NAMES
+method_name = methods.method_name
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 _UNNAMED = "(empty name)"
 _ABSENT = "–"
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"
-
-
-def method_name(method: str) -> str:
-    """A method's name in prose."""
-    return _METHODS.get(method, method.replace("_", " "))
 
 
 def name(value: str) -> str:
