@@ -158,7 +158,7 @@ def _iterates(table: pd.DataFrame, arm: Arm) -> bool:
 
 
 def _images(bench: Experiments, arm: Arm, seed: int) -> int:
-    """Images that the arm's models trained on, counted as often as they were seen."""
+    """Images that the arm's models trained on, counted as often as they were used."""
     text = bench.read(experiment(arm.experiment, seed), "params.yaml")
     params = Params.model_validate(YAML(typ="safe").load(text))
     if arm.iteration is not None:
@@ -168,7 +168,20 @@ def _images(bench: Experiments, arm: Arm, seed: int) -> int:
     data = bench.repository / "data"
     classes = read_dataset(data / "prepared/summary.json").classes
     fold = read_split(data / "split.csv", classes).fold(seed, classes, labels=method.labels(params))
-    return int(method.images(fold, params))
+    return _counts(params, len(fold.train.rows), len(fold.unlabelled))[arm.method]
+
+
+def _counts(params: Params, labelled: int, unlabelled: int) -> dict[str, int]:
+    """Images in all steps of all models of a fold, by method; of Meta Pseudo Labels those of the student alone."""
+    epochs, noisy = params.train.epochs, params.noisy_student
+    student = unlabelled + (-(-unlabelled // noisy.batch_ratio) if noisy.train_on == "labelled+pseudo" else 0)
+    tuned = params.meta_pseudo_labels.finetune_epochs * labelled
+    return {
+        "efficientnet": epochs * labelled,
+        "noisy_student": epochs * labelled + noisy.iterations * (epochs * student + noisy.finetune_epochs * labelled),
+        "meta_pseudo_labels": epochs * unlabelled + tuned,
+        "linear_probe": labelled * (1 if params.train.augment == "none" else 8),
+    }
 
 
 def _seconds(bench: Experiments, arm: Arm, seeds: Sequence[int]) -> float:

@@ -29,7 +29,7 @@ _FAMILIES = {
 }
 BACKBONES = tuple(f"{family}{size}" for family, sizes in _FAMILIES.items() for size in sizes.split())
 Backbone = Literal[BACKBONES]  # type: ignore[valid-type]  # made of families and sizes
-Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "linear_probe"]
+Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "fixmatch", "linear_probe"]
 METHODS: tuple[str, ...] = get_args(Method)
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1)]
@@ -177,6 +177,15 @@ class MetaPseudoLabels(Section):
     finetune_epochs: Annotated[int, Field(ge=0)]
 
 
+class FixMatch(Section):
+    """Confident predictions for plain images as labels of augmented ones."""
+
+    confidence: Chance
+    batch_ratio: Count
+    loss_weight: Annotated[float, Field(gt=0, le=100)]
+    augment: Augment
+
+
 class LinearProbe(Section):
     """A logistic regression on the features of a network that does not learn."""
 
@@ -228,6 +237,7 @@ class Params(Section):
     efficientnet: EfficientNet
     noisy_student: NoisyStudent
     meta_pseudo_labels: MetaPseudoLabels
+    fixmatch: FixMatch
     linear_probe: LinearProbe
     predict: Predict
     explain: Explain

@@ -10,6 +10,7 @@ from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 
 from job import params
+from job.contracts.methods import DISPLAY_NAMES
 from job.training import identity
 
 ROOT = Path(__file__).parent.parent
@@ -133,6 +134,18 @@ def test_only_evaluate_can_read_the_truth():
     named = {name for name, path in MODULES.items() if "truth.csv" in path.read_text(encoding="utf-8")}
     rooms = {name for name in named if not name.startswith("job.evaluation.")}
     assert rooms <= {"job.split.assignment", "job.contracts.paths", "job.stages.split", "job.stages.evaluate"}
+
+
+@pytest.mark.parametrize("stage", ["predict", "explain"])
+def test_networks_in_use_need_nothing_of_training(stage):
+    """An edit of the saver of checkpoints must predict nothing again."""
+    assert not {name for name in closure(f"job.stages.{stage}") if name.startswith(("job.training.", "job.methods."))}
+
+
+def test_every_method_has_a_name_and_an_artifact():
+    assert list(DISPLAY_NAMES) == ["across", *METHODS]
+    artifacts = {entry["path"] for entry in YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"].values()}
+    assert artifacts == {f"ensembles/{method}" for method in METHODS}
 
 
 @pytest.mark.parametrize("room", ["evaluation", "reporting"])

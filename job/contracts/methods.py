@@ -5,6 +5,7 @@ DISPLAY_NAMES = {
     "efficientnet": "EfficientNet",
     "noisy_student": "Noisy Student",
     "meta_pseudo_labels": "Meta Pseudo Labels",
+    "fixmatch": "FixMatch",
     "linear_probe": "Linear probe",
 }
 """By the name in the parameter `methods`; `across` is the vote of the folds of all methods together."""

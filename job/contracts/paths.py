@@ -29,6 +29,11 @@ def run(method: str, fold: int) -> Path:
     return Path("runs", method, f"fold-{fold}")
 
 
+def log(method: str, fold: int) -> Path:
+    """Lines of one fold's training; beside it, as `.json`, how long it took. Neither Git nor DVC tracks them."""
+    return LOGS / method / f"fold-{fold}.log"
+
+
 def predictions(method: str, fold: int) -> Path:
     """What one fold of one method predicts for images it did not train on."""
     return Path("predictions", method, f"fold-{fold}.csv")

@@ -1,7 +1,7 @@
 """`predictions/METHOD/fold-K.csv`: what one fold's models say of images that they did not train on.
 
 Iteration 0 is the fold's network, or the teacher of self-training; 1 and up are students. The highest iteration is the
-fold's model.
+fold's model, and the only one that predicts images of the role `unlabelled`.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ import torch
 from job.data import tree
 from job.data.images import Pixels
 from job.ensemble.networks import Member, TorchEnsemble
-from job.inference.activation import grad_cam
+from job.inference.activation import as_bytes, grad_cam
 from job.reporting.cells import overlay
 
 _STEM = 60
@@ -53,7 +53,4 @@ class Maps:
         def look(member: Member) -> torch.Tensor:
             return grad_cam(member.network, member.normalise(batch), classes).cpu()
 
-        maps = torch.stack(self.ensemble.each(look)).mean(dim=0)
-        highest = maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
-        scaled: npt.NDArray[np.uint8] = (255 * maps / highest).round().to(torch.uint8).numpy()
-        return scaled
+        return as_bytes(torch.stack(self.ensemble.each(look)).mean(dim=0))

@@ -20,9 +20,9 @@ from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json
 from job.inference import runs, runtime
-from job.inference.augment import views
 from job.inference.context import autocast
 from job.inference.pixels import Normalise
+from job.inference.views import views
 from job.params import load
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000

@@ -66,8 +66,8 @@ class Rule:
     Attributes:
         threshold: a class and the mean probability from which on it is predicted, else the most probable other class;
             None for the majority vote of the members.
-        temperature: by which the mean of the members' logits is divided before the comparison with the threshold; with 1
-            the mean probability is compared.
+        temperature: by which the mean of the members' logits is divided before it is compared with the threshold; 1
+            compares the mean probability.
         min_agreement: the share of members that must vote alike; below it the ensemble abstains.
     """
 

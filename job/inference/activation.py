@@ -1,7 +1,15 @@
-"""Where a network looked: class activation maps, by captum."""
+"""Class activation maps, by captum: which parts of an image speak for a class."""
 
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from captum.attr import LayerGradCam
+
+from job.contracts.split import Rows
+from job.inference import runs
+from job.inference.pixels import Normalise, PixelStore, in_batches
 
 
 def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -25,3 +33,33 @@ def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tens
     )
     maps = maps.detach().squeeze(1)
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def maps_of_run(
+    folder: Path, store: PixelStore, rows: Rows, classes: npt.NDArray[np.int64], batch_size: int, device: torch.device
+) -> torch.Tensor:
+    """Maps of a trained fold's network for these images: (N, h, w) on the CPU, as `grad_cam` returns them.
+
+    Args:
+        folder: of the run.
+        store: the prepared images.
+        rows: the images, (N,).
+        classes: the class number explained for each of them, (N,).
+        batch_size: images in one pass.
+        device: computes.
+    """
+    facts = runs.read_facts(folder)
+    network = runs.load_network(facts, folder / runs.WEIGHTS, device)
+    normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device)
+    parts = []
+    for part in in_batches(np.arange(len(rows)), batch_size):
+        pixels = normalise(store.gather(rows[part], device))
+        parts.append(grad_cam(network, pixels, torch.from_numpy(classes[part]).to(device)).cpu())
+    return torch.cat(parts)
+
+
+def as_bytes(maps: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Scale maps, (N, h, w), so that the highest value of each is 255; a map of zeros stays as it is."""
+    highest = maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    scaled: npt.NDArray[np.uint8] = (255 * maps / highest).round().to(torch.uint8).numpy()
+    return scaled

@@ -1,4 +1,6 @@
-"""From rows of the pixel store to what a network eats. One gather, one move, one pass of arithmetic."""
+"""From rows of the pixel store to the input of a network: one gather, one move, one pass of arithmetic."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ class PixelStore:
     resident: torch.Tensor | None = None
 
     @classmethod
-    def open(cls, path: Path) -> "PixelStore":
+    def open(cls, path: Path) -> PixelStore:
         """Map the array of `prepare`."""
         return cls(np.load(existing(path), mmap_mode="r"))
 
@@ -29,7 +31,7 @@ class PixelStore:
         """Side of an image in pixels."""
         return int(self.pixels.shape[1])
 
-    def near(self, device: torch.device) -> "PixelStore":
+    def near(self, device: torch.device) -> PixelStore:
         """The same store with a copy on the GPU, where that takes at most half of its free memory."""
         if device.type != "cuda" or self.pixels.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
             return self
@@ -57,9 +59,9 @@ class Normalise:
     shift: torch.Tensor
 
     @classmethod
-    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> "Normalise":
+    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Normalise:
         """(pixel / 255 - mean) / std, written as one multiplication and one addition per value."""
-        m, s = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
+        m, s = (torch.tensor(channel, dtype=torch.float64).view(1, 3, 1, 1) for channel in (mean, std))
         return cls((1 / (255 * s)).float().to(device), (-m / s).float().to(device))
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One module per method, each with what `job.methods.task.Method` asks for and a section of `params.yaml`.
+"""One module per method, each with the two functions of `job.methods.task.Method` and a section of `params.yaml`.
 
-`labels` says which training labels it may see, `images` how many images it will train on, `train` trains one fold.
+`labels` returns which training labels the method may see, `train` trains one fold.
 """

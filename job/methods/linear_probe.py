@@ -1,9 +1,11 @@
-"""A pretrained network whose layers stay as they are, and a logistic regression on what they say: the least to beat.
+"""Linear probe: a logistic regression on the features of a pretrained network, which does not learn.
 
-Every image goes through the network once; the regression sees the pooled features, standardised, and its coefficients
-become the network's classification layer. Minutes of training become seconds, and the run is a run like any other. With
-`train.augment` it sees each image as it is and in `VERSIONS - 1` noisy versions.
+Every image goes through the network once; the regression is fitted to the pooled and standardised features, and its
+coefficients become the network's classification layer. It takes seconds, and is the least that other methods must beat.
+With `train.augment` the regression is fitted to each image as it is and to `VERSIONS - 1` augmented versions.
 """
+
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from job.contracts.split import Fold, Rows
+from job.contracts.split import Rows
 from job.inference.context import Context
 from job.inference.pixels import in_batches
 from job.inference.predict import EVALUATION_BATCH
 from job.methods.task import Task
 from job.params import Params
 from job.seeds import derive
+from job.training.augment import augmented
 from job.training.history import Epoch, Fitted, Trained, snapshot
 
 VERSIONS = 8
@@ -30,83 +33,75 @@ def labels(params: Params) -> str:
     return params.linear_probe.labels
 
 
-def images(fold: Fold, params: Params) -> int:
-    """Every image with a label, in each of its versions."""
-    return len(fold.train.rows) * versions(params)
-
-
-def versions(params: Params) -> int:
-    """Versions of each image that the regression sees."""
-    return 1 if params.train.augment == "none" else VERSIONS
-
-
 def train(task: Task) -> Trained:
     """Fit the classification layer of one network to the fold's labelled images."""
     network = task.fresh_network("probe").eval()
-    train, validation = task.fold.train, task.fold.validation
-    known, unseen = (features(network, task.bench, part.rows) for part in (train, validation))
-    noise, count = task.params.train.augment, versions(task.params)
-    seen = [known]
-    for number in range(1, count):
-        draws = task.seed("noise", number)
-        seen.append(features(network, task.bench, train.rows, noise, task.params.train.magnitude, draws))
-    known, classes = np.concatenate(seen), np.tile(train.classes, count)
-    task.progress.images(len(known))
-    scaler = StandardScaler().fit(known)
-    known, unseen = scaler.transform(known), scaler.transform(unseen)
+    settings, labelled, validation = task.params.train, task.fold.train, task.fold.validation
+    versions = 1 if settings.augment == "none" else VERSIONS
+    task.progress.model("probe", len(labelled.rows) * versions)
+    parts = [features(network, task.context, labelled.rows)]
+    for number in range(1, versions):
+        seed = task.seed("noise", number)
+        parts.append(features(network, task.context, labelled.rows, settings.augment, settings.magnitude, seed))
+    task.progress.images(len(labelled.rows) * versions)
+    inputs = [np.concatenate(parts), features(network, task.context, validation.rows)]
+    classes = [np.tile(labelled.classes, versions), validation.classes]
+    scaler = StandardScaler().fit(inputs[0])
+    inputs = [scaler.transform(part) for part in inputs]
     regression = LogisticRegression(
         C=task.params.linear_probe.c,
-        class_weight=None if task.params.train.class_weights == "none" else "balanced",
+        class_weight=None if settings.class_weights == "none" else "balanced",
         max_iter=10_000,
     )
     # Sums over another number of threads round differently.
-    with threadpool_limits(task.params.train.threads):
-        regression.fit(known, classes)
-        said = [regression.predict_log_proba(part) for part in (known, unseen)]
+    with threadpool_limits(settings.threads):
+        regression.fit(inputs[0], classes[0])
+        log_p = [regression.predict_log_proba(part) for part in inputs]
     _install(classifier(network), regression, scaler)
-    scores = [_scores(*part) for part in zip(said, (classes, validation.classes), strict=True)]
-    epoch = Epoch("probe", 1, 0.0, *scores[0], *scores[1])
+    figures = [_figures(*part) for part in zip(log_p, classes, strict=True)]
+    epoch = Epoch("probe", 1, 0.0, *figures[0], *figures[1])
     task.progress.epoch(epoch)
     return Trained([Fitted(snapshot(network), epoch, [epoch])])
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """The last layer, which turns pooled features into classes."""
+    """The last linear layer, which maps pooled features to logits."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def features(
-    network: nn.Module, bench: Context, rows: Rows, noise: str = "none", magnitude: int = 0, seed: int = 0
+    network: nn.Module, context: Context, rows: Rows, augment: str = "none", magnitude: int = 0, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """What the classification layer is given for these images, in evaluation mode: (N, D).
+    """Inputs of the classification layer for these images, in evaluation mode: (N, D).
 
     Args:
-        network: whose layers stay as they are.
-        bench: pixels and device.
-        rows: the images.
-        noise: policy of `job.inference.augment`.
+        network: any network that ends with a linear layer.
+        context: pixels and device.
+        rows: the images, (N,).
+        augment: policy of `job.training.augment`.
         magnitude: of RandAugment.
-        seed: of the noise.
+        seed: of the augmentation's random draws.
     """
-    seen: list[torch.Tensor] = []
+    parts: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        seen.append(inputs[0].double().cpu())
+        parts.append(inputs[0].double().cpu())
 
     handle = classifier(network).register_forward_pre_hook(keep)
     network.eval()
-    with torch.inference_mode(), bench.autocast():
+    with torch.inference_mode(), context.autocast():
         for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH)):
-            network(bench.images(batch, noise, magnitude, derive(seed, "batch", number)))
+            draws = derive(seed, "batch", number)
+            network(context.images(batch, partial(augmented, policy=augment, magnitude=magnitude, seed=draws)))
     handle.remove()
-    return torch.cat(seen).numpy()
+    return torch.cat(parts).numpy()
 
 
 def _install(layer: nn.Linear, regression: LogisticRegression, scaler: StandardScaler) -> None:
     """Coefficients on standardised features, as weights and biases on the features themselves."""
     weights, bias = regression.coef_ / scaler.scale_, regression.intercept_
     if len(weights) == 1:
-        # Of two classes the regression describes the difference; each gets a half of it.
+        # Of two classes the regression describes the difference of logits; each class gets a half of it.
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     bias = bias - weights @ scaler.mean_
     with torch.no_grad():
@@ -114,7 +109,7 @@ def _install(layer: nn.Linear, regression: LogisticRegression, scaler: StandardS
         layer.bias.copy_(torch.from_numpy(bias))
 
 
-def _scores(log_p: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
-    right = log_p.argmax(1) == classes
-    return float(-log_p[np.arange(len(classes)), classes].mean()), float(right.mean())
+def _figures(log_p: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of logarithms of probabilities, (N, C), for class numbers, (N,)."""
+    correct = log_p.argmax(1) == classes
+    return float(-log_p[np.arange(len(classes)), classes].mean()), float(correct.mean())

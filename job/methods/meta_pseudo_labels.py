@@ -1,9 +1,9 @@
 """Meta Pseudo Labels (Pham et al. 2021, arXiv:2003.10580): a teacher that learns from how its student does.
 
-Teacher and student train side by side. In every step the teacher draws pseudo-labels for noisy masked images, the
-student takes one step on them, and the change of the student's loss on labelled images tells the teacher whether those
-labels were good. Besides, the teacher learns from the labelled images, and to say of a noisy image what it says of the
-plain one. At the end the student is tuned on the labelled images.
+Teacher and student train side by side. In every step the teacher draws pseudo-labels for augmented unlabelled images,
+the student takes one step on them, and the change of the student's loss on labelled images tells the teacher whether
+those labels were good. Besides, the teacher learns from the labelled images, and to predict for an augmented image what
+it predicts for the plain one. At the end the student is tuned on the labelled images.
 
 The teacher minimises the student's loss on labelled images after the student's step,
 
@@ -22,159 +22,65 @@ compares it with exact differentiation.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from job.contracts.split import Fold
-from job.errors import StoppedError, UserError
+from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
-from job.inference.runtime import noise_state, seeded, set_noise_state
 from job.methods.task import Task
 from job.params import Params
 from job.seeds import derive
-from job.training import optimise
-from job.training.fit import finish_epoch, fit
+from job.training.batch import Batch
 from job.training.history import Fitted, PseudoLabels, Trained
-from job.training.source import Source, Step, steps
+from job.training.source import Source
 from job.training.state import TrainState
 
-_STATE = "pair"
 
-
-def labels(params: Params) -> str:  # noqa: ARG001 - every method answers the same question
+def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
     """The labelled half: the rest of the fold arrives without labels."""
     return "half"
 
 
-def images(fold: Fold, params: Params) -> int:
-    """The student on the masked half, then on the labelled half. The teacher sees the same batches."""
-    tuning = params.meta_pseudo_labels.finetune_epochs * len(fold.train.rows)
-    return params.train.epochs * len(fold.unlabelled) + tuning
-
-
 def train(task: Task) -> Trained:
-    """Train teacher and student, and tune the student.
+    """Train teacher and student, and tune the student; an epoch is one pass over the unlabelled images.
 
     Raises:
         UserError: `train.devices` is more than 1.
     """
-    if task.bench.world.size > 1:
+    if task.world.size > 1:
         raise UserError("meta_pseudo_labels trains a fold on one device: set train.devices=1, and use GPUs by folds")
-    pair = _Pair.start(task)
-    if saved := task.restart.load(_STATE):
-        pair.restore(saved)
-        done = (
-            len(pair.student.history) * len(task.fold.unlabelled)
-            + len(pair.student.losses) * pair.unlabelled.batch_size
-        )
-        task.progress.resumed("student", len(pair.student.history), done)
-    params = task.params.train
-    try:
-        while pair.student.epoch <= params.epochs and not pair.student.stalled(params.patience):
-            _one_epoch(task, pair)
-            if task.restart.due():
-                task.restart.save(_STATE, pair.capture())
-    except StoppedError:
-        task.restart.save(_STATE, pair.capture())
-        raise
-    task.restart.save(_STATE, pair.capture())
-    teacher, student = pair.teacher.fitted(), pair.student.fitted()
-    return Trained([teacher, _tuned(task, pair, student)], {1: _last_word(task, pair.teacher.evaluated, teacher)})
+    settings = task.params.meta_pseudo_labels
+    unlabelled = Source.unlabelled(task.fold.unlabelled, task.params.train.batch_size, settings.augment)
+    network = task.fresh_network("teacher")
+    student = TrainState.start(task.fresh_network("student"), task.context, task.params.train)
 
+    def loss(teacher: TrainState, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The student learns from the teacher's labels, and the teacher from how the student's loss changes."""
+        labelled, plain, noisy = batch.images(1), batch.images(0, augment="none"), batch.images(0)
+        on_labelled, on_plain, on_noisy = teacher.forward(labelled, plain, noisy)
+        drawn = draw(on_noisy, torch.Generator().manual_seed(derive(batch.seed, "draw")))
 
-@dataclass
-class _Pair:
-    """Teacher and student under way, and what they learn from. An epoch ends with the student's validation."""
+        classes = batch.targets(1)
+        before = _quiet_loss(student.network, labelled, classes)
+        (predicted,) = student.forward(noisy)
+        student.learn(functional.cross_entropy(predicted, drawn), predicted.argmax(1) == drawn)
+        feedback = before - _quiet_loss(student.network, labelled, classes)
 
-    teacher: TrainState
-    student: TrainState
-    labelled: Source
-    unlabelled: Source
+        ramp = min(1.0, teacher.epoch / settings.ramp_epochs)
+        consistency = consistency_loss(on_plain, on_noisy, confidence=settings.confidence)
+        total = batch.supervised(1, on_labelled) + ramp * settings.consistency * consistency
+        return total + teacher_loss(on_noisy, drawn, feedback), batch.correct(1, on_labelled)
 
-    @classmethod
-    def start(cls, task: Task) -> "_Pair":
-        params = task.params.train
-        teacher, student = (
-            TrainState.start(task.fresh_network(name), task.bench, params) for name in ("teacher", "student")
-        )
-        labelled = Source.labelled(task.fold.train, len(task.classes), params).to(task.bench.device)
-        nothing = torch.zeros(len(task.fold.unlabelled), dtype=torch.int64)
-        masked = Source(task.fold.unlabelled, nothing, params.batch_size, noise=task.params.meta_pseudo_labels.augment)
-        return cls(teacher, student, labelled, masked)
-
-    def capture(self) -> dict[str, Any]:
-        return {"teacher": self.teacher.capture(), "student": self.student.capture()}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        self.teacher.restore(saved["teacher"])
-        self.student.restore(saved["student"])
-
-
-def _one_epoch(task: Task, pair: _Pair) -> None:
-    """One pass over the masked images, or what is left of it, and the validation of both."""
-    epoch, params, bench = pair.student.epoch, task.params.train, task.bench
-    seed = task.seed("pair")
-    plan = steps([pair.unlabelled, pair.labelled], epoch, seed)
-    rates = [course.set_rate(params) for course in (pair.teacher, pair.student)]
-    with seeded(derive(seed, "noise", epoch), bench.device):
-        if pair.student.noise:
-            set_noise_state(pair.student.noise, bench.device)
-        try:
-            for number, step in enumerate(plan[len(pair.student.losses) :], start=len(pair.student.losses)):
-                _step(task, pair, step, derive(seed, "step", epoch, number))
-                task.progress.images(len(step[0]))
-                if task.restart.due():
-                    pair.student.noise = noise_state(bench.device)
-                    task.restart.save(_STATE, pair.capture())
-        finally:
-            pair.student.noise = noise_state(bench.device)
-    every_row = np.concatenate([pair.labelled.rows, pair.unlabelled.rows])
-    halves = (("teacher", pair.teacher, 1, pair.labelled), ("student", pair.student, 0, pair.unlabelled))
-    for (name, course, position, source), rate in zip(halves, rates, strict=True):
-        # The teacher may have ended this epoch before the process was stopped.
-        if course.epoch == epoch:
-            seen = [source.rows[step[position]] for step in plan]
-            ended = finish_epoch(course, bench, name, rate, seen, every_row, task.fold.validation, params, seed)
-            task.progress.epoch(ended)
-
-
-def _step(task: Task, pair: _Pair, step: Step, seed: int) -> None:
-    """The student learns from the teacher's labels, and the teacher from what became of the student."""
-    bench, settings, magnitude = task.bench, task.params.meta_pseudo_labels, task.params.train.magnitude
-    masked, known = pair.unlabelled.rows[step[0]], pair.labelled.rows[step[1]]
-    truth = pair.labelled.targets[torch.from_numpy(step[1]).to(bench.device)]
-    plain = bench.images(masked)
-    noisy = bench.images(masked, pair.unlabelled.noise, magnitude, derive(seed, "masked"))
-    labelled = bench.images(known, pair.labelled.noise, magnitude, derive(seed, "labelled"))
-
-    teacher, student = pair.teacher.network.train(), pair.student.network.train()
-    with bench.autocast():
-        logits = teacher(torch.cat([labelled, plain, noisy])).float()
-    on_labelled, on_plain, on_noisy = logits.split([len(labelled), len(plain), len(noisy)])
-    drawn = draw(on_noisy, torch.Generator().manual_seed(derive(seed, "draw")))
-
-    before = _quiet_loss(student, labelled, truth)
-    with bench.autocast():
-        answers = student(noisy).float()
-    pair.student.learn(functional.cross_entropy(answers, drawn), (answers.argmax(1) == drawn).sum())
-    feedback = before - _quiet_loss(student, labelled, truth)
-
-    ramp = min(1.0, pair.teacher.epoch / settings.ramp_epochs)
-    supervised = functional.cross_entropy(
-        on_labelled, truth, weight=pair.labelled.class_weights, label_smoothing=pair.labelled.smoothing
-    )
-    consistency = consistency_loss(on_plain, on_noisy, confidence=settings.confidence)
-    loss = supervised + ramp * settings.consistency * consistency + teacher_loss(on_noisy, drawn, feedback)
-    pair.teacher.learn(loss, (on_labelled.argmax(1) == truth).sum())
+    teacher = task.fit(network, "teacher", [unlabelled, task.labelled()], loss=loss, beside={"student": student})
+    tuned = task.tune(student.network, "student-tuned", student.fitted(), settings.finetune_epochs)
+    return Trained([teacher, tuned], {1: _final_labels(task, network, teacher)})
 
 
 def draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One class for every image, drawn from the teacher's probabilities: (N, C) to (N,) int64 on the same device.
+    """Draw a class for every image from the teacher's probabilities: (N, C) to (N,) int64 on the same device.
 
     Args:
         logits: of the teacher.
@@ -196,10 +102,10 @@ def teacher_loss(logits: torch.Tensor, drawn: torch.Tensor, feedback: torch.Tens
 
 @contextmanager
 def quiet(network: nn.Module) -> Iterator[None]:
-    """Without dropout and stochastic depth, with the statistics of the batch, and leaving no trace in batch norm.
+    """A block without dropout and stochastic depth, in which batch norm uses the statistics of the batch.
 
     Two losses whose difference counts must not differ by the draws of dropout; and after few steps the running
-    statistics of batch norm describe another network than the one that is training.
+    statistics of batch norm, which the block leaves as they are, describe another network than the one that trains.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     tracked = [norm.track_running_stats for norm in norms]
@@ -217,50 +123,29 @@ def quiet(network: nn.Module) -> Iterator[None]:
 
 
 def consistency_loss(weak: torch.Tensor, strong: torch.Tensor, *, confidence: float) -> torch.Tensor:
-    """What the teacher says of a noisy image should be what it says of the plain one: mean cross-entropy, scalar.
+    """Mean cross-entropy of augmented images against the probabilities of their plain views: scalar.
 
-    The unsupervised term of UDA (Xie et al. 2019, arXiv:1904.12848): soft labels from the plain view, no gradient
-    through them, and only images of which the teacher is sure; the others count as 0 in the mean.
+    The unsupervised term of UDA (Xie et al. 2019, arXiv:1904.12848). Images whose plain view is predicted with less
+    than `confidence` count as 0 in the mean; no gradient flows through the plain views.
 
     Args:
         weak: logits for the plain images, (N, C).
-        strong: logits for their noisy versions, (N, C).
-        confidence: least probability of the answer to a plain image.
+        strong: logits for their augmented versions, (N, C).
+        confidence: least probability of the most probable class of a plain image.
     """
     target = weak.detach().softmax(1)
-    sure = (target.amax(1) >= confidence).to(strong.dtype)
-    return (functional.cross_entropy(strong, target, reduction="none") * sure).mean()
+    confident = (target.amax(1) >= confidence).to(strong.dtype)
+    return (functional.cross_entropy(strong, target, reduction="none") * confident).mean()
 
 
-def _quiet_loss(network: nn.Module, batch: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    # In full precision whatever the bench's: the difference of two such losses is small.
+def _quiet_loss(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    # In full precision, whatever the context's is: the difference of two such losses is small.
     with torch.no_grad(), quiet(network):
-        return functional.cross_entropy(network(batch), truth)
+        return functional.cross_entropy(network(images), classes)
 
 
-def _tuned(task: Task, pair: _Pair, student: Fitted) -> Fitted:
-    """The student after some epochs on the labelled images alone, without noise, at the rate of the next decay."""
-    params, settings = task.params.train, task.params.meta_pseudo_labels
-    if settings.finetune_epochs == 0:
-        return student
-    network = pair.student.evaluated
-    network.load_state_dict(student.state)
-    tuned = fit(
-        network,
-        task.bench,
-        name="student-tuned",
-        sources=[replace(pair.labelled, noise="none")],
-        validation=task.fold.validation,
-        params=optimise.tuning(params, settings.finetune_epochs),
-        seed=task.seed("fit", "student-tuned"),
-        progress=task.progress,
-        restart=task.restart,
-    )
-    return student.then(tuned)
-
-
-def _last_word(task: Task, network: nn.Module, teacher: Fitted) -> PseudoLabels:
-    """What the teacher says in the end: the labels change with every step, these are where they led."""
+def _final_labels(task: Task, network: nn.Module, teacher: Fitted) -> PseudoLabels:
+    """The labels of the trained teacher. During the training they change with every step."""
     network.load_state_dict(teacher.state)
-    said = probabilities(predict_logits(network, task.bench, task.fold.unlabelled))
-    return PseudoLabels(task.fold.unlabelled, said, said.max(1), np.ones(len(said), dtype=np.int64))
+    predicted = probabilities(predict_logits(network, task.context, task.fold.unlabelled))
+    return PseudoLabels(task.fold.unlabelled, predicted, predicted.max(1), np.ones(len(predicted), dtype=np.int64))

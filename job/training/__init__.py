@@ -1,1 +1,1 @@
-"""How a network learns: batches, the fit loop, self-training methods, run folders."""
+"""How a network learns: sources of images, the loop over their batches, saved states, run folders."""

@@ -1,4 +1,4 @@
-"""What a machine that is too small says, as sentences with a remedy."""
+"""Errors of a machine that is too small, as sentences with a remedy."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from job.errors import UserError
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Run a block; where memory or disk run out, say what to change.
+    """Run a block; where memory or disk space run out, the error names what to change.
 
     Raises:
         UserError: in place of the error of torch, Python or the system.

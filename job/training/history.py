@@ -1,7 +1,8 @@
-"""What a training leaves behind: epochs, the best of them, and its weights."""
+"""The result of a training: its epochs, the best of them, and its weights."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,9 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a history. Losses are cross-entropies in nats per image; `epoch` counts from 1.
+    """One line of a history. Losses are in nats per image; `epoch` counts from 1.
 
-    The training loss is what was minimised: with weights and smoothing, over all sources of images.
+    The training loss is what was minimised, with weights and smoothing; the validation loss is the plain cross-entropy.
     """
 
     model: str
@@ -30,33 +31,33 @@ class Epoch:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Larger is better: validation accuracy, then validation loss."""
+        """Order of epochs, larger is better: by validation accuracy, then by the lower validation loss."""
         return self.validation_accuracy, -self.validation_loss
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network: the weights of its best epoch, and how it got there."""
+    """A trained network: the weights of its best epoch, that epoch, and all epochs."""
 
     state: State
     best: Epoch
     history: list[Epoch]
 
-    def then(self, tuned: "Fitted") -> "Fitted":
-        """This network after a further training that went on from it: the better of both, with both histories."""
+    def best_of(self, tuned: Fitted) -> Fitted:
+        """The better of this model and its fine-tuned continuation, with the two histories joined."""
         better = tuned if tuned.best.score > self.best.score else self
         return Fitted(better.state, better.best, self.history + tuned.history)
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """What a teacher said of images without labels, and which of it a student learned from.
+    """A teacher's predictions for images without labels, and which of them a student learned from.
 
     Attributes:
         rows: of the pixel store, (N,).
         probabilities: of the teacher, (N, C).
-        confidence: of its answer, after calibration where it was calibrated, (N,).
-        times: how often an epoch of the student has the image, (N,); 0 for those that were left out.
+        confidence: highest probability of each image, after calibration where the teacher was calibrated, (N,).
+        times: how often an epoch of the student contains the image, (N,); 0 for those that were left out.
     """
 
     rows: Rows
@@ -67,28 +68,17 @@ class PseudoLabels:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a method made: its models in the order of their making, the last of which is the fold's model.
+    """The result of a method for one fold.
 
-    `pseudo_labels[i]` is what model `i` learned from, for methods that teach themselves; `backbones` are those of the
-    models where they are not all `model.backbone`.
+    Attributes:
+        models: in the order of their training; the last one is the fold's model.
+        pseudo_labels: for self-training, what model number `i` learned from, by `i`.
+        backbones: of the models, where they are not all `model.backbone`.
     """
 
     models: list[Fitted]
     pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
     backbones: tuple[str, ...] = ()
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far training is."""
-
-    def images(self, count: int) -> None:
-        """So many more images were trained on."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
-
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """A model goes on after so many epochs and images, which an earlier process trained."""
 
 
 def snapshot(network: nn.Module) -> State:

@@ -1,4 +1,4 @@
-"""What a result depends on, as digests: for `model.json`, and so that a saved state is used for its own run only."""
+"""Digests of everything that a run depends on: for `model.json`, and to use a saved state for the same run only."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from job.params import Params
 
 
 def parameters(params: Params, method: str) -> dict[str, Any]:
-    """The parameters that a fold of this method depends on."""
+    """The sections of `params.yaml` that a fold of this method depends on, by name."""
     return {
         "model": params.model.model_dump(),
         "train": params.train.model_dump(),
@@ -32,7 +32,7 @@ def data_digest() -> str:
 
 
 def code_digest(method: str) -> str:
-    """SHA-256 over the modules that can change a fold of this method: those that DVC tracks for it."""
+    """SHA-256 over the modules that `code` lists: their paths and contents."""
     digest = hashlib.sha256()
     for path in code(method):
         digest.update(path.as_posix().encode() + b"\0" + (_root() / path).read_bytes() + b"\0")
@@ -40,17 +40,20 @@ def code_digest(method: str) -> str:
 
 
 def code(method: str) -> list[Path]:
-    """Those modules, relative to the root of the repository. A test compares them with `deps` of the stage."""
+    """Modules that can change a fold of this method, relative to the root of the repository.
+
+    They are those that DVC tracks for it: a test compares them with `deps` of the stage.
+    """
     root = _root()
     rooms = ("contracts", "models", "inference", "training")
-    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py")
+    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py", "temperature.py")
     modules = {path for room in rooms for path in (root / "job" / room).glob("*.py")}
     modules |= {root / "job" / name for name in named}
     return sorted(path.relative_to(root) for path in modules if path.name != "__init__.py")
 
 
 def run_digest(params: Params, method: str, fold: int, device: torch.device, data: str) -> str:
-    """One digest of parameters, data, code, and the arithmetic of this machine."""
+    """SHA-256 of parameters, data, code, and the kind of arithmetic of this machine."""
     cpu = torch.backends.cpu.get_cpu_capability()
     facts = {
         "parameters": parameters(params, method),

@@ -1,4 +1,4 @@
-"""How weights move: the optimiser, its learning rate over the epochs, the weights of classes, averaged weights."""
+"""The optimiser, its learning rate over the epochs, weights of classes in the loss, averaged weights."""
 
 import math
 
@@ -11,54 +11,54 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from job.params import Train
 
 
-def optimiser(network: nn.Module, params: Train) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW (Loshchilov & Hutter 2019), over the weights that learn."""
+def optimiser(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW (Loshchilov & Hutter 2019), over the weights that require gradients."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    if params.optimiser == "adamw":
-        return torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(
-        weights, lr=params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay, fused=True
+        weights, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True
     )
 
 
-def factor(epoch: int, params: Train) -> float:
+def factor(epoch: int, settings: Train) -> float:
     """Share of `train.learning_rate` in an epoch, counted from 0.
 
     A linear rise over `warmup_epochs`, then steps (times `lr_gamma` every `lr_step` epochs) or half a cosine down to
     nothing after the last epoch (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts).
     """
-    if epoch < params.warmup_epochs:
-        return (epoch + 1) / (params.warmup_epochs + 1)
-    after = epoch - params.warmup_epochs
-    if params.schedule == "step":
-        return float(params.lr_gamma ** (after // params.lr_step))
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (params.epochs - params.warmup_epochs))))
+    if epoch < settings.warmup_epochs:
+        return (epoch + 1) / (settings.warmup_epochs + 1)
+    after = epoch - settings.warmup_epochs
+    if settings.schedule == "step":
+        return float(settings.lr_gamma ** (after // settings.lr_step))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (settings.epochs - settings.warmup_epochs))))
 
 
-def tuning(params: Train, epochs: int) -> Train:
-    """The same for a last training on clean labelled images: without noise, at the rate of the next decay."""
-    rate = params.learning_rate * params.lr_gamma
+def tuning(settings: Train, epochs: int) -> Train:
+    """The section `train` for fine-tuning: without augmentation or warm-up, from `lr_gamma` times its rate."""
+    rate = settings.learning_rate * settings.lr_gamma
     changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
-    return params.model_copy(update=changes)
+    return settings.model_copy(update=changes)
 
 
-def class_weights(classes: npt.NDArray[np.int64], count: int, params: Train) -> torch.Tensor | None:
-    """Weight of each class in the loss, (count,) float32, or None where all weigh the same.
+def class_weights(classes: npt.NDArray[np.int64], count: int, settings: Train) -> torch.Tensor | None:
+    """Weight of each class in the loss, (count,) float32, or None where all classes weigh the same.
 
     `balanced` is scikit-learn's rule: N / (classes x images of the class), so that the weights average 1 over images.
     """
-    if params.class_weights == "none":
+    if settings.class_weights == "none":
         return None
     images = np.bincount(classes, minlength=count)
     return torch.from_numpy(len(classes) / (count * images)).float()
 
 
-def averaged(network: nn.Module, params: Train) -> AveragedModel | None:
+def averaged(network: nn.Module, settings: Train) -> AveragedModel | None:
     """A running average of weights and batch-norm statistics, or None when `train.ema_decay` is 0.
 
     Exponential moving average with decay `train.ema_decay` per step (torch.optim.swa_utils); Noisy Student's source
     evaluates such an average (decay 0.9999 over hundreds of thousands of steps).
     """
-    if not params.ema_decay:
+    if not settings.ema_decay:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(params.ema_decay), use_buffers=True)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)  # type: ignore[no-untyped-call]

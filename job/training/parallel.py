@@ -12,8 +12,8 @@ import torch
 from torch import distributed, nn
 
 from job.errors import UserError
-from job.inference.world import World
 from job.params import Train
+from job.training.world import World
 
 
 def run_again_under_torchrun(settings: Train) -> None:
@@ -36,7 +36,7 @@ def run_again_under_torchrun(settings: Train) -> None:
 
 
 def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
-    """Meet the other processes; each gets the GPU of its number on its machine.
+    """Join the other processes; each uses the GPU of its number on its machine.
 
     Args:
         devices: `train.devices`.

@@ -1,54 +1,76 @@
 """What a person sees while a fold trains: a bar on a terminal, one line per epoch there and in a log."""
 
 import time
-from pathlib import Path
 
 from tqdm import tqdm
 
+from job.contracts import paths
 from job.files import write_json, write_text
 from job.training.history import Epoch
 
 
-class FoldLog:
+class Progress:
+    """Receives how far a training is, and reports nothing."""
+
+    def model(self, name: str, images: int) -> None:
+        """A model begins, whose epochs have this many images together."""
+
+    def resumed(self, name: str, epochs: int, images: int) -> None:
+        """The model goes on after this many epochs and images, which an earlier process trained."""
+
+    def images(self, count: int) -> None:
+        """This many more images were trained on."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+
+class FoldLog(Progress):
     """Progress of one fold, also kept in `logs/METHOD/fold-K.log` and, once finished, `logs/METHOD/fold-K.json`.
 
     The folder is ignored by Git and DVC: it holds what the clock and the machine decide.
     """
 
-    def __init__(self, method: str, fold: int, images: int, device: str) -> None:
+    def __init__(self, method: str, fold: int, device: str) -> None:
         self._name = f"{method} fold {fold}"
-        self._path = Path("logs") / method / f"fold-{fold}.log"
+        self._path = paths.log(method, fold)
         self._device = device
         self._started = time.monotonic()
         self._lines: list[str] = []
         self._done = 0
         # disable=None shows the bar on a terminal only: in a log it would be noise.
-        self._bar = tqdm(total=images, desc=self._name, unit="image", disable=None, leave=False)
+        self._bar = tqdm(unit="image", disable=None, leave=False)
+
+    def model(self, name: str, images: int) -> None:
+        """Start the bar again for a model, so that its rate and time left are those of the model."""
+        self._bar.set_description(f"{self._name}  {name}", refresh=False)
+        self._bar.initial = 0
+        self._bar.reset(images)
+
+    def resumed(self, name: str, epochs: int, images: int) -> None:
+        """Report what an earlier process trained; it counts for the bar, not for its rate."""
+        if not self._lines and self._path.exists():
+            self._lines = self._path.read_text(encoding="utf-8").splitlines()
+        if not self._bar.disable:
+            self._bar.initial = images
+            self._bar.update(images)
+        self._write(f"{self._name}  {name} goes on after {epochs} epochs, {images} images")
 
     def images(self, count: int) -> None:
         """Advance the bar."""
         self._done += count
         self._bar.update(count)
 
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """Report what an earlier process trained; it counts for the bar, not for its rate."""
-        if not self._lines and self._path.exists():
-            self._lines = self._path.read_text(encoding="utf-8").splitlines()
-        if not self._bar.disable:
-            self._bar.initial += images
-            self._bar.update(images)
-        self._say(f"{self._name}  {model} goes on after {epochs} epochs, {images} images")
-
     def epoch(self, epoch: Epoch) -> None:
         """Report one finished epoch."""
-        self._say(
+        self._write(
             f"{self._name}  {epoch.model} epoch {epoch.epoch}  lr {epoch.learning_rate:g}  "
             f"train {epoch.train_loss:.4f} / {epoch.train_accuracy:.1%}  "
             f"validation {epoch.validation_loss:.4f} / {epoch.validation_accuracy:.1%}  "
             f"{self._done / (time.monotonic() - self._started):.0f} images/s"
         )
 
-    def _say(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         self._lines.append(line)
         tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")
@@ -59,16 +81,3 @@ class FoldLog:
         seconds = time.monotonic() - self._started
         figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
         write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})
-
-
-class Silent:
-    """Progress that another process reports."""
-
-    def images(self, count: int) -> None:
-        """Nothing to say."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Nothing to say."""
-
-    def resumed(self, model: str, epochs: int, images: int) -> None:
-        """Nothing to say."""

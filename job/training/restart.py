@@ -1,11 +1,10 @@
-"""What a training needs to go on after it was stopped: kept outside the outputs, and never trusted unseen.
+"""Saved states from which a stopped training goes on: kept outside the outputs, and checked before they are used.
 
-The state of a fold is a folder `.state/METHOD-K/` with a folder per digest of all that the result depends on, so that a
-state of other parameters, data or code is never found. Every file is a SHA-256 followed by what `torch.save` wrote; the
-one before it is kept beside it, for the case that the newer one is damaged.
+The states of a fold are in `.state/METHOD-K/DIGEST/`. The digest is that of everything the result depends on, so that a
+state of other parameters, data or code is never used. Each file is a SHA-256 followed by what `torch.save` wrote; the
+state before it is kept beside it, in case the newer one is damaged.
 """
 
-import fcntl
 import hashlib
 import io
 import os
@@ -15,32 +14,39 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
-from torch import distributed
+from filelock import FileLock, Timeout
 
 from job.errors import UserError
 from job.files import replacing
+from job.training.world import ALONE, World
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _WAIT_SECONDS = 120.0
 
 
 class Restart:
-    """The saved states of one fold, by the name of the model that they belong to."""
+    """The saved states of one fold, by the name of their model.
 
-    def __init__(self, folder: Path, every_seconds: float) -> None:
+    Of several processes number 0 saves and loads, and the others receive what it loads.
+    """
+
+    def __init__(self, folder: Path, every_seconds: float, world: World = ALONE) -> None:
         self.folder = folder
         self._every = every_seconds
+        self._world = world
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved_at >= self._every
+        return self._world.rank == 0 and time.monotonic() - self._saved_at >= self._every
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write a state of tensors, numbers, text, lists and dictionaries; the one before it becomes the reserve."""
+        """Write a state of tensors, numbers, text, lists and dictionaries; the state before it is kept as well."""
+        if self._world.rank > 0:
+            return
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getbuffer()
@@ -56,6 +62,10 @@ class Restart:
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The newest undamaged state of this name, on the CPU, or None."""
+        state: dict[str, Any] | None = self._world.share(self._newest(name) if self._world.rank == 0 else None)
+        return state
+
+    def _newest(self, name: str) -> dict[str, Any] | None:
         for path in self._generations(name):
             if not path.exists():
                 continue
@@ -68,104 +78,50 @@ class Restart:
             sys.stderr.write(f"{path} is damaged: going on from what was saved before it\n")
         return None
 
-    def forget(self, name: str) -> None:
-        """Remove the states of this name."""
-        for path in self._generations(name):
-            path.unlink(missing_ok=True)
+    def drop_older(self, name: str) -> None:
+        """Remove the state before the newest one."""
+        if self._world.rank == 0:
+            self._generations(name)[1].unlink(missing_ok=True)
 
     def _generations(self, name: str) -> tuple[Path, Path]:
         return self.folder / f"{name}.state", self.folder / f"{name}.older.state"
 
 
-class Follower(Restart):
-    """The states as a process sees them that follows another one, which keeps them for both."""
-
-    def __init__(self) -> None:
-        super().__init__(Path(), 0)
-
-    def due(self) -> bool:
-        """Never: the leader saves."""
-        return False
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def load(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - the leader names it
-        """What the leader has loaded."""
-        return _shared(None)
-
-    def forget(self, name: str) -> None:
-        """Nothing to do."""
-
-
-class Leader(Restart):
-    """The states of a fold that several processes train; what is loaded is told to all."""
-
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The newest undamaged state of this name."""
-        return _shared(super().load(name))
-
-
-def _shared(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    parts = [state]
-    distributed.broadcast_object_list(parts)
-    return parts[0]
-
-
 @contextmanager
-def opened(folder: Path, digest: str, every_seconds: float, kind: type[Restart] = Restart) -> Iterator[Restart]:
-    """The states of one fold for this process alone; gone when the block ends without an error.
+def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE) -> Iterator[Restart]:
+    """Open the states of one fold for this process alone; they are removed when the block ends without an error.
 
     Args:
-        folder: of the fold.
+        folder: of the fold's states.
         digest: of everything that the result depends on.
         every_seconds: time between two states.
-        kind: `Leader` where several processes train the fold.
+        world: the processes that train the fold; this one is number 0.
 
     Raises:
-        UserError: another process trains this fold and does not end.
+        UserError: another process trains this fold and does not end within two minutes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(f"{folder.name}.lock")):
         for leftover in folder.glob("*/.*.tmp"):
             leftover.unlink()
-        yield kind(folder / digest, every_seconds)
+        yield Restart(folder / digest, every_seconds, world)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file, which names its holder and disappears when the block ends without an error."""
-    with _acquired(path) as handle:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+    """Hold a lock file, which contains its holder's process number and is removed when the block ends without an error.
+
+    A trainer whose parent was killed needs a batch's time to save its state and end: that is waited for.
+    """
+    try:
+        lock = FileLock(path).acquire(timeout=_WAIT_SECONDS, poll_interval=0.2)
+    except Timeout:
+        raise UserError(
+            f"process {path.read_text(encoding='utf-8')} trains this fold already ({path} is locked): wait until it "
+            "ends, or end it; what it has learned is kept and used by the next run"
+        ) from None
+    with lock:
+        path.write_text(str(os.getpid()), encoding="utf-8")
         yield
         path.unlink()
-
-
-def _acquired(path: Path) -> IO[str]:
-    # A trainer whose parent was killed needs a batch's time to save and end: wait for it.
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        handle = path.open("a+", encoding="utf-8")
-        if _lock(handle, path):
-            return handle
-        handle.seek(0)
-        holder = handle.read()
-        handle.close()
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"process {holder} trains this fold already ({path} is locked): wait until it ends, or end it; what it "
-                "has learned is kept and used by the next run"
-            )
-        time.sleep(0.2)
-
-
-def _lock(handle: IO[str], path: Path) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    # The holder before us may have removed the file that we have opened; then another one counts.
-    return path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())

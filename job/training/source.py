@@ -1,7 +1,9 @@
-"""Images that a network learns from, and the batches that its steps take of them."""
+"""Images that a network learns from, and the steps of an epoch over them."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice
 
 import numpy as np
@@ -16,13 +18,13 @@ from job.training.optimise import class_weights
 
 @dataclass(frozen=True)
 class Source:
-    """Images with what a network is asked to say of them.
+    """Images with their targets, and how a step uses them. All tensors are on the CPU.
 
     Attributes:
-        rows: of the pixel store; one may be there more than once.
-        targets: class numbers (N,) int64, or class probabilities (N, C) float32.
-        batch_size: images of it in every step.
-        noise: policy of `job.inference.augment`.
+        rows: of the pixel store, (N,); a row may occur more than once.
+        targets: class numbers (N,) int64, or class probabilities (N, C) float32; empty for images without labels.
+        batch_size: number of its images in a step.
+        augment: policy of `job.training.augment`.
         weight: of its mean loss in the sum that a step minimises.
         smoothing: share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
         class_weights: (C,) float32; only with class numbers.
@@ -31,43 +33,43 @@ class Source:
     rows: Rows
     targets: torch.Tensor
     batch_size: int
-    noise: str = "none"
+    augment: str = "none"
     weight: float = 1.0
     smoothing: float = 0.0
     class_weights: torch.Tensor | None = None
 
     @classmethod
-    def labelled(cls, images: Labelled, classes: int, params: Train) -> "Source":
-        """Images with true labels, as the section `train` wants them."""
+    def labelled(cls, images: Labelled, classes: int, settings: Train) -> Source:
+        """Images with true labels, used as the section `train` says."""
         return cls(
             images.rows,
             torch.from_numpy(images.classes),
-            params.batch_size,
-            noise=params.augment,
-            smoothing=params.label_smoothing,
-            class_weights=class_weights(images.classes, classes, params),
+            settings.batch_size,
+            augment=settings.augment,
+            smoothing=settings.label_smoothing,
+            class_weights=class_weights(images.classes, classes, settings),
         )
 
+    @classmethod
+    def unlabelled(cls, rows: Rows, batch_size: int, augment: str) -> Source:
+        """Images without labels; a loss that asks for their targets fails."""
+        return cls(rows, torch.empty(0, dtype=torch.int64), batch_size, augment=augment)
+
     def mass(self, positions: Rows) -> float:
-        """What these images weigh in the mean loss of a batch: their number, or the weights of their classes."""
+        """Weight of these images in the mean loss of a batch: their number, or the sum of their classes' weights."""
         if self.class_weights is None:
             return float(len(positions))
-        return float(self.class_weights[self.targets[torch.from_numpy(positions).to(self.targets.device)]].sum())
-
-    def to(self, device: torch.device) -> "Source":
-        """The same with its tensors on the device."""
-        weights = None if self.class_weights is None else self.class_weights.to(device)
-        return replace(self, targets=self.targets.to(device), class_weights=weights)
+        return float(self.class_weights[self.targets[torch.from_numpy(positions)]].sum())
 
 
 Step = tuple[Rows, ...]
-"""Of every source, the positions in its `rows` of the images in one step."""
+"""For every source the positions, in its `rows`, of the images in one step."""
 
 
 def steps(sources: Sequence[Source], epoch: int, seed: int, processes: int = 1) -> list[Step]:
-    """The steps of an epoch: one pass over the first source; the others begin anew as often as they must.
+    """The steps of an epoch: one pass over the first source; the others start again as often as needed.
 
-    Every order follows from seed and epoch alone, so that an epoch can be taken up in its middle. No batch is smaller
+    Every order follows from seed and epoch alone, so that an epoch can be resumed in its middle. No batch is smaller
     than the number of processes that share it.
     """
     first, *others = sources
@@ -84,9 +86,9 @@ def steps(sources: Sequence[Source], epoch: int, seed: int, processes: int = 1) 
 
 def rows_of(sources: Sequence[Source], step: Step) -> Rows:
     """Rows of the pixel store of a step's images."""
-    return np.concatenate([source.rows[batch] for source, batch in zip(sources, step, strict=True)])
+    return np.concatenate([source.rows[positions] for source, positions in zip(sources, step, strict=True)])
 
 
-def images(step: Step) -> int:
-    """Images in a step."""
-    return sum(len(batch) for batch in step)
+def count_images(plan: Sequence[Step]) -> int:
+    """Number of images in these steps, over all sources."""
+    return sum(len(positions) for step in plan for positions in step)

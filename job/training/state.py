@@ -1,4 +1,6 @@
-"""A training under way: all that its next batch depends on, so that it can be saved and taken up again."""
+"""Training state: everything that the next batch depends on, so that a training can be saved and resumed."""
+
+from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,106 +13,137 @@ from job.inference.context import Context
 from job.params import Train
 from job.training import optimise
 from job.training.history import Epoch, Fitted, State, snapshot
+from job.training.world import ALONE, World
+
+_VALUES = ("epoch", "losses", "correct", "counts", "rng_state", "best", "best_state")
 
 
 @dataclass
 class TrainState:
-    """The state of a training between two batches.
+    """The state of one network's training between two batches.
 
     Attributes:
-        network: as it is now.
-        forward: the same network; its backward pass averages gradients over all processes of the fold.
+        network: with its present weights.
+        parallel: the same network; its backward pass averages gradients over all processes of the fold.
+        context: device and precision.
+        world: the processes of the fold.
         optimiser: with its momenta.
         scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
         average: of the weights over the steps, or None.
-        epoch: the one under way, from 1.
-        losses: of the batches of this epoch that are done; left on the device, because reading a number back would make
-            a GPU wait at every step.
-        right: so many of their images were classified rightly.
-        noise: states of the generators of dropout and stochastic depth, in the middle of an epoch.
-        history: of the epochs before.
-        best: number of the best of them, 0 before the first ended.
+        epoch: number of the present epoch, from 1.
+        losses: of this epoch's finished steps; left on the device, because reading a number back would make a GPU wait
+            at every step.
+        correct: number of correctly classified images in each of these steps, on the device.
+        counts: number of images in each of these steps that `correct` is about.
+        rng_state: of the generators of dropout and stochastic depth, in the middle of an epoch; on the CPU.
+        history: of the finished epochs.
+        best: number of the best of them, 0 before the first has ended.
         best_state: its weights.
     """
 
     network: nn.Module
-    forward: nn.Module
+    parallel: nn.Module
+    context: Context
+    world: World
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
     epoch: int = 1
     losses: list[torch.Tensor] = field(default_factory=list)
-    right: list[torch.Tensor] = field(default_factory=list)
-    noise: list[torch.Tensor] = field(default_factory=list)
+    correct: list[torch.Tensor] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    rng_state: list[torch.Tensor] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     best: int = 0
     best_state: State = field(default_factory=dict)
 
     @classmethod
-    def start(cls, network: nn.Module, bench: Context, params: Train) -> "TrainState":
-        """Before the first batch."""
-        scaler = torch.amp.GradScaler(bench.device.type, enabled=bench.precision == "fp16")
-        optimiser, average = optimise.optimiser(network, params), optimise.averaged(network, params)
-        return cls(network, bench.world.wrap(network), optimiser, scaler, average)
+    def start(cls, network: nn.Module, context: Context, settings: Train, world: World = ALONE) -> TrainState:
+        """The state before the first batch."""
+        scaler = torch.amp.GradScaler(context.device.type, enabled=context.precision == "fp16")
+        optimiser, average = optimise.optimiser(network, settings), optimise.averaged(network, settings)
+        return cls(network, world.wrap(network), context, world, optimiser, scaler, average)
 
     @property
     def evaluated(self) -> nn.Module:
         """The network that is validated and kept."""
         return self.network if self.average is None else self.average.module
 
+    @property
+    def rate(self) -> float:
+        """The optimiser's learning rate."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def set_rate(self, settings: Train) -> None:
+        """Give the optimiser the learning rate of the present epoch."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * optimise.factor(self.epoch - 1, settings)
+
     def stalled(self, patience: int) -> bool:
-        """Whether so many epochs have passed without a better one."""
+        """Whether `patience` epochs have passed without a better one; never where it is 0."""
         return patience > 0 and len(self.history) - self.best >= patience
 
-    def set_rate(self, params: Train) -> float:
-        """Give the optimiser the learning rate of the epoch, and say it."""
-        rate = params.learning_rate * optimise.factor(self.epoch - 1, params)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        return rate
-
-    def learn(self, loss: torch.Tensor, right: torch.Tensor, processes: int = 1) -> None:
-        """Take the step that a loss asks for.
+    def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Pass several batches through the network as one, so that batch norm sees them together.
 
         Args:
-            loss: this process's share of the batch's loss; the loss itself where it is the only one.
-            right: so many images were answered rightly.
-            processes: on this fold. Gradients are averaged over them, and the loss of the batch is the sum of shares.
+            images: normalised, (B, 3, S, S) each.
+
+        Returns:
+            The logits of each, (B, C) float32.
+        """
+        with self.context.autocast():
+            logits = self.parallel(images[0] if len(images) == 1 else torch.cat(images)).float()
+        parts: tuple[torch.Tensor, ...] = logits.split([len(part) for part in images])
+        return parts
+
+    def learn(self, loss: torch.Tensor, correct: torch.Tensor) -> None:
+        """Take one step of the optimiser.
+
+        Args:
+            loss: this process's part of the step's loss; the whole loss where there is one process.
+            correct: whether each image was classified correctly, (N,) bool.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss * processes).backward()  # type: ignore[no-untyped-call]
+        # Gradients are averaged over the processes, but the loss of the step is the sum of their parts.
+        self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.losses.append(loss.detach())
-        self.right.append(right)
+        self.correct.append(correct.sum())
+        self.counts.append(len(correct))
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Note how an epoch ended, keep its weights if it is the best, and begin the next."""
+        """Add a finished epoch to the history, keep its weights if it is the best, and begin the next."""
         self.history.append(epoch)
         if not self.best or epoch.score > self.history[self.best - 1].score:
             self.best = epoch.epoch
             self.best_state = snapshot(self.evaluated)
         self.epoch += 1
-        self.losses, self.right, self.noise = [], [], []
+        self.losses, self.correct, self.counts, self.rng_state = [], [], [], []
 
     def fitted(self) -> Fitted:
         """The best epoch so far and its weights."""
         return Fitted(self.best_state, self.history[self.best - 1], self.history)
 
-    def capture(self) -> dict[str, Any]:
-        """All of it, as `restart` saves it."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        values = {name: getattr(self, name) for name in ("epoch", "losses", "right", "noise", "best", "best_state")}
-        return parts | values | {"history": [asdict(epoch) for epoch in self.history]}
+    def capture(self, *, finished: bool = False) -> dict[str, Any]:
+        """The state as `Restart` saves it; of a finished training what `fitted` needs, without the network as it is."""
+        parts = {} if finished else {name: part.state_dict() for name, part in self._parts().items()}
+        history = [asdict(epoch) for epoch in self.history]
+        return parts | {name: getattr(self, name) for name in _VALUES} | {"history": history}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what was captured."""
+        """Go on from what `capture` returned, with all its tensors on the CPU."""
         for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
-        for name in ("epoch", "losses", "right", "noise", "best", "best_state"):
+            if name in saved:
+                part.load_state_dict(saved[name])
+        for name in _VALUES:
             setattr(self, name, saved[name])
+        # Later steps add to these on the device; generators take their states from the CPU.
+        self.losses = [loss.to(self.context.device) for loss in self.losses]
+        self.correct = [number.to(self.context.device) for number in self.correct]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
 
     def _parts(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ VICTIMS = ("dvc", "trainer", "both")
 
 
 def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
-    """Kill so often in a fresh copy of the repository; counts of how the trials went.
+    """Kill this many times in a fresh copy of the repository; return counts of how the trials went.
 
     Raises:
         AssertionError: an ending differs, or a state was left behind.
@@ -64,7 +64,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
 
 
 def _train(repo: Path, name: str) -> subprocess.Popen[str]:
-    # The run cache would restore what an earlier trial has made.
+    # The run cache would restore the outputs of an earlier trial.
     command = ["dvc", "--wait-for-lock", "repro", "--force", "--no-run-cache", "--single-item", f"train@{name}"]
     return subprocess.Popen(
         command, cwd=repo, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -13,14 +13,14 @@ from torch.distributed.nn.functional import all_reduce
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
-from job.inference.predict import recompute_batch_norm
-from job.inference.world import World
+from job.training.validation import recompute_batch_norm
+from job.training.world import ALONE, World
 from tests.training.test_fit import MEAN, ROWS, STD, network, params, pixels, train
 
 
-def double(bench):
-    """The same bench with images in double precision."""
-    return replace(bench, normalise=lambda batch: Normalise.of(MEAN, STD, bench.device)(batch).double())
+def double(context):
+    """The same context with images in double precision."""
+    return replace(context, normalise=lambda batch: Normalise.of(MEAN, STD, context.device)(batch).double())
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
@@ -50,9 +50,9 @@ def synchronise(net):
     return net
 
 
-def recomputed(net, bench):
+def recomputed(net, context, world=ALONE):
     """Mean and variance of the last batch norm."""
-    recompute_batch_norm(net, bench, ROWS)
+    recompute_batch_norm(net, context, ROWS, world)
     return [net._bn1.running_mean.tolist(), net._bn1.running_var.tolist()]
 
 
@@ -60,9 +60,9 @@ if __name__ == "__main__":
     device = runtime.setup(params())
     distributed.init_process_group("gloo")
     world = World(distributed.get_rank(), distributed.get_world_size())
-    bench = double(Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device, world=world))
-    fitted = train(bench, synchronise(network("efficientnet-b0").double()), batch_size=7)
-    statistics = recomputed(synchronise(network("efficientnet-b0").double()), bench)
+    context = double(Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device))
+    fitted = train(context, synchronise(network("efficientnet-b0").double()), batch_size=7, world=world)
+    statistics = recomputed(synchronise(network("efficientnet-b0").double()), context, world)
     if world.rank == 0:
         print(json.dumps([[asdict(epoch) for epoch in fitted.history], statistics]))
     distributed.destroy_process_group()

@@ -10,7 +10,11 @@ class Silent:
     def __init__(self):
         self.epochs = []
         self.resumptions = []
+        self.total = 0
         self.count = 0
+
+    def model(self, _name, images):
+        self.total += images
 
     def images(self, count):
         self.count += count
@@ -18,8 +22,8 @@ class Silent:
     def epoch(self, epoch):
         self.epochs.append(epoch)
 
-    def resumed(self, model, epochs, images):
-        self.resumptions.append((model, epochs, images))
+    def resumed(self, name, epochs, images):
+        self.resumptions.append((name, epochs, images))
 
 
 class NoState(Restart):

@@ -20,11 +20,11 @@ def test_maps_are_those_of_the_paper(backbone, features):
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([2, 0])
     maps = grad_cam(network, pixels, classes)
-    seen = features(network, pixels).detach().requires_grad_()
+    activations = features(network, pixels).detach().requires_grad_()
     layer = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     # Global average pooling and one linear layer: the gradient is the layer's weight, the same everywhere.
-    weights = layer.weight[classes] / seen.shape[2] / seen.shape[3]
-    expected = torch.einsum("bc,bchw->bhw", weights, seen).relu().detach()
+    weights = layer.weight[classes] / activations.shape[2] / activations.shape[3]
+    expected = torch.einsum("bc,bchw->bhw", weights, activations).relu().detach()
     expected /= expected.amax((1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     assert np.allclose(maps, expected, atol=1e-4)
     assert maps.amax() == pytest.approx(1)

@@ -7,8 +7,8 @@ from torch._subclasses import FakeTensorMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from job.inference import augment
-from job.inference.augment import VIEWS, views
+from job.inference.views import VIEWS, views
+from job.training import augment
 
 POLICIES = ["dihedral", "cells", "randaugment"]
 
@@ -25,34 +25,34 @@ def cells(count=24, side=48, seed=0):
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def noisy(pixels, policy, seed=1, magnitude=9):
-    return augment.augment(pixels, policy, magnitude=magnitude, seed=seed)
+def changed(pixels, policy, seed=1, magnitude=9):
+    return augment.augmented(pixels, policy, magnitude=magnitude, seed=seed)
 
 
 def test_no_policy_changes_nothing():
     pixels = cells()
-    assert noisy(pixels, "none") is pixels
+    assert changed(pixels, "none") is pixels
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_noise_follows_the_seed_and_differs_between_images_and_seeds(policy):
     same = cells(1).expand(16, -1, -1, -1)
-    first = noisy(same, policy)
-    assert torch.equal(first, noisy(same, policy))
-    assert not torch.equal(first, noisy(same, policy, seed=2))
+    first = changed(same, policy)
+    assert torch.equal(first, changed(same, policy))
+    assert not torch.equal(first, changed(same, policy, seed=2))
     assert len({image.float().numpy().tobytes() for image in first}) > 4
     state = torch.get_rng_state()
-    noisy(same, policy)
+    changed(same, policy)
     assert torch.equal(state, torch.get_rng_state()), "the draws of dropout must not depend on the policy"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_image_stays_in_its_place(policy):
-    """Noise on image i comes from image i: its foreground stays nearest to its own colours."""
+    """The change of image i comes from image i: its foreground stays nearest to its own colours."""
     pixels = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
     for number in range(3):
         pixels[number, number, 8:24, 8:24] = 200
-    means = noisy(pixels, policy, seed=5, magnitude=3).float().mean((2, 3))
+    means = changed(pixels, policy, seed=5, magnitude=3).float().mean((2, 3))
     assert means.argmax(1).tolist() == [0, 1, 2]
 
 
@@ -61,8 +61,8 @@ def test_dihedral_gives_each_of_the_eight_views_and_nothing_else():
     turned = [torch.rot90(image, quarter, (1, 2)) for quarter in range(4)]
     expected = {view.numpy().tobytes() for one in turned for view in (one, one.flip(2))}
     assert len(expected) == VIEWS
-    seen = {view.numpy().tobytes() for view in noisy(image.expand(200, -1, -1, -1), "dihedral").contiguous()}
-    assert seen == expected
+    drawn = {view.numpy().tobytes() for view in changed(image.expand(200, -1, -1, -1), "dihedral").contiguous()}
+    assert drawn == expected
     averaged = [view[0].contiguous() for view in views(image[None])]
     assert {view.numpy().tobytes() for view in averaged} == expected
     assert torch.equal(averaged[0], image)
@@ -70,7 +70,7 @@ def test_dihedral_gives_each_of_the_eight_views_and_nothing_else():
 
 def test_cells_keep_their_area_and_their_black_surroundings():
     pixels = cells()
-    out = noisy(pixels, "cells")
+    out = changed(pixels, "cells")
     before, after = ((image > augment.BACKGROUND).any(1).float() for image in (pixels, out))
     # Bilinear edges add half a pixel all around; a change of scale by 5 % would show as 10 %.
     ratio = after.sum((1, 2)) / before.sum((1, 2))
@@ -107,7 +107,7 @@ def test_stain_and_brightness_change_within_their_limits():
 def test_randaugment_gets_stronger_with_its_magnitude():
     pixels = cells()
     change = [
-        (noisy(pixels, "randaugment", magnitude=m).float() - noisy(pixels, "dihedral").float()).abs().mean()
+        (changed(pixels, "randaugment", magnitude=m).float() - changed(pixels, "dihedral").float()).abs().mean()
         for m in (1, 30)
     ]
     assert change[1] > 2 * change[0]
@@ -119,6 +119,6 @@ def test_shapes_are_right_on_a_device_that_computes_nothing(policy):
     """Fake tensors run the code for another device without having one."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         pixels = torch.zeros(4, 3, 16, 16, dtype=torch.uint8, device="cuda")
-        out = noisy(pixels, policy)
+        out = changed(pixels, policy)
     assert out.shape == pixels.shape
     assert out.device.type == "cuda"

@@ -14,15 +14,17 @@ from torchvision.transforms import v2
 from job.contracts.split import Labelled
 from job.errors import UserError
 from job.inference import runtime
-from job.inference.augment import augment
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore, in_batches
-from job.inference.predict import predict_logits, recompute_batch_norm
+from job.inference.predict import predict_logits
 from job.models.network import build
 from job.params import load
 from job.seeds import generator
-from job.training.fit import fit
+from job.training.augment import augmented
+from job.training.fit import Trainer
 from job.training.source import Source, steps
+from job.training.validation import recompute_batch_norm
+from job.training.world import ALONE
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 
@@ -45,7 +47,7 @@ def pixels():
 
 
 @pytest.fixture(scope="module")
-def bench():
+def context():
     device = runtime.setup(params())
     return Context(PixelStore(pixels()), Normalise.of(MEAN, STD, device), device)
 
@@ -60,23 +62,24 @@ CLASSES = ROWS % 2
 VALIDATION = Labelled(np.arange(32, 40), np.arange(32, 40) % 2)
 
 
-def train(bench, net, rows=ROWS, sources=None, progress=None, restart=None, **changes):
-    values = params(**changes)
-    labelled = Source.labelled(Labelled(rows, CLASSES[: len(rows)]), 2, values)
-    return fit(
-        net, bench, name="base", sources=sources or [labelled], validation=VALIDATION, params=values, seed=7,
-        progress=progress or Silent(), restart=restart or NoState(),
+def train(context, net, rows=ROWS, sources=None, progress=None, restart=None, world=ALONE, names=list, **changes):
+    settings = params(**changes)
+    labelled = Source.labelled(Labelled(rows, CLASSES[: len(rows)]), 2, settings)
+    trainer = Trainer(
+        "base", sources or [labelled], VALIDATION, settings, 7, context, progress or Silent(), restart or NoState(),
+        world=world, names=names,
     )  # fmt: skip
+    return trainer.fit(net)
 
 
-def test_pixels_are_normalised_as_torchvision_does(bench):
-    plain = torch.from_numpy(bench.store.pixels[3]).permute(2, 0, 1)
+def test_pixels_are_normalised_as_torchvision_does(context):
+    plain = torch.from_numpy(context.store.pixels[3]).permute(2, 0, 1)
     expected = v2.Normalize(MEAN, STD)(v2.ToDtype(torch.float32, scale=True)(plain))
-    ours = bench.images(np.array([1, 3]))[1]
+    ours = context.images(np.array([1, 3]))[1]
     assert torch.allclose(ours, expected, atol=1e-5)
 
 
-def plain_losses(reference, bench, epochs, rate):
+def plain_losses(reference, context, epochs, rate):
     """The usual loop: NCHW, the library's own network, no trick; the mean loss of each epoch of two batches."""
     optimiser = torch.optim.SGD(reference.parameters(), lr=rate, momentum=0.9, weight_decay=0.001)
     losses = []
@@ -84,7 +87,7 @@ def plain_losses(reference, bench, epochs, rate):
     for epoch in range(1, epochs + 1):
         total = 0.0
         for batch in in_batches(generator(7, "order", epoch).permutation(16), 8):
-            logits = reference(bench.images(batch).contiguous())
+            logits = reference(context.images(batch).contiguous())
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(CLASSES[batch]))
             optimiser.zero_grad()
             loss.backward()
@@ -110,7 +113,7 @@ def test_losses_are_those_of_a_plain_loop(backbone, double, close):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 48, 3), dtype=np.uint8)
     pixels[::2, 12:36, 12:36] //= 4
     single = Normalise.of(MEAN, STD, device)
-    bench = Context(PixelStore(pixels), (lambda batch: single(batch).double()) if double else single, device)
+    context = Context(PixelStore(pixels), (lambda batch: single(batch).double()) if double else single, device)
     start = network(backbone=backbone, size=48, pretrained=pretrained)
     blocks, options = efficientnet(1.0, 1.0, 48, 0.0, 0.0, 2)
     if backbone == "efficientnet-lite0":
@@ -122,83 +125,82 @@ def test_losses_are_those_of_a_plain_loop(backbone, double, close):
     reference.load_state_dict(start.state_dict())
     if double:
         start, reference = start.double(), reference.double()
-    expected = plain_losses(reference, bench, epochs=10, rate=rate)
-    ours = train(bench, start, rows=ROWS[:16], epochs=10, learning_rate=rate)
+    expected = plain_losses(reference, context, epochs=10, rate=rate)
+    ours = train(context, start, rows=ROWS[:16], epochs=10, learning_rate=rate)
     assert [epoch.train_loss for epoch in ours.history] == pytest.approx(expected, abs=close)
     assert [epoch.learning_rate for epoch in ours.history] == pytest.approx([rate * 0.5**n for n in range(10)])
 
 
-def test_twice_the_same_is_the_same_to_the_bit(bench):
+def test_twice_the_same_is_the_same_to_the_bit(context):
     options = {"dropout": 0.5, "stochastic_depth": 0.2}
-    first = train(bench, network(**options))
+    first = train(context, network(**options))
     torch.rand(100)  # whatever else drew numbers in between
-    second = train(bench, network(**options))
+    second = train(context, network(**options))
     assert first.history == second.history
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
-def test_the_checkpoint_is_the_epoch_that_validates_best(bench):
-    fitted = train(bench, network(), epochs=4, lr_gamma=1.0)
+def test_the_checkpoint_is_the_epoch_that_validates_best(context):
+    fitted = train(context, network(), epochs=4, lr_gamma=1.0)
     scores = [(epoch.validation_accuracy, -epoch.validation_loss) for epoch in fitted.history]
     assert fitted.best == fitted.history[scores.index(max(scores))]
     again = network()
     again.load_state_dict(fitted.state)
-    logits = predict_logits(again, bench, VALIDATION.rows)
+    logits = predict_logits(again, context, VALIDATION.rows)
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.classes)).item()
     assert loss == pytest.approx(fitted.best.validation_loss, rel=1e-5)
 
 
-def test_recomputed_statistics_are_the_means_over_the_images(bench):
+def test_recomputed_statistics_are_the_means_over_the_images(context):
     net = network()
-    recompute_batch_norm(net, bench, np.concatenate([ROWS[::2], ROWS[1::2]]))
-    seen = []
-    handle = net._bn0.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    recompute_batch_norm(net, context, np.concatenate([ROWS[::2], ROWS[1::2]]))
+    inputs_of_norm = []
+    handle = net._bn0.register_forward_pre_hook(lambda _module, inputs: inputs_of_norm.append(inputs[0]))
     net.eval()
     with torch.inference_mode():
-        net(bench.images(ROWS))
+        net(context.images(ROWS))
     handle.remove()
-    assert torch.allclose(net._bn0.running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)
-    assert torch.allclose(net._bn0.running_var, seen[0].var((0, 2, 3)), rtol=1e-3)
+    assert torch.allclose(net._bn0.running_mean, inputs_of_norm[0].mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(net._bn0.running_var, inputs_of_norm[0].var((0, 2, 3)), rtol=1e-3)
     assert net._bn0.momentum == pytest.approx(0.01)
 
 
-def test_predictions_keep_the_order_of_the_rows(bench):
+def test_predictions_keep_the_order_of_the_rows(context):
     net = network()
     rows = np.array([5, 1, 9, 0, 7])
-    together = predict_logits(net, bench, rows, batch_size=2)
-    alone = torch.cat([predict_logits(net, bench, rows[[i]]) for i in range(5)])
+    together = predict_logits(net, context, rows, batch_size=2)
+    alone = torch.cat([predict_logits(net, context, rows[[i]]) for i in range(5)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_says_where_and_what_to_do(bench):
+def test_a_loss_that_is_not_finite_says_where_and_what_to_do(context):
     net = network()
     with torch.no_grad():
         net._fc.weight[0, 0] = float("inf")
-    named = dataclasses.replace(bench, names=lambda rows: [f"cell {row}" for row in rows])
     first = generator(7, "order", 1).permutation(32)[:8]
     with pytest.raises(UserError, match=r"in epoch 1, step 1 of 4 \(cell .*\): lower train\.learning_rate") as caught:
-        train(named, net)
+        train(context, net, names=lambda rows: [f"cell {row}" for row in rows])
     assert re.findall(r"cell (\d+)", str(caught.value)) == [str(row) for row in first]
 
 
-def test_soft_targets_are_probabilities(bench):
+def test_soft_targets_are_probabilities(context):
     soft = torch.nn.functional.one_hot(torch.from_numpy(CLASSES), 2).float()
-    hard = train(bench, network())
-    fitted = train(bench, network(), sources=[Source(ROWS, soft, 8)])
+    hard = train(context, network())
+    fitted = train(context, network(), sources=[Source(ROWS, soft, 8)])
     assert [e.train_loss for e in fitted.history] == pytest.approx([e.train_loss for e in hard.history], rel=1e-4)
 
 
-def test_what_is_minimised_is_the_written_sum(bench):
+def test_what_is_minimised_is_the_written_sum(context):
     """Weights, smoothing and classes' weights of two sources, against torch's loss on a network that stands still."""
     net = network()
     soft = torch.full((16, 2), 0.5)
     first = Source(ROWS[16:], soft, 16, weight=3.0)
     second = Source(ROWS[:8], torch.from_numpy(CLASSES[:8]), 8, smoothing=0.1, class_weights=torch.tensor([2.0, 0.5]))
-    fitted = train(bench, net, sources=[first, second], epochs=1, learning_rate=1e-12)
+    fitted = train(context, net, sources=[first, second], epochs=1, learning_rate=1e-12)
     again = network()
     again.train()
     (step,) = steps([first, second], 1, 7)
-    logits = again(torch.cat([bench.images(first.rows[step[0]]), bench.images(second.rows[step[1]])]))
+    logits = again(torch.cat([context.images(first.rows[step[0]]), context.images(second.rows[step[1]])]))
     weighted = nn.functional.cross_entropy(
         logits[16:], second.targets[step[1]], weight=torch.tensor([2.0, 0.5]), label_smoothing=0.1
     )
@@ -218,36 +220,39 @@ def test_an_epoch_is_one_pass_over_the_first_source(sizes, epoch):
         assert np.ptp(np.bincount(drawn, minlength=count)) <= 1
 
 
-def test_noise_is_new_in_every_epoch_and_never_in_validation(bench, monkeypatch):
-    seen = []
+def test_noise_is_new_in_every_epoch_and_never_in_validation(context, monkeypatch):
+    draws = []
 
     def spy(pixels, policy, **options):
-        seen.append((policy, options["seed"]))
-        return augment(pixels, policy, **options)
+        draws.append((policy, options["seed"]))
+        return augmented(pixels, policy, **options)
 
-    monkeypatch.setattr("job.inference.context.augment", spy)
-    train(bench, network(), augment="cells", batch_norm="recomputed")
-    noisy = [seed for policy, seed in seen if policy == "cells"]
-    assert len(noisy) == len(set(noisy)) == 8
-    assert [policy for policy, _ in seen] == 2 * (4 * ["cells"] + 2 * ["none"])
+    monkeypatch.setattr("job.training.batch.augmented", spy)
+    loads = []
+    counting = dataclasses.replace(context, check=lambda: loads.append(len(draws)))
+    train(counting, network(), augment="cells", batch_norm="recomputed")
+    assert [policy for policy, _ in draws] == 8 * ["cells"]
+    assert len({seed for _, seed in draws}) == 8
+    # An epoch loads 4 batches of training, 1 for statistics and 1 of validation: the last two are as they are.
+    assert loads == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8]
 
 
-def test_the_average_of_the_weights_is_what_is_kept(bench):
-    plain = train(bench, network(), epochs=1)
-    averaged = train(bench, network(), epochs=1, ema_decay=0.5)
+def test_the_average_of_the_weights_is_what_is_kept(context):
+    plain = train(context, network(), epochs=1)
+    averaged = train(context, network(), epochs=1, ema_decay=0.5)
     assert [e.train_loss for e in averaged.history] == [e.train_loss for e in plain.history]
     net = network()
     net.load_state_dict(averaged.state)
-    logits = predict_logits(net, bench, VALIDATION.rows)
+    logits = predict_logits(net, context, VALIDATION.rows)
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.classes)).item()
     assert loss == pytest.approx(averaged.best.validation_loss, rel=1e-5)
     assert not torch.equal(averaged.state["_fc.weight"], plain.state["_fc.weight"])
 
 
-def test_patience_ends_a_model_that_gets_no_better(bench):
-    fitted = train(bench, network(), epochs=30, patience=2, learning_rate=1e-12, batch_norm="recomputed")
+def test_patience_ends_a_model_that_gets_no_better(context):
+    fitted = train(context, network(), epochs=30, patience=2, learning_rate=1e-12, batch_norm="recomputed")
     assert len(fitted.history) == fitted.best.epoch + 2
-    assert len(train(bench, network(), epochs=4, patience=0, learning_rate=1e-12).history) == 4
+    assert len(train(context, network(), epochs=4, patience=0, learning_rate=1e-12).history) == 4
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,15 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from job.errors import StoppedError
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.models.network import build, normalisation
-from tests.training.test_fit import CLASSES, ROWS, bench, network, params, train  # noqa: F401 - a fixture
+from job.training.restart import Restart
+from tests.training.test_fit import CLASSES, ROWS, context, network, params, train  # noqa: F401 - a fixture
+from tests.training.test_restart import StopAfter, same
 
 CUDA = torch.device("cuda")
 PIXELS = np.zeros((4, 64, 64, 3), dtype=np.uint8)
@@ -43,19 +46,19 @@ def test_batch_forward_and_loss_stay_on_the_device(backbone, precision, resident
     real = build(backbone, classes=2, size=64, dropout=0.5, stochastic_depth=0.2, seed=1)
     with FakeTensorMode(allow_non_fake_inputs=True), CUDA:
         store = PixelStore(PIXELS, torch.zeros(PIXELS.shape, dtype=torch.uint8) if resident else None)
-        bench = Context(store, Normalise.of(*normalisation(backbone), CUDA), CUDA, precision)
+        context = Context(store, Normalise.of(*normalisation(backbone), CUDA), CUDA, precision)
         net = on_fake_gpu(real)
         rows = np.array([2, 0, 3])
-        images = bench.images(rows)
+        images = context.images(rows)
         assert images.device.type == "cuda"
         assert images.dtype == torch.float32
         assert images.is_contiguous(memory_format=torch.channels_last)
-        with bench.autocast():
+        with context.autocast():
             logits = net.train()(images)
         assert logits.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         targets = torch.tensor([0, 1, 0, 1])[torch.from_numpy(rows).to(CUDA)]
         assert functional.cross_entropy(logits.float(), targets).device.type == "cuda"
-        predicted = predict_logits(net, bench, rows)
+        predicted = predict_logits(net, context, rows)
         assert predicted.device.type == "cpu"
         assert predicted.dtype == torch.float32
 
@@ -77,16 +80,34 @@ def test_the_store_goes_to_the_gpu_where_it_fits(monkeypatch, free, fits):
     assert PixelStore(PIXELS).near(torch.device("cpu")).resident is None
 
 
+def on_gpu(cpu, device, precision):
+    """The same context with its tensors on a GPU."""
+    normalise = Normalise(cpu.normalise.scale.to(device), cpu.normalise.shift.to(device))
+    return dataclasses.replace(
+        cpu, store=cpu.store.near(device), normalise=normalise, device=device, precision=precision
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_gpu_learns_the_same(bench, precision):  # noqa: F811
+def test_a_gpu_learns_the_same(context, precision):  # noqa: F811
     device = runtime.setup(params(device="cuda"))
-    normalise = Normalise(bench.normalise.scale.to(device), bench.normalise.shift.to(device))
-    gpu = dataclasses.replace(
-        bench, store=bench.store.near(device), normalise=normalise, device=device, precision=precision
-    )
+    gpu = on_gpu(context, device, precision)
     ours = train(gpu, network().to(device))
-    cpu = train(bench, network())
+    cpu = train(context, network())
     close = 1e-2 if precision == "fp32" else 1e-1
     assert [e.train_loss for e in ours.history] == pytest.approx([e.train_loss for e in cpu.history], rel=close)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_goes_on_in_the_middle_of_an_epoch(context, tmp_path):  # noqa: F811
+    device = runtime.setup(params(device="cuda"))
+    gpu = on_gpu(context, device, "bf16")
+    options = {"dropout": 0.5, "stochastic_depth": 0.2}
+    expected = train(gpu, network(**options).to(device))
+    stopping = dataclasses.replace(gpu, check=StopAfter(2))
+    with pytest.raises(StoppedError):
+        train(stopping, network(**options).to(device), restart=Restart(tmp_path, 1e9))
+    same(train(gpu, network(**options).to(device), restart=Restart(tmp_path, 1e9)), expected)

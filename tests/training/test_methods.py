@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from job.contracts.split import Split, read_split
-from job.errors import UserError
+from job.errors import StoppedError, UserError
 from job.inference import predict as inference
 from job.inference import runs, runtime
 from job.inference.context import Context
@@ -24,9 +24,12 @@ from job.methods import linear_probe, noisy_student
 from job.methods.task import Task
 from job.models.network import normalisation
 from job.params import METHODS, load
-from job.training import fit, record
+from job.training import record
+from job.training.fit import Trainer
+from job.training.restart import Restart
 from tests import ROOT
 from tests.training.silent import NoState, Silent
+from tests.training.test_restart import StopAfter, same
 
 CLASSES = ("HEM", "ALL")
 
@@ -97,16 +100,16 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
 
 def small_task(tmp_path, **changes):
     """One fold of a few small images; `changes` are values of sections of the parameters."""
-    values = load(ROOT / "params.yaml")
+    params = load(ROOT / "params.yaml")
     small = {"train": {"epochs": 1}, "noisy_student": {"iterations": 2}, "model": {"weights": "none"}}
     sections = {name: small.get(name, {}) | changes.get(name, {}) for name in small.keys() | changes.keys()}
-    update = {name: getattr(values, name).model_copy(update=section) for name, section in sections.items()}
-    values = values.model_copy(update=update)
+    update = {name: getattr(params, name).model_copy(update=section) for name, section in sections.items()}
+    params = params.model_copy(update=update)
     split = split_file(tmp_path / "split.csv")
-    device = runtime.setup(values.train)
+    device = runtime.setup(params.train)
     pixels = np.random.default_rng(3).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
-    bench = Context(PixelStore(pixels), Normalise.of(*normalisation(values.model.backbone), device), device)
-    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, bench, values, Silent(), NoState())
+    context = Context(PixelStore(pixels), Normalise.of(*normalisation(params.model.backbone), device), device)
+    return split, Task(split.fold(1, CLASSES, labels="half"), CLASSES, context, params, Silent(), NoState())
 
 
 @pytest.fixture
@@ -115,26 +118,26 @@ def task(tmp_path):
 
 
 def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatch):
-    """The teacher's answer for an image, asked again one image at a time, is that image's pseudo-label."""
+    """What the teacher predicts for an image, one image at a time, is that image's pseudo-label."""
     _, task = task
-    seen = []
+    given, fit = [], Trainer.fit
 
-    def spy(network, bench, **options):
-        (source,) = options["sources"]
-        seen.append((options["name"], source.rows, source.targets))
-        return fit.fit(network, bench, **options)
+    def spy(trainer, network, beside):
+        (source,) = trainer.sources
+        given.append((trainer.name, source.rows, source.targets))
+        return fit(trainer, network, beside)
 
-    monkeypatch.setattr(noisy_student, "fit", spy)
+    monkeypatch.setattr(Trainer, "fit", spy)
     trained = noisy_student.train(task)
-    assert [name for name, *_ in seen] == ["teacher", "student-1", "student-2"]
-    assert seen[0][1].tolist() == task.fold.train.rows.tolist()
-    assert seen[0][2].tolist() == task.fold.train.classes.tolist()
+    assert [name for name, *_ in given] == ["teacher", "student-1", "student-2"]
+    assert given[0][1].tolist() == task.fold.train.rows.tolist()
+    assert given[0][2].tolist() == task.fold.train.classes.tolist()
     for iteration in (1, 2):
-        _, rows, targets = seen[iteration]
+        _, rows, targets = given[iteration]
         assert rows.tolist() == task.fold.unlabelled.tolist()
         teacher = task.fresh_network("any")
         teacher.load_state_dict(trained.models[iteration - 1].state)
-        alone = torch.cat([inference.predict_logits(teacher, task.bench, np.array([row])) for row in rows])
+        alone = torch.cat([inference.predict_logits(teacher, task.context, np.array([row])) for row in rows])
         assert targets.tolist() == alone.argmax(1).tolist()
         assert np.allclose(trained.pseudo_labels[iteration].probabilities, inference.probabilities(alone), atol=1e-5)
 
@@ -165,7 +168,8 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         expected.load_state_dict(trained.models[iteration].state)
         rows = split.rows("test")
         assert torch.equal(
-            inference.predict_logits(network, task.bench, rows), inference.predict_logits(expected, task.bench, rows)
+            inference.predict_logits(network, task.context, rows),
+            inference.predict_logits(expected, task.context, rows),
         )
     assert (folder / "model.safetensors").read_bytes() == (folder / "iterations/2/model.safetensors").read_bytes()
     pseudo = pd.read_csv(folder / "iterations/1/pseudo_labels.csv")
@@ -182,8 +186,40 @@ def test_every_method_keeps_the_contract(name, task):
     fold = split.fold(1, CLASSES, labels=module.labels(task.params))
     progress = Silent()
     trained = module.train(dataclasses.replace(task, fold=fold, progress=progress))
-    assert progress.count == module.images(fold, task.params)
+    assert progress.count == progress.total > 0
     assert progress.epochs == [epoch for fitted in trained.models for epoch in fitted.history]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_ends_the_same_wherever_it_was_stopped(name, tmp_path):
+    changes = {"train": {"epochs": 2, "batch_size": 6}, "noisy_student": {"iterations": 1, "finetune_epochs": 1}}
+    _, task = small_task(tmp_path, **changes)
+    method = importlib.import_module(f"job.methods.{name}")
+    batches = []
+    counting = dataclasses.replace(task, context=dataclasses.replace(task.context, check=lambda: batches.append(1)))
+    expected = method.train(counting)
+    for stop in {0, len(batches) // 5, len(batches) // 2, len(batches) - 1}:
+        states = Restart(tmp_path / str(stop), 1e9)
+        stopping = dataclasses.replace(task.context, check=StopAfter(stop))
+        with pytest.raises(StoppedError):
+            method.train(dataclasses.replace(task, context=stopping, restart=states))
+        torch.rand(3)
+        again = method.train(dataclasses.replace(task, restart=states))
+        for one, other in zip(again.models, expected.models, strict=True):
+            same(one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_depends_on_a_masked_label(name, tmp_path):
+    split, task = small_task(tmp_path, efficientnet={"labels": "half"}, linear_probe={"labels": "half"})
+    method = importlib.import_module(f"job.methods.{name}")
+    assert method.labels(task.params) == "half"
+    table = split.table
+    visible = (table["half"] != "masked") | (table["fold"] == 1)
+    hidden = dataclasses.replace(split, table=table.assign(label=table["label"].where(visible, "?")))
+    again = dataclasses.replace(task, fold=hidden.fold(1, CLASSES, labels="half"))
+    for one, other in zip(method.train(again).models, method.train(task).models, strict=True):
+        same(one, other)
 
 
 def test_the_probe_is_a_logistic_regression_on_the_features(task):
@@ -192,14 +228,16 @@ def test_the_probe_is_a_logistic_regression_on_the_features(task):
     fold = split.fold(1, CLASSES, labels="all")
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network = task.fresh_network("probe")
-    known = linear_probe.features(network, task.bench, fold.train.rows)
-    assert known.shape == (len(fold.train.rows), 1280)
+    labelled = linear_probe.features(network, task.context, fold.train.rows)
+    assert labelled.shape == (len(fold.train.rows), 1280)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
-    reference.fit(known, fold.train.classes)
-    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    reference.fit(labelled, fold.train.classes)
+    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
     network.load_state_dict(trained.models[0].state)
-    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
+    assert np.allclose(
+        inference.predict(network, task.context, fold.validation.rows, 64, tta=False), expected, atol=1e-5
+    )
     assert all(torch.equal(value, trained.models[0].state[name]) for name, value in body.items())
 
 
@@ -207,20 +245,23 @@ def test_a_probe_with_noise_sees_every_image_in_eight_versions(tmp_path):
     split, task = small_task(tmp_path, train={"augment": "dihedral"})
     fold = split.fold(1, CLASSES, labels="all")
     network = task.fresh_network("probe").eval()
-    plain = linear_probe.features(network, task.bench, fold.train.rows)
-    seen = [plain]
+    plain = linear_probe.features(network, task.context, fold.train.rows)
+    versions = [plain]
     for number in range(1, 8):
-        noisy = linear_probe.features(network, task.bench, fold.train.rows, "dihedral", 9, task.seed("noise", number))
-        assert noisy.shape == plain.shape
-        assert not np.array_equal(noisy, seen[-1])
-        seen.append(noisy)
+        augmented = linear_probe.features(
+            network, task.context, fold.train.rows, "dihedral", 9, task.seed("noise", number)
+        )
+        assert augmented.shape == plain.shape
+        assert not np.array_equal(augmented, versions[-1])
+        versions.append(augmented)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
-    reference.fit(np.concatenate(seen), np.tile(fold.train.classes, 8))
-    expected = reference.predict_proba(linear_probe.features(network, task.bench, fold.validation.rows))
+    reference.fit(np.concatenate(versions), np.tile(fold.train.classes, 8))
+    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network.load_state_dict(trained.models[0].state)
-    assert np.allclose(inference.predict(network, task.bench, fold.validation.rows, 64, tta=False), expected, atol=1e-5)
-    assert linear_probe.images(fold, task.params) == 8 * len(fold.train.rows)
+    assert np.allclose(
+        inference.predict(network, task.context, fold.validation.rows, 64, tta=False), expected, atol=1e-5
+    )
 
 
 def test_three_classes_go_through_every_method(tmp_path):
@@ -228,8 +269,8 @@ def test_three_classes_go_through_every_method(tmp_path):
     split, task = small_task(tmp_path, noisy_student={"confidence": 0.34, "balance": True, "iterations": 1})
     names = ("A", "B", "C")
     table = split.table
-    known = table["label"] != ""
-    table["label"] = np.where(known, np.take(names, table["row"] % 3), "")
+    has_label = table["label"] != ""
+    table["label"] = np.where(has_label, np.take(names, table["row"] % 3), "")
     for method in METHODS:
         module = importlib.import_module(f"job.methods.{method}")
         fold = split.fold(1, names, labels=module.labels(task.params))
@@ -238,20 +279,20 @@ def test_three_classes_go_through_every_method(tmp_path):
         assert network._fc.out_features == 2
         network = dataclasses.replace(task, classes=names).fresh_network("any")
         network.load_state_dict(trained.models[-1].state)
-        said = inference.predict(network, task.bench, fold.validation.rows, 64, tta=True)
-        assert said.shape == (len(fold.validation.rows), 3)
-        assert np.allclose(said.sum(1), 1, atol=1e-6)
+        predicted = inference.predict(network, task.context, fold.validation.rows, 64, tta=True)
+        assert predicted.shape == (len(fold.validation.rows), 3)
+        assert np.allclose(predicted.sum(1), 1, atol=1e-6)
 
 
 def test_views_at_test_time_are_averaged_probabilities(task):
     _, task = task
     network, rows = task.fresh_network("any"), task.fold.unlabelled[:5]
-    averaged = inference.predict(network, task.bench, rows, 2, tta=True)
-    pixels = task.bench.store.pixels[rows]
+    averaged = inference.predict(network, task.context, rows, 2, tta=True)
+    pixels = task.context.store.pixels[rows]
     each = []
     for quarter in range(4):
         for view in (np.rot90(pixels, quarter, (1, 2)), np.rot90(pixels, quarter, (1, 2))[:, :, ::-1]):
             store = PixelStore(np.ascontiguousarray(view))
-            bench = dataclasses.replace(task.bench, store=store)
-            each.append(inference.predict(network, bench, np.arange(5), 5, tta=False))
+            context = dataclasses.replace(task.context, store=store)
+            each.append(inference.predict(network, context, np.arange(5), 5, tta=False))
     assert np.allclose(averaged, np.mean(each, axis=0), atol=1e-5)

@@ -4,29 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.linear_model import LogisticRegression
 
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
 from job.methods import noisy_student
-from job.training.fit import fit
+from job.temperature import fit_temperature
+from job.training.fit import Trainer
 from tests.training.test_methods import small_task
-
-
-def test_temperature_is_the_one_a_logistic_regression_finds():
-    """With two classes temperature scaling is a logistic regression without intercept on the difference of logits."""
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 2000)
-    margin = (2 * truth - 1 + rng.normal(0, 1.5, 2000)) * 3
-    logits = np.stack([np.zeros(2000), margin], 1)
-    reference = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(margin[:, None], truth)
-    assert 1 / noisy_student.calibrate(logits, truth) == pytest.approx(reference.coef_[0, 0], rel=1e-3)
-
-
-def test_temperature_of_a_faultless_network_is_finite():
-    logits = np.array([[9.0, 0], [0, 9.0]])
-    assert noisy_student.calibrate(logits, np.array([0, 1])) >= 0.05
-
 
 PROBABILITIES = arrays(np.float64, st.tuples(st.integers(1, 40), st.integers(2, 4)), elements=st.floats(0.01, 1)).map(
     lambda raw: raw / raw.sum(1, keepdims=True)
@@ -43,11 +27,11 @@ def test_only_confident_answers_are_kept_and_balance_keeps_their_number(probabil
     kept = noisy_student.select(probabilities, confidence=confidence, balance=balance)
     assert set(kept) <= set(confident)
     assert len(kept) == len(confident)
-    answers = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     if balance:
-        counts = np.bincount(answers[kept])
+        counts = np.bincount(predicted[kept])
         assert np.ptp(counts[counts > 0]) <= 1
-        assert set(answers[kept]) == set(answers[confident])
+        assert set(predicted[kept]) == set(predicted[confident])
     else:
         assert kept.tolist() == confident.tolist()
 
@@ -66,21 +50,21 @@ def test_targets():
 
 
 def sources_of(monkeypatch, task):
-    """What each model of a run was given, by its name."""
-    seen = {}
+    """The trainer and the network of each model of a run, by the model's name."""
+    trainers, networks, fit = {}, {}, Trainer.fit
 
-    def spy(network, bench, **options):
-        seen[options["name"]] = options | {"network": network, "bench": bench}
-        return fit(network, bench, **options)
+    def spy(trainer, network, beside):
+        trainers[trainer.name], networks[trainer.name] = trainer, network
+        return fit(trainer, network, beside)
 
-    monkeypatch.setattr(noisy_student, "fit", spy)
-    return noisy_student.train(task), seen
+    monkeypatch.setattr(Trainer, "fit", spy)
+    return noisy_student.train(task), trainers, networks
 
 
 def test_soft_labels_are_the_teachers_probabilities(tmp_path, monkeypatch):
     _, task = small_task(tmp_path, noisy_student={"labels": "soft", "iterations": 1})
-    trained, seen = sources_of(monkeypatch, task)
-    (source,) = seen["student-1"]["sources"]
+    trained, trainers, _ = sources_of(monkeypatch, task)
+    (source,) = trainers["student-1"].sources
     assert np.array_equal(source.targets.numpy(), trained.pseudo_labels[1].probabilities)
     assert trained.pseudo_labels[1].times.tolist() == [1] * len(task.fold.unlabelled)
 
@@ -94,18 +78,18 @@ def test_the_papers_student_learns_from_both_with_noise_and_smooths_true_labels_
         },
         train={"label_smoothing": 0.1, "batch_size": 4},
     )  # fmt: skip
-    trained, seen = sources_of(monkeypatch, task)
-    (teacher,) = seen["teacher"]["sources"]
-    assert (teacher.noise, teacher.smoothing) == ("none", 0.1)
-    pseudo, labelled = seen["student-1"]["sources"]
-    assert (pseudo.batch_size, pseudo.weight, pseudo.noise, pseudo.smoothing) == (8, 3.0, "cells", 0.0)
-    assert (labelled.batch_size, labelled.weight, labelled.noise, labelled.smoothing) == (4, 1.0, "cells", 0.1)
+    trained, trainers, networks = sources_of(monkeypatch, task)
+    (teacher,) = trainers["teacher"].sources
+    assert (teacher.augment, teacher.smoothing) == ("none", 0.1)
+    pseudo, labelled = trainers["student-1"].sources
+    assert (pseudo.batch_size, pseudo.weight, pseudo.augment, pseudo.smoothing) == (8, 3.0, "cells", 0.0)
+    assert (labelled.batch_size, labelled.weight, labelled.augment, labelled.smoothing) == (4, 1.0, "cells", 0.1)
     assert labelled.rows.tolist() == task.fold.train.rows.tolist()
     assert labelled.targets.tolist() == task.fold.train.classes.tolist()
-    assert (seen["teacher"]["network"]._dropout.p, seen["student-1"]["network"]._dropout.p) == (0.5, 0.3)
-    (tuned,) = seen["student-1-tuned"]["sources"]
-    assert (tuned.noise, tuned.rows.tolist()) == ("none", task.fold.train.rows.tolist())
-    assert seen["student-1-tuned"]["params"].learning_rate == pytest.approx(task.params.train.learning_rate / 10)
+    assert (networks["teacher"]._dropout.p, networks["student-1"]._dropout.p) == (0.5, 0.3)
+    (tuned,) = trainers["student-1-tuned"].sources
+    assert (tuned.augment, tuned.rows.tolist()) == ("none", task.fold.train.rows.tolist())
+    assert trainers["student-1-tuned"].settings.learning_rate == pytest.approx(task.params.train.learning_rate / 10)
     assert [epoch.model for epoch in trained.models[1].history] == ["student-1", "student-1-tuned"]
     assert trained.models[1].best == max(trained.models[1].history, key=lambda epoch: epoch.score)
 
@@ -114,27 +98,27 @@ def test_a_filter_keeps_images_beside_their_own_labels(tmp_path, monkeypatch):
     # A network with random weights is not sure of anything: the threshold lies within what it says.
     settings = {"iterations": 1, "confidence": 0.5, "balance": True}
     _, task = small_task(tmp_path, noisy_student=settings, train={"learning_rate": 0.05, "epochs": 2})
-    trained, seen = sources_of(monkeypatch, task)
-    said = trained.pseudo_labels[1]
-    (source,) = seen["student-1"]["sources"]
-    answers = dict(zip(said.rows.tolist(), said.probabilities.argmax(1).tolist(), strict=True))
-    assert [answers[row] for row in source.rows.tolist()] == source.targets.tolist()
-    assert np.repeat(said.rows, said.times).tolist() == source.rows.tolist()
-    assert ((said.times > 0) <= (said.confidence >= 0.5)).all()
+    trained, trainers, _ = sources_of(monkeypatch, task)
+    pseudo = trained.pseudo_labels[1]
+    (source,) = trainers["student-1"].sources
+    predicted = dict(zip(pseudo.rows.tolist(), pseudo.probabilities.argmax(1).tolist(), strict=True))
+    assert [predicted[row] for row in source.rows.tolist()] == source.targets.tolist()
+    assert np.repeat(pseudo.rows, pseudo.times).tolist() == source.rows.tolist()
+    assert ((pseudo.times > 0) <= (pseudo.confidence >= 0.5)).all()
     teacher = task.fresh_network("any")
     teacher.load_state_dict(trained.models[0].state)
-    logits = predict_logits(teacher, task.bench, task.fold.validation.rows)
-    scale = noisy_student.calibrate(logits.double().numpy(), task.fold.validation.classes)
-    masked = predict_logits(teacher, task.bench, task.fold.unlabelled)
-    assert np.allclose(said.confidence, probabilities(masked / scale).max(1), atol=1e-6)
+    logits = predict_logits(teacher, task.context, task.fold.validation.rows)
+    temperature = fit_temperature(logits.double().numpy(), task.fold.validation.classes)
+    masked = predict_logits(teacher, task.context, task.fold.unlabelled)
+    assert np.allclose(pseudo.confidence, probabilities(masked / temperature).max(1), atol=1e-6)
 
 
 def test_students_may_be_another_network(tmp_path, monkeypatch):
     _, task = small_task(tmp_path, noisy_student={"iterations": 2, "backbone": "efficientnet-b0"})
-    _, seen = sources_of(monkeypatch, task)
-    sizes = {name: sum(p.numel() for p in options["network"].parameters()) for name, options in seen.items()}
+    _, trainers, networks = sources_of(monkeypatch, task)
+    sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     assert sizes["student-1"] == sizes["student-2"] > sizes["teacher"]
     # Each network sees its pixels as its own weights expect them.
     row = task.fold.unlabelled[:1]
-    teacher, student = (seen[name]["bench"].images(row) for name in ("teacher", "student-1"))
+    teacher, student = (trainers[name].context.images(row) for name in ("teacher", "student-1"))
     assert not torch.allclose(teacher, student)

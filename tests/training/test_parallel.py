@@ -9,14 +9,14 @@ from torch import nn
 
 from job.errors import UserError
 from job.inference import runtime
-from job.inference.predict import recompute_batch_norm
 from job.training import parallel
+from job.training.validation import recompute_batch_norm
 from tests import ROOT
 from tests.training.shares import double, recomputed
-from tests.training.test_fit import ROWS, bench, network, params, train  # noqa: F401 - a fixture
+from tests.training.test_fit import ROWS, context, network, params, train  # noqa: F401 - a fixture
 
 
-def test_two_processes_learn_what_one_does(bench):  # noqa: F811
+def test_two_processes_learn_what_one_does(context):  # noqa: F811
     """In double precision, with the same batches: shares of 4 and 3 images, in the last batch of 2 and 2.
 
     `nn.SyncBatchNorm` needs GPUs; here a stand-in takes its place.
@@ -25,23 +25,25 @@ def test_two_processes_learn_what_one_does(bench):  # noqa: F811
     result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     shared, statistics = json.loads(result.stdout)
-    fitted = train(double(bench), network("efficientnet-b0").double(), batch_size=7)
+    fitted = train(double(context), network("efficientnet-b0").double(), batch_size=7)
     alone = [asdict(epoch) for epoch in fitted.history]
     for ours, expected in zip(shared, alone, strict=True):
         assert ours.pop("model") == expected.pop("model")
         assert ours == pytest.approx(expected, abs=1e-6)
-    for ours, expected in zip(statistics, recomputed(network("efficientnet-b0").double(), double(bench)), strict=True):
+    for ours, expected in zip(
+        statistics, recomputed(network("efficientnet-b0").double(), double(context)), strict=True
+    ):
         assert ours == pytest.approx(expected, rel=1e-9)
 
 
-def test_synchronised_norms_are_those_of_torch_and_keep_statistics_as_others_do(bench):  # noqa: F811
+def test_synchronised_norms_are_those_of_torch_and_keep_statistics_as_others_do(context):  # noqa: F811
     """`nn.SyncBatchNorm` is no `nn.BatchNorm2d`, and must be found where statistics are recomputed."""
     plain = network("efficientnet-b0")
     synchronised = parallel.synchronise(network("efficientnet-b0"))
     assert any(isinstance(module, nn.SyncBatchNorm) for module in synchronised.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in synchronised.modules())
     for net in (plain, synchronised):
-        recompute_batch_norm(net, bench, ROWS)
+        recompute_batch_norm(net, context, ROWS)
     expected = plain.state_dict()
     for name, value in synchronised.state_dict().items():
         assert torch.equal(value, expected[name]), name

@@ -14,10 +14,11 @@ from job.params import load
 from job.training import identity, restart
 from job.training.restart import Restart
 from job.training.source import Source
+from job.training.state import TrainState
 from tests import ROOT
 from tests.test_architecture import dependencies
 from tests.training.silent import Silent
-from tests.training.test_fit import CLASSES, ROWS, bench, network, params, train  # noqa: F401 - a fixture
+from tests.training.test_fit import CLASSES, ROWS, context, network, params, train  # noqa: F401 - a fixture
 
 OPTIONS = {"dropout": 0.5, "stochastic_depth": 0.2}
 
@@ -43,36 +44,51 @@ def same(first, second):
 
 # An epoch here: 4 batches of training, 1 of statistics, 1 of validation.
 @pytest.mark.parametrize("batches", [0, 1, 3, 4, 5, 6, 9, 11])
-def test_a_training_stopped_anywhere_ends_as_if_it_were_not(bench, tmp_path, batches):  # noqa: F811
+def test_a_training_stopped_anywhere_ends_as_if_it_were_not(context, tmp_path, batches):  # noqa: F811
     options = {"epochs": 2, "batch_norm": "recomputed"}
-    expected = train(bench, network(**OPTIONS), **options)
-    stopping = dataclasses.replace(bench, check=StopAfter(batches))
+    expected = train(context, network(**OPTIONS), **options)
+    stopping = dataclasses.replace(context, check=StopAfter(batches))
     with pytest.raises(StoppedError):
         train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
     torch.rand(7)  # another process has other global generators
     progress = Silent()
-    again = train(bench, network(**OPTIONS), restart=Restart(tmp_path, 1e9), progress=progress, **options)
+    again = train(context, network(**OPTIONS), restart=Restart(tmp_path, 1e9), progress=progress, **options)
     same(again, expected)
     epochs = batches // 6
     assert progress.resumptions == [("base", epochs, 32 * epochs + 8 * min(batches % 6, 4))]
+    assert progress.total == 64
 
 
 @pytest.mark.parametrize("batches", [3, 7, 12])
-def test_two_sources_with_noise_and_averaged_weights_go_on_too(bench, tmp_path, batches):  # noqa: F811
-    values = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
+def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path, batches):  # noqa: F811
+    settings = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
     sources = [
-        Source(ROWS[8:], torch.full((24, 2), 0.5), 8, noise="cells"),
-        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, values),
+        Source(ROWS[8:], torch.full((24, 2), 0.5), 8, augment="cells"),
+        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, settings),
     ]
     options = {"sources": sources, "epochs": 2, "ema_decay": 0.9, "optimiser": "adamw", "schedule": "cosine"}
-    expected = train(bench, network(**OPTIONS), **options)
-    stopping = dataclasses.replace(bench, check=StopAfter(batches))
+    expected = train(context, network(**OPTIONS), **options)
+    stopping = dataclasses.replace(context, check=StopAfter(batches))
     with pytest.raises(StoppedError):
         train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
-    same(train(bench, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options), expected)
+    same(train(context, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options), expected)
 
 
-def test_a_killed_training_goes_on_from_its_last_state(bench, tmp_path):  # noqa: F811
+def test_a_state_of_an_unfinished_epoch_goes_back_to_its_device(context):  # noqa: F811
+    """Losses of later steps are added on the device; generators take their states from the CPU."""
+    settings = params()
+    state = TrainState.start(network(), context, settings)
+    state.learn(state.forward(context.images(ROWS[:2]))[0].sum(), torch.tensor([True, False]))
+    state.rng_state = [torch.get_rng_state()]
+    elsewhere = dataclasses.replace(context, device=torch.device("meta"))
+    again = dataclasses.replace(TrainState.start(network(), context, settings), context=elsewhere)
+    again.restore(state.capture())
+    assert again.counts == [2]
+    assert {tensor.device.type for tensor in (*again.losses, *again.correct)} == {"meta"}
+    assert again.rng_state[0].device.type == "cpu"
+
+
+def test_a_killed_training_goes_on_from_its_last_state(context, tmp_path):  # noqa: F811
     """Nobody announces SIGKILL: what counts is what was saved by time."""
 
     class KilledError(Exception):
@@ -83,21 +99,21 @@ def test_a_killed_training_goes_on_from_its_last_state(bench, tmp_path):  # noqa
             if len(self.epochs) == 1:
                 raise KilledError
 
-    expected = train(bench, network(**OPTIONS))
+    expected = train(context, network(**OPTIONS))
     with pytest.raises(KilledError):
-        train(bench, network(**OPTIONS), restart=Restart(tmp_path, 0), progress=Kill())
+        train(context, network(**OPTIONS), restart=Restart(tmp_path, 0), progress=Kill())
     progress = Silent()
-    same(train(bench, network(**OPTIONS), restart=Restart(tmp_path, 0), progress=progress), expected)
+    same(train(context, network(**OPTIONS), restart=Restart(tmp_path, 0), progress=progress), expected)
     assert progress.resumptions == [("base", 1, 32)]
     assert [epoch.epoch for epoch in progress.epochs] == [2]
 
 
-def test_a_finished_model_of_a_chain_is_not_trained_again(bench, tmp_path):  # noqa: F811
-    first = train(bench, network(), restart=Restart(tmp_path, 0))
+def test_a_finished_model_of_a_chain_is_not_trained_again(context, tmp_path):  # noqa: F811
+    first = train(context, network(), restart=Restart(tmp_path, 0))
     progress = Silent()
-    same(train(bench, network(), restart=Restart(tmp_path, 0), progress=progress), first)
+    same(train(context, network(), restart=Restart(tmp_path, 0), progress=progress), first)
     assert progress.epochs == []
-    assert [path.name for path in tmp_path.iterdir()] == ["base-finished.state"]
+    assert [path.name for path in tmp_path.iterdir()] == ["base.state"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
@@ -193,20 +209,20 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     ],
 )
 def test_every_parameter_that_matters_is_in_the_digest(section, change):
-    values = load(ROOT / "params.yaml")
-    other = values.model_copy(update={section: getattr(values, section).model_copy(update=change)})
+    params = load(ROOT / "params.yaml")
+    other = params.model_copy(update={section: getattr(params, section).model_copy(update=change)})
     device = torch.device("cpu")
     digests = {
-        identity.run_digest(params, "noisy_student", fold, device, data)
-        for params, fold, data in ((values, 1, "a"), (other, 1, "a"), (values, 2, "a"), (values, 1, "b"))
+        identity.run_digest(changed, "noisy_student", fold, device, data)
+        for changed, fold, data in ((params, 1, "a"), (other, 1, "a"), (params, 2, "a"), (params, 1, "b"))
     }
     assert len(digests) == 4
 
 
 def test_how_often_is_saved_changes_no_digest():
-    values = load(ROOT / "params.yaml")
-    often = values.model_copy(update={"machine": values.machine.model_copy(update={"save_every_seconds": 1})})
-    first, second = (identity.run_digest(v, "efficientnet", 1, torch.device("cpu"), "a") for v in (values, often))
+    params = load(ROOT / "params.yaml")
+    often = params.model_copy(update={"machine": params.machine.model_copy(update={"save_every_seconds": 1})})
+    first, second = (identity.run_digest(one, "efficientnet", 1, torch.device("cpu"), "a") for one in (params, often))
     assert first == second
 
 

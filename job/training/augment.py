@@ -1,19 +1,17 @@
-"""Noise on images in training, and the views of an image that are averaged at test time.
+"""Random changes of training images, the same in meaning for every method.
 
-Everything runs on the device, on whole batches, with other draws for every image. The size of a cell tells the classes
-apart, so no policy changes scale. What lies outside a cell is black and stays black.
+Everything runs on the device and on whole batches, and draws anew for every image. The size of a cell tells the classes
+apart, so no policy changes the scale. What lies outside a cell is black and stays black.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
 from job.contracts.dataset import BACKGROUND
-
-VIEWS = 8
-"""Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
+from job.inference.views import VIEWS
 
 SHIFT = 0.05
 """Largest translation of the policy `cells`, as a share of the image's side."""
@@ -29,8 +27,8 @@ _EOSIN = torch.tensor([0.092789, 0.954111, 0.283111])
 _STAINS = functional.normalize(torch.stack([_BLUE, _EOSIN, torch.linalg.cross(_BLUE, _EOSIN)]), dim=1)
 
 
-def augment(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> torch.Tensor:
-    """One noisy version of every image, in the order given.
+def augmented(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> torch.Tensor:
+    """Change every image at random, as a policy says; the order of the images stays.
 
     Args:
         pixels: (B, 3, S, S) uint8.
@@ -38,8 +36,8 @@ def augment(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> 
             by any angle, translation by up to `SHIFT`, brightness and strength of each stain changed by up to `COLOUR`;
             `randaugment`: two random operations of RandAugment (Cubuk et al. 2020, arXiv:1909.13719; torchvision's,
             which has no zoom) after the dihedral flips and turns.
-        magnitude: of RandAugment, 0 … 30; the other policies do not look at it.
-        seed: of all draws. The same seed gives the same noise on every device.
+        magnitude: strength of RandAugment, 0 … 30; the other policies do not use it.
+        seed: of all random draws. The same seed gives the same changes on every device.
 
     Returns:
         (B, 3, S, S), uint8 or float32 in the same range 0 … 255.
@@ -48,12 +46,6 @@ def augment(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> 
         return pixels
     rng = torch.Generator().manual_seed(seed)
     return _POLICIES[policy](pixels, rng, magnitude)
-
-
-def views(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The eight dihedral views of every image: (B, C, S, S) each; the first is the image itself."""
-    for turned in (pixels, pixels.transpose(-1, -2)):
-        yield from (turned, turned.flip(-1), turned.flip(-2), turned.flip(-1, -2))
 
 
 def _view(pixels: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
@@ -75,7 +67,7 @@ def _cells(pixels: torch.Tensor, rng: torch.Generator, _: int) -> torch.Tensor:
 
 
 def _move(pixels: torch.Tensor, mirror: torch.Tensor, angle: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Mirrored or not, rotated about the centre, translated; draws are uniform in 0 … 1, (B, 1) or (B, 2)."""
+    """Mirror or not, rotate about the centre, translate; the draws are uniform in 0 … 1, (B, 1), of `shift` (B, 2)."""
     cos, sin = torch.cos(2 * math.pi * angle), torch.sin(2 * math.pi * angle)
     sign = torch.where(mirror < 0.5, 1.0, -1.0)
     # The grid's coordinates run from -1 to 1 over the side.
@@ -86,7 +78,7 @@ def _move(pixels: torch.Tensor, mirror: torch.Tensor, angle: torch.Tensor, shift
 
 
 def _recolour(pixels: torch.Tensor, brightness: torch.Tensor, stain: torch.Tensor) -> torch.Tensor:
-    """More or less of each stain in optical density, where light adds up (Tellez et al. 2018), then brightness."""
+    """Change the amount of each stain in optical density, where stains add up (Tellez et al. 2018), then brightness."""
     density = -torch.log((pixels + 1) / 256)
     stains = _STAINS.to(pixels.device)
     factors = torch.diag_embed(1 + (2 * stain - 1) * COLOUR)
