@@ -59,6 +59,22 @@ class Trace:
         counts = [e["balance"][key] for e in self.entries if e["iteration"] == iteration and e["balance"][key]]
         return [sum(column) for column in zip(*counts, strict=True)]
 
+    def share_positive(self, key: str, iteration: int) -> float | None:
+        """Share of the positive class among the labels or truths of an iteration; None where some are unknown.
+
+        Counted over all folds together, because folds differ in images.
+        """
+        counts = self.counts(key, iteration)
+        images: int = sum(entry["images"] for entry in self.entries if entry["iteration"] == iteration)
+        if self.positive is None or sum(counts) < images:
+            return None
+        return counts[self.classes.index(self.positive)] / images
+
+    def change(self, values: Values) -> float | None:
+        """The last mean of folds less the first one; None where there are not two."""
+        course = means(values)
+        return course[-1] - course[0] if len(course) > 1 else None
+
     def gains(self) -> dict[int, float]:
         """Balanced accuracy on the test set by fold: the last student's less the teacher's."""
         scores, last = self.scores("balanced_accuracy"), self.rounds[-1]
@@ -79,44 +95,3 @@ def traces(inputs: ReportInputs) -> list[Trace]:
 def means(values: Values) -> list[float]:
     """Mean of folds by iteration, in order."""
     return [fmean(v for (_, i), v in values.items() if i == k) for k in sorted({i for _, i in values})]
-
-
-def explanation(trace: Trace) -> list[str]:
-    """What the numbers say about confirmation bias."""
-    correct, balanced = means(trace.of("correct")), means(trace.scores("balanced_accuracy"))
-    sentences = [] if trace.filtered else ["No pseudo-label was left out or used more than once an epoch."]
-    if trace.positive is not None:
-        sentences.append(_share_positive(trace))
-    if len(correct) > 1 and len(balanced) > 1:
-        sentences.append(_reading(correct[-1] - correct[0], balanced[-1] - balanced[0]))
-    return sentences
-
-
-def _reading(labels: float, accuracy: float) -> str:
-    if labels < 0 and accuracy < 0:
-        return (
-            "Fewer labels are correct at the end, and the last students are worse than their teachers. That is what "
-            "confirmation bias looks like; the numbers show both happening together, and do not show the cause."
-        )
-    if labels >= 0 and accuracy >= 0:
-        return "Neither got worse over the rounds: these numbers show no confirmation bias."
-    return "One got worse and the other did not: these numbers do not decide whether there was confirmation bias."
-
-
-def _share_positive(trace: Trace) -> str:
-    """Counted over all folds together, because folds differ in images."""
-    position, label = trace.classes.index(str(trace.positive)), text.name(str(trace.positive))
-    counts = [trace.counts("labels", iteration) for iteration in trace.rounds]
-    shares = text.listed([text.percent(count[position] / sum(count)) for count in counts])
-    which = f", student {trace.rounds[0]} to {trace.rounds[-1]}" if len(counts) > 1 else ""
-    return f"Share of {label} among the labels{which}, all folds together: {shares}{_truth(trace, label)}."
-
-
-def _truth(trace: Trace, label: str) -> str:
-    """How many of the images are positive in truth, where every one of them has a truth."""
-    first = [entry for entry in trace.entries if entry["iteration"] == trace.rounds[0]]
-    counts = trace.counts("truth", trace.rounds[0])
-    if not counts or sum(counts) < sum(entry["images"] for entry in first):
-        return ""
-    share = counts[trace.classes.index(str(trace.positive))] / sum(counts)
-    return f"; in truth {text.percent(share)} of these images are {label}"

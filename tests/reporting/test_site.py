@@ -17,8 +17,7 @@ import sklearn.metrics
 
 from job.errors import UserError
 from job.reporting import site
-from job.reporting import trace as tracing
-from job.reporting.pages import curves, data, overview, performance
+from job.reporting.pages import curves, data, overview, performance, self_training
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -205,12 +204,11 @@ def test_self_training_says_of_confirmation_bias_what_the_numbers_say(finished, 
     entries = [e for e in found.evaluation["self_training"] if e["iteration"] < 3]
     trace = [{**e, "correct": correct[e["iteration"] - 1]} for e in entries]
     evaluation = {**found.evaluation, "models": models, "self_training": trace}
-    (traced_method,) = tracing.traces(dataclasses.replace(found, evaluation=evaluation))
-    sentences = " ".join(tracing.explanation(traced_method))
+    shown = said(self_training.page, dataclasses.replace(found, evaluation=evaluation))
     masked = [m["confusion"] for m in traced if m["role"] == "masked" and m["iteration"] == 0]
     share = sum(sum(c[1]) for c in masked) / sum(sum(map(sum, c)) for c in masked)
-    assert f"in truth {100 * share:.1f}" in sentences
-    assert reading in sentences
+    assert f"in truth {100 * share:.1f} % of these images are ALL." in shown
+    assert reading in shown
 
 
 def test_curves_are_named_by_their_best_epoch(finished):

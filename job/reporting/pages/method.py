@@ -42,13 +42,10 @@ def _image_level(inputs: ReportInputs) -> dict[str, Table]:
         return {}
     heads = columns("name", metric="Metric")
     for part, group in (("subjects", "Over patients"), ("images", "As if cells were independent: wrong")):
-        heads += columns("ratio", group, **{f"{part}_{end}": end.capitalize() for end in ("value", "low", "high")})
-    rows = [
-        [text.METRICS[metric].label, *(parts[part][end] for part in ("subjects", "images") for end in parts[part])]
-        for metric, parts in entry["metrics"].items()
-    ]
+        heads += columns("ratio", group, **{f"{part}.{end}": end.capitalize() for end in ("value", "low", "high")})
+    rows = [{"metric": text.METRICS[metric].label, **parts} for metric, parts in entry["metrics"].items()]
     caption = f"{text.model_name(entry['model'])}: 95 % intervals over patients and over cells."
-    return {"image_level": Table("image-level", caption, heads, rows)}
+    return {"image_level": Table.of("image-level", caption, heads, rows)}
 
 
 def _example(inputs: ReportInputs) -> list[str]:

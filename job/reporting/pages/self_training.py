@@ -12,7 +12,7 @@ from job.reporting.inputs import ReportInputs
 from job.reporting.page import Page
 from job.reporting.pages.performance import differences
 from job.reporting.tables import Column, Table, columns, metric_columns
-from job.reporting.trace import Trace, explanation, means, traces
+from job.reporting.trace import Trace, means, traces
 
 _UNLABELLED = {
     "masked_half": "the rest, whose labels are masked",
@@ -39,7 +39,9 @@ def page(inputs: ReportInputs) -> Page | None:
             drawn[f"{slug}-models"] = _models(trace)
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
     facts = {
-        "sections": [(t.method, text.slug(t.method), text.method_name(t.method), explanation(t)) for t in trained],
+        "sections": [
+            (trace.method, text.slug(trace.method), text.method_name(trace.method), trace) for trace in trained
+        ],
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     }
