@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from job import params
-from job.commands import predict, scoring
+from job.commands import predict
+from job.ensemble import scoring
 from job.evaluation import assembly, external
 from job.evaluation.intervals import METRICS
 from job.stages import ensemble, evaluate
@@ -59,11 +60,11 @@ def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evalu
         fold.sort_values("image")[columns].to_numpy(dtype=np.float32) for _, fold in test.groupby("fold", sort=True)
     ])  # fmt: skip
     truth = test.drop_duplicates("image").sort_values("image")["label"].to_numpy()
-    facts = scoring.Facts(method, tuple(range(len(members))), tuple(report["classes"]), 8, 0, "cell")
+    manifest = scoring.Manifest(method, tuple(range(len(members))), tuple(report["classes"]), 8, 0, "cell")
     entry = next(entry for entry in report["operating_points"] if entry["method"] == method)
     for point in entry["points"]:
         rule = predict.operating_point_of(method, point["name"], evaluated / "results/evaluation.json")
-        numbers, _ = scoring.verdicts(members, scoring.Rule(*rule), facts)
+        numbers, _ = scoring.verdicts(members, scoring.Rule(*rule), manifest)
         positive = np.array(report["classes"])[numbers] == report["positive"]
         counted = {"TP": positive & (truth == "ALL"), "FP": positive & (truth == "HEM")}
         assert {key: int(cells.sum()) for key, cells in counted.items()} == {

@@ -22,6 +22,7 @@ from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.methods import linear_probe, noisy_student
 from job.methods.task import Task
+from job.models.fusion import fuse_batch_norm
 from job.models.network import normalisation
 from job.params import METHODS, load
 from job.training import record
@@ -166,6 +167,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
         network = runs.load_network(facts, path, torch.device("cpu"))
         expected = task.fresh_network("any")
         expected.load_state_dict(trained.models[iteration].state)
+        expected = fuse_batch_norm(expected.eval())
         rows = split.rows("test")
         assert torch.equal(
             inference.predict_logits(network, task.context, rows),
