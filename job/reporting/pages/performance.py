@@ -165,9 +165,8 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     """The declared comparisons in balanced accuracy per patient, of models whose names end so; nothing without any."""
     heads = columns("name", model="Model", other="minus")
     heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
-    heads += columns("ratio", p="p", p_holm="p, Holm") + columns(
-        "count", "Patients", positive="Better in", subjects="of"
-    )
+    heads += columns("ratio", p="p", p_holm="p, Holm")
+    heads += columns("count", "Patients", positive="Better in", subjects="of")
     frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
     rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
     rows = [
@@ -175,9 +174,8 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
         for metric, model, other, *row in rows
         if metric == "balanced_accuracy" and model.endswith(of)
     ]
-    table = Table(
-        f"differences{of.replace('/', '-')}", "Declared comparisons, balanced accuracy per patient.", heads, rows
-    )
+    caption = f"Declared comparisons{' of students' if of else ''}, balanced accuracy per patient."
+    table = Table(f"differences{of.replace('/', '-')}", caption, heads, rows)
     return {"differences": table} if rows else {}
 
 
