@@ -14,7 +14,6 @@ from job.contracts.tables import REMEDY, class_indices, integers, probabilities,
 from job.errors import UserError
 from job.evaluation import baselines, votes
 from job.evaluation.blocks import Block, Fitted, Truth
-from job.evaluation.pooling import OUT_OF_FOLD
 from job.files import read_json
 
 ACROSS = "across"
@@ -37,7 +36,7 @@ def blocks_of_run(
             blocks += _fold(method, fold, table, truth)
         ensemble = _ensemble(method, split, folds, truth)
         votes_on_test = (ensemble[rule] for rule in ("mean", "calibrated", "majority"))
-        fitted.append(Fitted(method, _temperature(method), ensemble[OUT_OF_FOLD], *votes_on_test))
+        fitted.append(Fitted(method, _temperature(method), ensemble[votes.OUT_OF_FOLD], *votes_on_test))
         blocks += ensemble.values()
     if len(methods) > 1:
         blocks += _across(blocks, {entry.name: entry.temperature for entry in fitted})
@@ -89,14 +88,14 @@ def _ensemble(method: str, split: Split, folds: Sequence[int], truth: Truth) -> 
     validated = [image for fold in folds for image in split.images("validation", fold)]
     tested = split.images("test")
     blocks = {}
-    for rule in (*votes.RULES, OUT_OF_FOLD):
-        voted = rule != OUT_OF_FOLD
+    for rule in (*votes.RULES, votes.OUT_OF_FOLD):
+        voted = rule != votes.OUT_OF_FOLD
         role, expected = ("test", tested) if voted else ("validation", validated)
         rows = in_order(path, table[(table["rule"] == rule) & (table["role"] == role)], expected, f"{role} image")
         blocks[rule] = Block(
             model=f"{method}/{rule}",
             method=method,
-            kind="ensemble" if voted else OUT_OF_FOLD,
+            kind="ensemble" if voted else votes.OUT_OF_FOLD,
             rule=rule if voted else None,
             role=role,
             cells=truth.cells(expected),

@@ -1,4 +1,4 @@
-"""What a method's probabilities are good for: calibration, operating points and abstention.
+"""What a method's probabilities are good for: calibration, operating points and thresholds.
 
 Everything is chosen on the pooled validation predictions, each cell predicted by the one model that did not train on
 it, at their temperature, and tried on the test cells with the folds' logits averaged, at the same temperature.
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from job.evaluation import abstention, calibration, intervals, metrics, thresholds
+from job.evaluation import calibration, intervals, metrics, thresholds
 from job.evaluation.blocks import Block, Fitted
 from job.params import Evaluation
 from job.temperature import COLDEST, HOTTEST, fit_temperature, logits
@@ -102,20 +102,20 @@ def abstain(method: Fitted, error: float) -> dict[str, Any]:
     chosen_on, tried_on = (
         replace(block, predicted=block.probabilities.argmax(axis=1)) for block in (method.validated, method.calibrated)
     )
-    least = abstention.choose(chosen_on.confidence, chosen_on.correct, error)
+    least = thresholds.least_confidence(chosen_on.confidence, chosen_on.correct, error)
     agreement = None
     if method.majority is not None and method.majority.votes is not None:
         votes = method.majority.votes
-        agreement = abstention.risk_coverage(votes.max(axis=1) / votes.sum(axis=1), method.majority.correct)
+        agreement = thresholds.risk_coverage(votes.max(axis=1) / votes.sum(axis=1), method.majority.correct)
     return {
         "method": method.name,
         "model": tried_on.model,
-        "confidence": abstention.risk_coverage(tried_on.confidence, tried_on.correct),
+        "confidence": thresholds.risk_coverage(tried_on.confidence, tried_on.correct),
         "agreement": agreement,
         "chosen": None
         if least is None
         else {
-            role: abstention.kept_above(block.confidence, block.correct, least)
+            role: thresholds.kept_above(block.confidence, block.correct, least)
             for role, block in (("validation", chosen_on), ("test", tried_on))
         },
     }

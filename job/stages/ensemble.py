@@ -9,7 +9,7 @@ from job.contracts.predictions import read_fold
 from job.contracts.split import read_split
 from job.contracts.tables import REMEDY
 from job.errors import UserError
-from job.evaluation import pooling
+from job.evaluation import votes
 
 
 def run(method: str) -> str:
@@ -22,8 +22,8 @@ def run(method: str) -> str:
     dataset = read_dataset(paths.SUMMARY)
     split = read_split(paths.SPLIT, dataset.classes)
     predictions = {fold: read_fold(paths.predictions(method, fold), fold, split, dataset) for fold in folds}
-    temperature = pooling.temperature(predictions, split, dataset)
-    table = pooling.pool(predictions, temperature, dataset)
+    temperature = votes.temperature(predictions, split, dataset)
+    table = votes.pool(predictions, temperature, dataset)
     majority = table[table["rule"] == "majority"]
     digests = [files.read_json(paths.run(method, fold) / "model.json")["weights_sha256"] for fold in folds]
     output = paths.ensemble(method)
@@ -40,7 +40,7 @@ def run(method: str) -> str:
             "temperature": temperature,
         },
     )
-    voted = {role: int((majority["role"] == role).sum()) for role in pooling.VOTED}
+    voted = {role: int((majority["role"] == role).sum()) for role in votes.VOTED}
     return (
         f"{method}: {len(folds)} folds voted on {voted['test']} test and {voted['unlabelled']} unlabelled images "
         f"({majority['tie'].sum()} ties), and {(table['role'] == 'validation').sum()} validation images were pooled"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job import temperature
-from job.evaluation import abstention, calibration, thresholds
+from job.evaluation import calibration, thresholds
 
 SCORE = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.85, 0.5, 0.3, 0.2, 0.1])
 POSITIVE = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], dtype=bool)
@@ -89,28 +89,28 @@ def test_net_benefit_by_hand():
 def test_risk_falls_where_the_sure_predictions_are_correct():
     confidence = np.array([0.9, 0.9, *[0.85] * 7, 0.8, 0.7, 0.6])
     correct = np.array([*[True] * 9, False, True, False])
-    found = abstention.risk_coverage(confidence, correct)
+    found = thresholds.risk_coverage(confidence, correct)
     # The curve ends at ten cells; the area counts all of them.
     assert [(p["confidence"], p["kept"], p["errors"]) for p in found["curve"]] == [
         (0.8, 10, 1), (0.7, 11, 1), (0.6, 12, 2),
     ]  # fmt: skip
     assert found["area"] == pytest.approx((1 / 10 + 1 / 11 + 2 / 12) / 12)
-    assert [p["kept"] for p in abstention.risk_coverage(confidence[-3:], correct[-3:])["curve"]] == [3]
+    assert [p["kept"] for p in thresholds.risk_coverage(confidence[-3:], correct[-3:])["curve"]] == [3]
 
 
 def test_as_many_as_possible_are_kept_for_a_wanted_error():
     confidence = np.array([0.9, 0.85, 0.8, 0.7, 0.6])
     correct = np.array([True, False, True, True, False])
-    assert abstention.choose(confidence, correct, 0.25) == pytest.approx(0.65)
-    assert abstention.choose(confidence, correct, 0.4) == pytest.approx(0.3)
-    assert abstention.choose(confidence, ~correct, 0.1) is None
-    kept = abstention.kept_above(confidence, correct, 0.7)
+    assert thresholds.least_confidence(confidence, correct, 0.25) == pytest.approx(0.65)
+    assert thresholds.least_confidence(confidence, correct, 0.4) == pytest.approx(0.3)
+    assert thresholds.least_confidence(confidence, ~correct, 0.1) is None
+    kept = thresholds.kept_above(confidence, correct, 0.7)
     assert (kept["kept"], kept["errors"], kept["refused"]) == (4, 1, 1)
     assert kept["share_refused"] == pytest.approx(0.2)
 
 
 def test_a_demand_that_nothing_meets_keeps_nothing():
-    kept = abstention.kept_above(np.array([0.6]), np.array([True]), 0.99)
+    kept = thresholds.kept_above(np.array([0.6]), np.array([True]), 0.99)
     assert (kept["kept"], kept["error"], kept["share_refused"]) == (0, None, 1)
 
 
