@@ -54,13 +54,13 @@ def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, datas
         dataset: class names in order, and the positive class.
     """
     count = len(dataset.classes)
-    confusion = np.zeros((count, count), dtype=np.int64)
-    if len(truth):
-        confusion = sk.confusion_matrix(truth, predicted, labels=range(count))
-    undefined = _undefined(truth, probabilities, confusion, dataset)
+    if not len(truth):
+        undefined = dict.fromkeys(METRICS, "there are no images")
+        return Scores(np.zeros((count, count), int).tolist(), dict.fromkeys(METRICS), undefined)
+    undefined = _undefined(truth, predicted, probabilities, dataset)
     figures = _figures(truth, predicted, probabilities, dataset)
     metrics = {name: None if name in undefined else float(figures[name]()) for name in METRICS}
-    return Scores(confusion.tolist(), metrics, undefined)
+    return Scores(sk.confusion_matrix(truth, predicted, labels=range(count)).tolist(), metrics, undefined)
 
 
 def _figures(
@@ -91,39 +91,31 @@ def _figures(
     }
 
 
-def _undefined(truth: IntArray, probabilities: FloatArray, confusion: IntArray, dataset: Dataset) -> dict[str, str]:
-    """Why a metric has no value, by metric; of several reasons the first."""
-    names, images = dataset.classes, len(truth)
-    if not images:
-        return dict.fromkeys(METRICS, "there are no images")
-    actual, assigned = confusion.sum(axis=1), confusion.sum(axis=0)
-    absent = [name for name, count in zip(names, actual, strict=True) if not count]
-    only = [
-        [name for name, count in zip(names, counts, strict=True) if count]
-        for counts in (actual, assigned, actual + assigned)
-    ]
-    impossible = int((probabilities[np.arange(images), truth] == 0).sum())
-    cases = [
-        ("balanced_accuracy auroc auprc", absent, f"no image is {' or '.join(absent)}"),
-        ("mcc", len(only[0]) == 1, f"{only[0][0]} is the only class present"),
-        ("mcc", len(only[1]) == 1, f"{only[1][0]} is the only class predicted"),
-        ("cohen_kappa", len(only[2]) == 1, f"{only[2][0]} is the only class present and predicted"),
-        ("log_loss", impossible, f"it is infinite: {impossible} images had probability 0 for their true class"),
-    ]
-    for c, name in enumerate(names):
-        cases.append(("macro_f1", actual[c] + assigned[c] == 0, f"no image is {name} or predicted {name}"))
-    for c in dataset.reported:
-        constant = np.ptp(probabilities[:, c]) == 0
-        cases += [
-            ("sensitivity", actual[c] == 0, f"no image is {names[c]}"),
-            ("specificity", actual[c] == images, f"every image is {names[c]}"),
-            ("ppv", assigned[c] == 0, f"no image is predicted {names[c]}"),
-            ("npv", assigned[c] == images, f"every image is predicted {names[c]}"),
-            ("f1", actual[c] + assigned[c] == 0, f"no image is {names[c]} or predicted {names[c]}"),
-            ("auroc auprc", constant, f"the score for {names[c]} is the same for every image"),
-        ]
+def _undefined(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> dict[str, str]:
+    """Why a metric has no value, by metric; of several reasons the last."""
     reasons: dict[str, str] = {}
-    for metrics, holds, reason in cases:
-        for metric in metrics.split() if holds else ():
-            reasons.setdefault(metric, reason)
+    for c, name in enumerate(dataset.classes):
+        actual, assigned = truth == c, predicted == c
+        reported, neither = c in dataset.reported, not (actual | assigned).any()
+        cases = [
+            ("mcc", actual.all(), f"{name} is the only class present"),
+            ("mcc", assigned.all(), f"{name} is the only class predicted"),
+            ("cohen_kappa", (actual & assigned).all(), f"{name} is the only class present and predicted"),
+            ("macro_f1", neither, f"no image is {name} or predicted {name}"),
+            ("sensitivity", reported and not actual.any(), f"no image is {name}"),
+            ("specificity", reported and actual.all(), f"every image is {name}"),
+            ("ppv", reported and not assigned.any(), f"no image is predicted {name}"),
+            ("npv", reported and assigned.all(), f"every image is predicted {name}"),
+            ("f1", reported and neither, f"no image is {name} or predicted {name}"),
+            (
+                "auroc auprc",
+                reported and np.ptp(probabilities[:, c]) == 0,
+                f"the score for {name} is the same for every image",
+            ),
+            ("balanced_accuracy auroc auprc", not actual.any(), f"no image is {name}"),
+        ]
+        reasons |= {metric: reason for metrics, holds, reason in cases if holds for metric in metrics.split()}
+    impossible = int((probabilities[np.arange(len(truth)), truth] == 0).sum())
+    if impossible:
+        reasons["log_loss"] = f"it is infinite: {impossible} images had probability 0 for their true class"
     return reasons
