@@ -7,7 +7,7 @@ import pandas as pd
 from job import files, params
 from job.commands import outputs
 from job.errors import UserError
-from job.evaluation import assembly, comparisons, external
+from job.evaluation import assembly, external
 from job.evaluation.blocks import predictions_table
 from job.reporting import site
 from job.reporting.inputs import ReportInputs
@@ -24,24 +24,17 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     outputs.check_folder(out)
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
-    predictions = external.read(file, synthetic=synthetic or _of_synthetic_cells(file))
-    blocks, dataset = predictions.blocks, predictions.dataset
-    pairs = comparisons.less_the_first([block.model for block in blocks if block.role == "test"])
-    evidence = assembly.assess(blocks, predictions.fitted, pairs, settings.evaluation)
-    evaluation = {
-        **assembly.header(dataset),
-        "methods": [],
-        "folds": [],
-        "models": evidence.models,
-        **evidence.sections,
-    }
+    blocks, fitted = external.read(file, synthetic=synthetic or _of_synthetic_cells(file))
+    first, *others = [block.model for block in blocks if block.role == "test"]
+    evidence, differences = assembly.assess(blocks, fitted, [(model, first) for model in others], settings.evaluation)
+    evaluation = {**evidence, "methods": [], "folds": []}
     table = predictions_table(blocks)
     files.write_text(out / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(out / "differences.csv", comparisons.as_csv(evidence.differences))
+    files.write_text(out / "differences.csv", differences.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     files.write_json(out / "evaluation.json", evaluation)
     sentence = f"{len(blocks)} sets of predictions scored: {out / 'evaluation.json'}"
     if site_too:
-        inputs = ReportInputs(settings, evaluation, table, pd.DataFrame(), {}, {}, evidence.differences)
+        inputs = ReportInputs(settings, evaluation, table, pd.DataFrame(), {}, {}, differences)
         with files.replacing_folder(out / "site") as folder:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {out / 'site' / pages[0]}"

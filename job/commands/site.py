@@ -35,7 +35,7 @@ def run() -> str:
     front = SITE / "index.html"
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
-    frame = site.read_frame(SITE)
+    frame = files.read_json(SITE / site.FRAME)
     for name, content in site.render_moment(frame, moment(frame["methods"], frame["folds"])).items():
         files.write_text(SITE / name, content)
     return f"Experiments, commit, versions and times are added.\nThe report is ready: {front.absolute()}"

@@ -1,6 +1,7 @@
 """The evidence about a set of models, in the form in which results/evaluation.json holds it.
 
-Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, published figures):
+Keys beside those that the stage `evaluate` adds (methods, folds, tables 1 to 3) and those that say
+what the predictions are about (names, classes):
 
 - `models`: `model, method, kind, rule, fold, iteration, role, images, subjects, ties, confusion`; `metrics` by name,
   every cell counting once, None where `undefined` gives the reason; `by_subject`, every subject counting once, with
@@ -15,40 +16,32 @@ Keys beside those of the stage `evaluate` (names, classes, tables 1 to 3, publis
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from job.contracts.dataset import Dataset
+from job.contracts import paths
+from job.contracts.methods import method_name
+from job.contracts.split import Split
+from job.contracts.tables import read_table
 from job.evaluation import comparisons, decisions, intervals, metrics, patients
-from job.evaluation.blocks import KEYS, Block, Cells, Fitted
+from job.evaluation.blocks import KEYS, Block, Cells, Fitted, Truth
 from job.params import Evaluation
 
+HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
 NO_PATIENTS = (
     "The patients are not known, so every image counts as a subject of its own. Cells of one person are alike: the "
     "intervals are too narrow, by a factor that cannot be told."
 )
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What follows from predictions and truth.
-
-    Attributes:
-        models: one entry per model and role.
-        differences: what `comparisons.differences` returns.
-        sections: further keys of results/evaluation.json.
-    """
-
-    models: list[dict[str, Any]]
-    differences: pd.DataFrame
-    sections: dict[str, Any]
-
-
-def assess(blocks: list[Block], fitted: list[Fitted], pairs: comparisons.Pairs, settings: Evaluation) -> Evidence:
-    """All evidence about the models of `blocks`.
+def assess(
+    blocks: list[Block], fitted: list[Fitted], pairs: comparisons.Pairs, settings: Evaluation
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """All evidence about the models of `blocks`: keys of results/evaluation.json, and what is in differences.csv.
 
     Args:
         blocks: predictions; those of test cells hold the same ones.
@@ -58,30 +51,21 @@ def assess(blocks: list[Block], fitted: list[Fitted], pairs: comparisons.Pairs, 
     """
     dataset = blocks[0].cells.dataset
     figures = {(block.model, block.role): intervals.figures(block) for block in blocks}
-    models = [_entry(block, figures[block.model, block.role]) for block in blocks]
     shown = {"ensemble", "out_of_fold"} if dataset.patients_known else set()
     persons = [block for block in blocks if block.kind in shown or (shown and block.model == "baseline/area")]
-    return Evidence(
-        models,
-        comparisons.differences(pairs, comparisons.with_means(blocks, figures)),
-        {
-            "evidence": {"warnings": [] if dataset.patients_known else [NO_PATIENTS]},
-            "image_level": _image_level(persons),
-            "patients": [patients.assess(block) for block in persons],
-            **decisions.sections(fitted, settings),
-        },
-    )
-
-
-def header(dataset: Dataset) -> dict[str, Any]:
-    """The first keys of results/evaluation.json: what the predictions are about."""
-    return {
+    sections = {
         "schema": 2,
         "name": dataset.name,
         "synthetic": dataset.synthetic,
         "classes": list(dataset.classes),
         "positive": dataset.positive,
+        "models": [_entry(block, figures[block.model, block.role]) for block in blocks],
+        "evidence": {"warnings": [] if dataset.patients_known else [NO_PATIENTS]},
+        "image_level": _image_level(persons),
+        "patients": [patients.assess(block) for block in persons],
+        **decisions.sections(fitted, settings),
     }
+    return sections, comparisons.differences(pairs, comparisons.with_means(blocks, figures))
 
 
 def _entry(block: Block, figures: dict[str, intervals.SubjectMean]) -> dict[str, Any]:
@@ -131,3 +115,90 @@ def _image_level(persons: list[Block]) -> dict[str, Any] | None:
             if not np.isnan(figure.value)
         },
     }
+
+
+def distribution(split: Split, patients: pd.Series[str], truth: Truth) -> list[dict[str, Any]]:
+    """Patients, subjects and images of each role and class, and of the unlabelled images (Table 1).
+
+    `patients` holds the patient of every image, indexed by image, and "" where nobody knows; their number is then None.
+    """
+    table = split.table.assign(patient=patients.loc[split.table["image"]].to_numpy())
+    table["label"] = truth.labels(table["image"].tolist()).to_numpy()
+    groups: list[tuple[str, str | None, pd.DataFrame]] = [
+        (role, label, table[(table["role"] == role) & (table["label"] == label)])
+        for role in ("train", "test")
+        for label in truth.dataset.classes
+    ]
+    groups.append(("unlabelled", None, table[table["role"] == "unlabelled"]))
+    return [
+        {
+            "role": role,
+            "label": label,
+            "patients": None if (rows["patient"] == "").any() else int(rows["patient"].nunique()),
+            "subjects": int(rows["subject"].nunique()),
+            "images": len(rows),
+        }
+        for role, label, rows in groups
+    ]
+
+
+def folds_on_test(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Each method's folds on the test set with mean and variance (Table 2).
+
+    The variance is the sample variance (divided by folds - 1), as in the published Table 2. Mean and variance are None
+    where a fold's figure is undefined; the variance also where there is one fold.
+    """
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for method in methods:
+        folds = [m["metrics"] for m in models if m["method"] == method and m["kind"] == "fold" and m["role"] == "test"]
+        table[method] = {}
+        for metric in metrics.METRICS:
+            values = [fold[metric] for fold in folds]
+            defined = None not in values
+            table[method][metric] = {
+                "folds": values,
+                "mean": float(np.mean(values)) if defined else None,
+                "variance": float(np.var(values, ddof=1)) if defined and len(values) > 1 else None,
+            }
+    return table
+
+
+def side_by_side(
+    models: list[dict[str, Any]], table2: dict[str, dict[str, dict[str, Any]]], methods: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The mean of the folds and the majority vote of each method on the test set (Table 3)."""
+    means = {method: {metric: row["mean"] for metric, row in table2[method].items()} for method in methods}
+    voted = {m["method"]: m["metrics"] for m in models if m["kind"] == "ensemble" and m["rule"] == "majority"}
+    kinds = (("folds", "models (mean of folds)", means), ("ensemble", "ensemble (majority vote)", voted))
+    return [
+        {"name": f"{method_name(method)} {words}", "method": method, "kind": kind, "metrics": figures[method]}
+        for kind, words, figures in kinds
+        for method in methods
+    ]
+
+
+def headlines(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
+    """The few figures of results/summary.json, all on the test set; an undefined one is left out."""
+    figures = {model["model"]: model["metrics"] for model in models}
+    voted = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
+    headline = {method: {"majority": voted, "mean": ("auroc",)} for method in methods}
+    headline["baseline"] = {"area": ("auroc", "balanced_accuracy")}
+    return {
+        group: {
+            name: {key: value for key in keys if (value := figures[f"{group}/{name}"][key]) is not None}
+            for name, keys in names.items()
+        }
+        for group, names in headline.items()
+    }
+
+
+def history(methods: Sequence[str], folds: Sequence[int]) -> pd.DataFrame:
+    """The curves of every run, every digit as the run wrote it."""
+    parts = []
+    for method in methods:
+        for fold in folds:
+            table = read_table(paths.run(method, fold) / "history.csv", HISTORY)[HISTORY]
+            table.insert(0, "method", method)
+            table.insert(1, "fold", str(fold))
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True)

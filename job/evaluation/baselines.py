@@ -8,15 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from job.contracts import paths
 from job.contracts.split import Split
-from job.contracts.tables import FloatArray, IntArray, check_unique, integers, read_table
+from job.contracts.tables import FloatArray, IntArray, integers, read_table
 from job.errors import UserError
-
-
-def always(position: int, images: int, classes: int) -> FloatArray:
-    """Probabilities of a model that predicts class number `position` for every image, shape (images, classes)."""
-    probabilities = np.zeros((images, classes))
-    probabilities[:, position] = 1.0
-    return probabilities
 
 
 def read_index(split: Split) -> pd.DataFrame:
@@ -26,7 +19,6 @@ def read_index(split: Split) -> pd.DataFrame:
         UserError: a value is wrong, or an image of the split is missing.
     """
     table = read_table(paths.INDEX, ["image", "patient", "box_w", "box_h"])
-    check_unique(paths.INDEX, table)
     for column in ("box_w", "box_h"):
         table[column] = integers(paths.INDEX, table, column)
     index = table.set_index("image")
@@ -39,13 +31,9 @@ def read_index(split: Split) -> pd.DataFrame:
 def log_area(index: pd.DataFrame) -> FloatArray:
     """Natural logarithm of the area of each cell's box, in square pixels of the original image, shape (rows,).
 
-    An empty box (an image without a cell) counts as one square pixel.
-
-    Args:
-        index: rows of what `read_index` returns.
+    An empty box (an image without a cell) counts as one square pixel. `index` is rows of what `read_index` returns.
     """
-    area = index["box_w"].to_numpy(dtype=np.float64) * index["box_h"].to_numpy(dtype=np.float64)
-    return np.asarray(np.log(np.maximum(area, 1.0)))
+    return np.asarray(np.log((index["box_w"] * index["box_h"]).clip(lower=1)), np.float64)
 
 
 def area(train_area: FloatArray, train_label: IntArray, test_area: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,11 @@ class Block:
     rule: str | None = None
     fold: int | None = None
     iteration: int | None = None
+
+    @classmethod
+    def most_probable(cls, cells: Cells, probabilities: FloatArray, **keys: Any) -> Block:
+        """Predictions of the most probable class."""
+        return cls(cells=cells, probabilities=probabilities, predicted=probabilities.argmax(axis=1), **keys)
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:

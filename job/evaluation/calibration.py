@@ -20,12 +20,7 @@ def bin_of(probability: FloatArray, bins: int) -> IntArray:
 
 
 def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_], bins: int) -> list[dict[str, Any]]:
-    """The reliability curve.
-
-    Args:
-        probability: of an event, shape (images,).
-        happened: whether it took place, shape (images,).
-        bins: number of equally wide bins over [0, 1].
+    """The reliability curve of an event: its probability and whether it took place, both of shape (images,).
 
     Returns:
         One entry per bin (low, high]: its `images`, their `mean_probability`, in how many the event `happened`, and the
@@ -51,12 +46,8 @@ def expected_error(confidence: FloatArray, correct: npt.NDArray[np.bool_], bins:
     """Expected calibration error: mean over images of the gap between confidence and accuracy in the image's bin.
 
     Guo et al. 2017, arXiv:1706.04599, with 15 bins. Few images in a bin are never as often correct as they should be,
-    so that it is above zero for perfect probabilities too: `error_if_calibrated` says by how much.
-
-    Args:
-        confidence: probability of the predicted class, shape (images,).
-        correct: whether the prediction is correct, shape (images,).
-        bins: number of equally wide bins over [0, 1].
+    so that it is above zero for perfect probabilities too: `error_if_calibrated` says by how much. `confidence` is the
+    probability of the predicted class, shape (images,), and `correct` whether it is the true one.
     """
     gap = np.bincount(bin_of(confidence, bins), weights=confidence - correct, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))

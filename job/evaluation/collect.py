@@ -10,8 +10,7 @@ import pandas as pd
 from job.contracts import paths
 from job.contracts.predictions import in_order, read_fold
 from job.contracts.split import Split
-from job.contracts.tables import REMEDY, class_indices, integers, probabilities, read_table
-from job.errors import UserError
+from job.contracts.tables import class_indices, integers, probabilities, read_table
 from job.evaluation import baselines, votes
 from job.evaluation.blocks import Block, Fitted, Truth
 from job.files import read_json
@@ -36,7 +35,8 @@ def blocks_of_run(
             blocks += _fold(method, fold, table, truth)
         ensemble = _ensemble(method, split, folds, truth)
         votes_on_test = (ensemble[rule] for rule in ("mean", "calibrated", "majority"))
-        fitted.append(Fitted(method, _temperature(method), ensemble[votes.OUT_OF_FOLD], *votes_on_test))
+        temperature = read_json(paths.ensemble(method) / "ensemble.json")["temperature"]
+        fitted.append(Fitted(method, temperature, ensemble[votes.OUT_OF_FOLD], *votes_on_test))
         blocks += ensemble.values()
     if len(methods) > 1:
         blocks += _across(blocks, {entry.name: entry.temperature for entry in fitted})
@@ -46,29 +46,17 @@ def blocks_of_run(
 def _fold(method: str, fold: int, table: pd.DataFrame, truth: Truth) -> list[Block]:
     """The fold's model on the test images and, for self-training, every iteration in the roles `ITERATED`."""
     last = int(table["iteration"].max())
-    entries = [("fold", last, "test")]
-    if last > 0:
-        entries += [("iteration", iteration, role) for iteration in range(last + 1) for role in ITERATED]
+    iterations = range(last + 1) if last > 0 else ()
+    entries = [("fold", last, "test"), *(("iteration", number, role) for number in iterations for role in ITERATED)]
     blocks = []
     for kind, iteration, role in entries:
         rows = table[(table["role"] == role) & (table["iteration"] == iteration)]
         if rows.empty:
             continue
         name = f"{method}/fold-{fold}" + (f"/iteration-{iteration}" if kind == "iteration" else "")
-        probability = rows[truth.dataset.probability_columns].to_numpy()
-        blocks.append(
-            Block(
-                model=name,
-                method=method,
-                kind=kind,
-                fold=fold,
-                iteration=iteration,
-                role=role,
-                cells=truth.cells(rows["image"].tolist()),
-                probabilities=probability,
-                predicted=probability.argmax(axis=1),
-            )
-        )
+        keys = {"method": method, "fold": fold, "iteration": iteration}
+        cells, values = truth.cells(rows["image"].tolist()), rows[truth.dataset.probability_columns].to_numpy()
+        blocks.append(Block.most_probable(cells, values, model=name, kind=kind, role=role, **keys))
     return blocks
 
 
@@ -107,14 +95,6 @@ def _ensemble(method: str, split: Split, folds: Sequence[int], truth: Truth) -> 
     return blocks
 
 
-def _temperature(method: str) -> float:
-    path = paths.ensemble(method) / "ensemble.json"
-    try:
-        return float(read_json(path)["temperature"])
-    except KeyError as error:
-        raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
-
-
 def _across(blocks: list[Block], temperatures: dict[str, float]) -> list[Block]:
     """The folds of all methods as voters of one ensemble."""
     voters = [block for block in blocks if block.kind == "fold"]
@@ -141,16 +121,9 @@ def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
     labels = class_indices(split.path, train, "label", dataset.classes)
     train_area, test_area = (baselines.log_area(index.loc[images]) for images in (train["image"], tested))
     scores = {"area": baselines.area(train_area, labels, test_area)}
-    for number, name in enumerate(dataset.classes):
-        scores[f"always_{name}"] = baselines.always(number, len(tested), len(dataset.classes))
+    for name, row in zip(dataset.classes, np.eye(len(dataset.classes)), strict=True):
+        scores[f"always_{name}"] = np.tile(row, (len(tested), 1))
     return [
-        Block(
-            model=f"baseline/{name}",
-            kind="baseline",
-            role="test",
-            cells=truth.cells(tested),
-            probabilities=values,
-            predicted=values.argmax(axis=1),
-        )
+        Block.most_probable(truth.cells(tested), values, model=f"baseline/{name}", kind="baseline", role="test")
         for name, values in scores.items()
     ]

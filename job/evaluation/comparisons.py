@@ -8,7 +8,6 @@ network on the same labels where that was trained. Their p-values are adjusted f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
@@ -28,10 +27,8 @@ Figures = Mapping[str, Mapping[str, SubjectMean]]
 def declared(methods: Sequence[str], students: Sequence[str], *, same_labels: bool) -> Pairs:
     """The pairs of a run of the pipeline; names are those of `with_means`.
 
-    Args:
-        methods: that were run.
-        students: those of them that have a teacher.
-        same_labels: whether `efficientnet` learned from the labels that teachers have.
+    `students` are the methods that have a teacher; `same_labels` says whether `efficientnet` learned from the labels
+    that teachers have.
     """
     pairs = [(f"{method}/majority", "baseline/area") for method in methods]
     pairs += [(f"{later}/majority", f"{earlier}/majority") for earlier, later in combinations(methods, 2)]
@@ -42,17 +39,10 @@ def declared(methods: Sequence[str], students: Sequence[str], *, same_labels: bo
     return pairs
 
 
-def less_the_first(models: Sequence[str]) -> Pairs:
-    """The pairs of somebody's predictions: every model less the one that the file names first."""
-    return [(model, models[0]) for model in models[1:]]
-
-
 def with_means(blocks: Sequence[Block], figures: Mapping[tuple[str, str], Mapping[str, SubjectMean]]) -> Figures:
     """Figures on the test set by model, and beside them the means `METHOD/folds` and `METHOD/teachers`.
 
-    Args:
-        blocks: of a run.
-        figures: what `intervals.figures` returned, by model and role.
+    `figures` holds what `intervals.figures` returned, by model and role.
     """
     named = {model: entry for (model, role), entry in figures.items() if role == "test"}
     groups: dict[str, list[str]] = {}
@@ -77,7 +67,7 @@ def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
         which the difference is positive.
     """
     rows = [
-        (model, other, metric, *astuple(difference(figures[model][metric], figures[other][metric])))
+        (model, other, metric, *difference(figures[model][metric], figures[other][metric]))
         for model, other in pairs
         for metric in METRICS
     ]
@@ -92,8 +82,3 @@ def holm(p: FloatArray) -> npt.NDArray[np.float64]:
     adjusted = np.full(len(p), np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return adjusted
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """The text of results/differences.csv, six significant digits."""
-    return str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))

@@ -6,14 +6,14 @@ such column) or `validation`; rows of other roles are left out. `predicted` over
 are ignored.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from job.contracts.dataset import Dataset
-from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, class_indices, floats, probabilities, read_table
+from job.contracts.tables import REMEDY, FloatArray, class_indices, floats, probabilities, read_table, wrong_value
 from job.errors import UserError
 from job.evaluation.blocks import Block, Fitted, Truth
 from job.temperature import fit_temperature, logits
@@ -21,17 +21,8 @@ from job.temperature import fit_temperature, logits
 ROLES = ("validation", "test")
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a file holds, in the form that `assembly.assess` takes."""
-
-    dataset: Dataset
-    blocks: list[Block]
-    fitted: list[Fitted]
-
-
-def read(path: Path, *, synthetic: bool) -> Predictions:
-    """Read and check a file of predictions.
+def read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
+    """Read and check a file of predictions; returned as `assembly.assess` takes them.
 
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
 
@@ -46,7 +37,7 @@ def read(path: Path, *, synthetic: bool) -> Predictions:
         raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool) -> Predictions:
+def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
     table = read_table(path, ["image", "label"])
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
@@ -74,7 +65,7 @@ def _read(path: Path, *, synthetic: bool) -> Predictions:
         for model, rows in table[table["role"] == role].groupby("model", sort=False)
     ]
     fitted = _fitted(blocks)
-    return Predictions(dataset, [*blocks, *(method.calibrated for method in fitted)], fitted)
+    return [*blocks, *(method.calibrated for method in fitted)], fitted
 
 
 def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known: bool) -> Dataset:
@@ -86,7 +77,7 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known
         third = others[others["label"] != others["label"].iloc[0]] if len(others) else others
         if len(third):
             label = third["label"].iloc[0]
-            raise _error(path, third, "label", f"{label!r} is a third class and has no column 'p_{label}'")
+            raise wrong_value(path, third, 0, "label", f"{label!r} is a third class and has no column 'p_{label}'")
         classes = [others["label"].iloc[0] if len(others) else f"not {classes[0]}", classes[0]]
     positive = None
     if len(classes) == 2:
@@ -96,25 +87,23 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known
 
 def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:
     other, column = dataset.probability_columns[0], dataset.probability_columns[-1]
-    if other not in table:
-        values = floats(path, table, column)
-        wrong = ~((values >= 0) & (values <= 1))
-        if wrong.any():
-            raise _error(path, table[wrong], column, f"{values[wrong][0]} is not a probability between 0 and 1")
-        table = table.assign(**{other: (1 - values).astype(str)})
-    return probabilities(path, table, dataset.probability_columns)
+    if other in table:
+        return probabilities(path, table, dataset.probability_columns)
+    both = table.assign(**{other: (1 - floats(path, table, column)).astype(str)})
+    # In this order an error names the column that the file has.
+    return probabilities(path, both, [column, other])[:, ::-1]
 
 
 def _check(path: Path, table: pd.DataFrame) -> None:
     repeated = table[table.duplicated(["model", "role", "image"])]
     if len(repeated):
         image, model = repeated[["image", "model"]].iloc[0]
-        raise _error(path, repeated, "image", f"{image!r} occurs twice for model {model!r}")
+        raise wrong_value(path, repeated, 0, "image", f"{image!r} occurs twice for model {model!r}")
     first = table.drop_duplicates("image").set_index("image")
     for column in ("label", "patient", "subject", "role"):
         differs = table[table[column].to_numpy() != first.loc[table["image"], column].to_numpy()]
         if len(differs):
-            raise _error(path, differs, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
+            raise wrong_value(path, differs, 0, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
     # Of the validation images each model may have others: a fold's model predicts those that it did not learn from.
     groups = list(table[table["role"] == "test"].groupby("model", sort=False)["image"])
     for model, images in groups[1:]:
@@ -123,16 +112,11 @@ def _check(path: Path, table: pd.DataFrame) -> None:
             extra = table.loc[more.index[~more.isin(fewer)]]
             if len(extra):
                 problem = f"{extra['image'].iloc[0]!r} is scored by {one!r} and not by {other!r}"
-                raise _error(path, extra, "image", f"{problem}; models are compared on the same images")
+                raise wrong_value(path, extra, 0, "image", f"{problem}; models are compared on the same images")
     tested = table["role"] == "test"
     shared = table[tested & table["subject"].isin(table.loc[~tested, "subject"])]
     if len(shared):
-        raise _error(path, shared, "subject", f"{shared['subject'].iloc[0]!r} has validation and test images")
-
-
-def _error(path: Path, rows: pd.DataFrame, column: str, problem: str) -> UserError:
-    """What is wrong in the first of `rows`."""
-    return UserError(f"{path}: line {int(rows.index[0]) + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
+        raise wrong_value(path, shared, 0, "subject", f"{shared['subject'].iloc[0]!r} has validation and test images")
 
 
 def _block(model: str, role: str, rows: pd.DataFrame, truth: Truth) -> Block:

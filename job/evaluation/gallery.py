@@ -24,29 +24,17 @@ def cells(predictions: pd.DataFrame, methods: Sequence[str], classes: Sequence[s
         Ties go by image. `of` is the size of the group before it was cut to `each`.
     """
     parts = []
+    tested = predictions[predictions["role"] == "test"].set_index("image", drop=False)
     for method in methods:
-        tested = predictions[predictions["role"] == "test"]
-        votes = tested[tested["model"] == f"{method}/majority"].set_index("image")
-        mean = tested[tested["model"] == f"{method}/mean"].set_index("image")
-        p = mean.reindex(votes.index)[[f"p_{name}" for name in classes]].to_numpy()
-        predicted = [list(classes).index(name) for name in votes["predicted"]]
-        two = np.sort(p, axis=1)[:, -2:]
-        table = pd.DataFrame(
-            {
-                "method": method,
-                "label": votes["label"],
-                "predicted": votes["predicted"],
-                "confidence": p[np.arange(len(p)), predicted],
-                "margin": two[:, 1] - two[:, 0],
-            }
-        ).reset_index()
-        wrong = table[table["label"] != table["predicted"]].sort_values(
-            ["confidence", "image"], ascending=[False, True]
-        )
-        parts += [_first(wrong[wrong["label"] == name], "error", each) for name in classes]
-        parts.append(_first(table.sort_values(["margin", "image"]), "uncertain", each))
+        table = tested[tested["model"] == f"{method}/majority"].assign(method=method)
+        mean = tested[tested["model"] == f"{method}/mean"].reindex(table.index)
+        p = mean[[f"p_{name}" for name in classes]].to_numpy()
+        lower, higher = np.sort(p, axis=1)[:, -2:].T
+        predicted = [list(classes).index(name) for name in table["predicted"]]
+        table = table.assign(confidence=p[np.arange(len(p)), predicted], margin=higher - lower).reset_index(drop=True)
+        wrong = table[table["label"] != table["predicted"]]
+        wrong = wrong.sort_values(["confidence", "image"], ascending=[False, True])
+        groups = [("error", wrong[wrong["label"] == name]) for name in classes]
+        groups.append(("uncertain", table.sort_values(["margin", "image"])))
+        parts += [rows.head(each).assign(group=group, of=len(rows)) for group, rows in groups]
     return pd.concat(parts, ignore_index=True)[["method", "group", "label", "predicted", "image", "of"]]
-
-
-def _first(table: pd.DataFrame, group: str, each: int) -> pd.DataFrame:
-    return table.head(each).assign(group=group, of=len(table))

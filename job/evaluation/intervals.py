@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +58,7 @@ class SubjectMean:
         )
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """A paired difference with its 95 % interval and two-sided p-value; NaN where there is neither.
 
     Attributes:
@@ -156,7 +156,7 @@ def interval(figure: SubjectMean) -> tuple[float, float] | str:
 
 def entry(figure: SubjectMean) -> dict[str, float | None]:
     """A figure as `value, low, high` of the results; None where there is none."""
-    ends = "undefined" if np.isnan(figure.value) else interval(figure)
+    ends = "" if np.isnan(figure.value) else interval(figure)
     low, high = (None, None) if isinstance(ends, str) else (round(end, DIGITS) for end in ends)
     return {"value": None if np.isnan(figure.value) else round(figure.value, DIGITS), "low": low, "high": high}
 

@@ -19,19 +19,16 @@ def assess(block: Block) -> dict[str, Any]:
     the mean score of their cells; a person with any cell of the positive class is positive in truth.
     """
     cells = block.cells
-    dataset, people = cells.dataset, len(cells.names)
-    shape = (people, len(dataset.classes))
-    truth, predicted = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    np.add.at(truth, (cells.subject, cells.truth), 1)
-    np.add.at(predicted, (cells.subject, block.predicted), 1)
-    correct = np.zeros(shape, np.int64)
-    np.add.at(correct, (cells.subject, cells.truth), block.correct)
+    dataset, classes = cells.dataset, len(cells.dataset.classes)
+    counts = np.zeros((len(cells.names), classes, classes), np.int64)
+    np.add.at(counts, (cells.subject, cells.truth, block.predicted), 1)
+    truth, predicted, correct = counts.sum(axis=2), counts.sum(axis=1), counts.diagonal(axis1=1, axis2=2)
     images = truth.sum(axis=1)
     accuracy = correct.sum(axis=1) / images
     patients = cells.table.groupby(cells.subject)["patient"].agg(lambda names: sorted(set(names) - {""}))
     rows: list[dict[str, Any]] = [
         {
-            "subject": cells.names[s],
+            "subject": name,
             "patients": patients[s],
             "images": int(images[s]),
             "truth": truth[s].tolist(),
@@ -39,7 +36,7 @@ def assess(block: Block) -> dict[str, Any]:
             "correct": int(correct[s].sum()),
             "accuracy": float(accuracy[s]),
         }
-        for s in range(people)
+        for s, name in enumerate(cells.names)
     ]
     entry: dict[str, Any] = {"model": block.model, "role": block.role}
     if len(dataset.reported) == 1:
@@ -51,11 +48,7 @@ def assess(block: Block) -> dict[str, Any]:
             row |= {"share_positive": share, "low": low, "high": high, "mean_score": float(score[s])}
         ill = truth[:, positive] > 0
         pairs = int(ill.sum() * (~ill).sum())
-        entry |= {
-            "auroc": float(sk.roc_auc_score(ill, score)) if pairs else None,
-            "pairs": pairs,
-            "undefined": {} if pairs else {"auroc": "the persons are all of one class"},
-        }
+        entry |= {"auroc": float(sk.roc_auc_score(ill, score)) if pairs else None, "pairs": pairs}
     spread = {
         name: _spread(correct[truth[:, c] > 0, c] / truth[truth[:, c] > 0, c]) for c, name in enumerate(dataset.classes)
     }

@@ -5,42 +5,24 @@ describe how wrong pseudo-labels confirm themselves).
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from job.contracts.dataset import Dataset
 from job.contracts.predictions import in_order
 from job.contracts.split import Split
-from job.contracts.tables import FIRST_LINE, REMEDY, FloatArray, IntArray, class_indices, floats, integers, read_table
+from job.contracts.tables import REMEDY, FloatArray, IntArray, class_indices, floats, integers, read_table
 from job.errors import UserError
 from job.evaluation.blocks import Truth
 
-BoolArray = npt.NDArray[np.bool_]
-
 BINS = 10
 """Of equal width, from 1/C (nobody is less sure of the likeliest of C classes) to 1."""
-_ROUNDING = 1e-5  # confidences are float32
-
-
-class _Labels(NamedTuple):
-    """One pseudo_labels.csv in the order of the split; `times` is how often an epoch of the student has an image."""
-
-    classes: IntArray
-    confidence: FloatArray
-    times: IntArray
 
 
 def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, Any]]:
-    """Compare every pseudo_labels.csv of a run with the truth and with the one before it.
-
-    Args:
-        run: runs/METHOD/fold-K.
-        fold: K.
-        split: the split; the pseudo-labelled images must be those it names for the fold's students.
-        truth: what the images show, of C classes.
+    """Compare every pseudo_labels.csv of a run (runs/METHOD/fold-K) with the truth and with the one before it.
 
     Returns:
         One entry per iteration, none for a run that did not iterate. Of all pseudo-labels: `images`; share that is
@@ -64,7 +46,7 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
     position = {name: c for c, name in enumerate(dataset.classes)}
     classes = np.array([position.get(label, np.nan) for label in truth.labels(images)])
     entries: list[dict[str, Any]] = []
-    before: _Labels | None = None
+    before: IntArray | None = None
     for number in numbers:
         labels = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
         entries.append(
@@ -72,54 +54,43 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
                 "fold": fold,
                 "iteration": number,
                 **_compared(labels, classes, dataset),
-                "agreement": None if before is None else float(np.mean(labels.classes == before.classes)),
+                "agreement": None if before is None else float(np.mean(labels["label"] == before)),
             }
         )
-        before = labels
+        before = labels["label"].to_numpy()
     return entries
 
 
-def _read(path: Path, images: list[str], fold: int, dataset: Dataset) -> _Labels:
+def _read(path: Path, images: list[str], fold: int, dataset: Dataset) -> pd.DataFrame:
+    """One file in the order of the split: class number, confidence, and how often an epoch has the image."""
     table = read_table(path, ["image", "label", "confidence", "times"])
-    least = 1 / len(dataset.classes)
-    sure, times = floats(path, table, "confidence"), integers(path, table, "times")
-    fits = (sure >= least - _ROUNDING) & (sure <= 1 + _ROUNDING)
-    _check(path, table, "confidence", fits, f"a confidence between 1/{len(dataset.classes)} and 1")
-    _check(path, table, "times", times >= 0, "a number of times")
     table["label"] = class_indices(path, table, "label", dataset.classes)
-    table["confidence"], table["times"] = sure, times
-    ordered = in_order(path, table, images, f"pseudo-labelled image of fold {fold}")
-    return _Labels(*(ordered[column].to_numpy() for column in ("label", "confidence", "times")))
+    table["confidence"], table["times"] = floats(path, table, "confidence"), integers(path, table, "times")
+    return in_order(path, table, images, f"pseudo-labelled image of fold {fold}")
 
 
-def _check(path: Path, table: pd.DataFrame, column: str, fits: BoolArray, what: str) -> None:
-    wrong = np.flatnonzero(~fits)
-    if wrong.size:
-        where = f"line {wrong[0] + FIRST_LINE}, column {column!r}"
-        raise UserError(f"{path}: {where}: {table[column].iloc[wrong[0]]} is not {what}: {REMEDY}")
-
-
-def _compared(labels: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
+def _compared(labels: pd.DataFrame, truth: FloatArray, dataset: Dataset) -> dict[str, Any]:
     """One iteration beside the truth, which is NaN where there is none."""
+    classes, confidence, times = (labels[name].to_numpy() for name in ("label", "confidence", "times"))
     has_truth = ~np.isnan(truth)
-    correct = labels.classes == truth
-    learned = labels.times * has_truth
+    correct = classes == truth
+    learned = times * has_truth
     positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
-    sure = labels.confidence.clip(edges[0], edges[-1])
+    sure = confidence.clip(edges[0], edges[-1])
     return {
         "images": len(truth),
         "correct": float(np.mean(correct[has_truth])) if has_truth.any() else None,
-        "share_positive": None if positive is None else float(np.mean(labels.classes == positive)),
-        "kept": float(np.mean(labels.times > 0)),
+        "share_positive": None if positive is None else float(np.mean(classes == positive)),
+        "kept": float(np.mean(times > 0)),
         "correct_kept": float(np.sum(learned * correct) / np.sum(learned)) if learned.any() else None,
         "balance": {
-            "labels": _counts(labels.classes, dataset),
-            "kept": _counts(np.repeat(labels.classes, labels.times), dataset),
+            "labels": _counts(classes, dataset),
+            "kept": _counts(np.repeat(classes, times), dataset),
             "truth": _counts(truth[has_truth].astype(np.int64), dataset) if has_truth.any() else None,
         },
         "confidence": {
-            "mean": float(np.mean(labels.confidence)),
+            "mean": float(np.mean(confidence)),
             "edges": [round(float(edge), 6) for edge in edges],
             **{
                 name: np.histogram(sure[which], edges)[0].tolist()
@@ -134,5 +105,4 @@ def _compared(labels: _Labels, truth: FloatArray, dataset: Dataset) -> dict[str,
 
 
 def _counts(classes: IntArray, dataset: Dataset) -> list[int]:
-    counts: list[int] = np.bincount(classes, minlength=len(dataset.classes)).tolist()
-    return counts
+    return list(map(int, np.bincount(classes, minlength=len(dataset.classes))))

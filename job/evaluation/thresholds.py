@@ -85,13 +85,9 @@ def predictive_values(
 ) -> list[dict[str, float | None]]:
     """PPV and NPV at several prevalences, each with what the ends of both intervals make of it.
 
-    Both values rise with sensitivity and with specificity, so that the lower ends of both give the lower end. The two
-    are of different persons, so that the interval is a little wider than one of 95 %.
-
-    Args:
-        sensitivity: `value, low, high` over subjects, None where there is none.
-        specificity: the same.
-        prevalences: shares of positive cells.
+    The rates are `value, low, high` over subjects, None where there is none. PPV and NPV rise with both, so that the
+    lower ends of both rates give the lower end. The two are of different persons, so that the interval is a little
+    wider than one of 95 %.
     """
     rows = []
     for share in prevalences:
@@ -116,18 +112,11 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
     for percent in range(5, 100, 5) if 0 < positive.sum() < len(positive) else ():
         t = percent / 100
         reached = counts(score, positive, t)
+        rates = {name: reached[name] for name in ("sensitivity", "specificity")}
         for share in prevalences:
             harm = (1 - share) * t / (1 - t)
-            rows.append(
-                {
-                    "threshold": t,
-                    "prevalence": share,
-                    "sensitivity": reached["sensitivity"],
-                    "specificity": reached["specificity"],
-                    "model": reached["sensitivity"] * share - (1 - reached["specificity"]) * harm,
-                    "all": share - harm,
-                }
-            )
+            benefit = rates["sensitivity"] * share - (1 - rates["specificity"]) * harm
+            rows.append({"threshold": t, "prevalence": share, **rates, "model": benefit, "all": share - harm})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Figures: Plotly figures that are built from the table that stands under them.
+"""Pages and their figures: Plotly figures that are built from the table that stands under them.
 
 A colour is a CSS custom property (`var(--series-1)`). The pages' script puts its value in, so that a figure follows the
 reader's light or dark theme. Every method has one colour, marker and dash on all pages; baselines are grey; classes
@@ -8,8 +8,8 @@ differ by fill. Colour is never the only difference.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -82,6 +82,22 @@ class Figure:
         """The figure as Plotly's JSON."""
         spec: dict[str, Any] = self.plot.to_plotly_json()
         return spec
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the site.
+
+    `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
+    template sees `tables`, `figures` and `facts` under these names; `files` are written beside it, by path.
+    """
+
+    slug: str
+    title: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def label(value: str) -> str:

@@ -27,9 +27,7 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
     return replace(
         inputs,
         predictions=frame.assign(
-            patient=frame["patient"].map(patients),
-            subject=frame["subject"].map(patients),
-            image=frame["image"].map(images),
+            **{name: frame[name].map(patients) for name in ("patient", "subject")}, image=frame["image"].map(images)
         ),
         evaluation={
             **inputs.evaluation,
@@ -53,10 +51,8 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
 
 
 def _renamed(row: dict[str, Any], patients: dict[str, str]) -> dict[str, Any]:
-    changes: dict[str, Any] = {key: patients[row[key]] for key in ("patient", "subject") if key in row}
-    if "patients" in row:
-        changes["patients"] = [patients[name] for name in row["patients"]]
-    return {**row, **changes}
+    names = {key: patients[row[key]] for key in ("patient", "subject") if key in row}
+    return row | names | ({"patients": [patients[name] for name in row["patients"]]} if "patients" in row else {})
 
 
 def _numbers(word: str, names: Iterable[str]) -> dict[str, str]:

@@ -16,8 +16,8 @@ import jinja2
 
 from job import files
 from job.reporting import text
+from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
 from job.reporting.pages.appendix import Moment
 
@@ -31,8 +31,8 @@ PAGES: Pages = tuple(module.page for module in _MODULES)
 # Of predictions that come from elsewhere, without a split or a run of this pipeline.
 SCORED: Pages = (scores.page, decisions.page)
 
-
-_FRAME = "frame.json"
+FRAME = "frame.json"
+"""What stands around every page, so that a page can be added to a finished site without the report's inputs."""
 # DVC leaves moment.html and added.js out of the cached report (.dvcignore): the cached pages must stay as they are,
 # because DVC neither pulls nor checks out over an output that somebody has changed.
 _SIGN = ("added.js", "// moment.html is here: report.js leads to it.\n")
@@ -51,7 +51,7 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
         shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
     frame = _frame(inputs, pages)
-    files.write_json(folder / _FRAME, frame)
+    files.write_json(folder / FRAME, frame)
     jinja = environment(templates)
     _write(folder / "assets" / "fonts.js", _fonts(templates, jinja))
     for page in pages:
@@ -64,16 +64,6 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
             path.write_bytes(content)
     _write(folder / f"{WHOLE.slug}.html", _html(_whole(pages, frame, jinja), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
-
-
-def read_frame(folder: Path) -> dict[str, Any]:
-    """What stands around every page of a finished site, so that a page can be added without the report's inputs.
-
-    Raises:
-        UserError: `folder` holds none.
-    """
-    frame: dict[str, Any] = files.read_json(folder / _FRAME)
-    return frame
 
 
 def render_moment(frame: dict[str, Any], moment: Moment, templates: Path = TEMPLATES) -> dict[str, str]:

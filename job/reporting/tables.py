@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from job.reporting import text
 
@@ -28,13 +28,6 @@ class Column:
     def numeric(self) -> bool:
         """Whether the cells are numbers, set flush right."""
         return self.kind not in {"text", "name", "method"}
-
-
-class Group(NamedTuple):
-    """A heading above neighbouring columns."""
-
-    label: str
-    span: int
 
 
 @dataclass(frozen=True)
@@ -65,11 +58,10 @@ class Table:
         return cls(file, caption, columns, rows, repeats(rows) if repeated else ())
 
     @property
-    def groups(self) -> list[Group]:
-        """Headings above the columns; empty when no column has one."""
-        if not any(column.group for column in self.columns):
-            return []
-        return [Group(label, len(list(columns))) for label, columns in groupby(self.columns, lambda c: c.group)]
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings above neighbouring columns, each with their number; empty when no column has one."""
+        groups = [(label, len(list(columns))) for label, columns in groupby(self.columns, lambda c: c.group)]
+        return groups if any(label for label, _ in groups) else []
 
     def mark(self, row: int) -> str:
         """The CSS class of a row."""

@@ -4,7 +4,7 @@ from job import files, params
 from job.contracts import paths
 from job.contracts.dataset import read_dataset
 from job.contracts.split import read_split
-from job.evaluation import assembly, baselines, blocks, collect, comparisons, published, self_training, tables
+from job.evaluation import assembly, baselines, blocks, collect, comparisons, self_training
 
 
 def run() -> str:
@@ -20,7 +20,7 @@ def run() -> str:
     truth = blocks.read_truth(paths.TRUTH, split, dataset)
     index = baselines.read_index(split)
     models, fitted = collect.blocks_of_run(methods, folds, split, index, truth)
-    history = tables.history(methods, folds)
+    history = assembly.history(methods, folds)
     pseudo_labels = [
         {"method": method, **entry}
         for method in methods
@@ -30,26 +30,23 @@ def run() -> str:
 
     students = [method for method in methods if any(m.kind == "iteration" and m.method == method for m in models)]
     pairs = comparisons.declared(methods, students, same_labels=settings.efficientnet.labels == "half")
-    evidence = assembly.assess(models, fitted, pairs, settings.evaluation)
-    table2 = tables.folds_on_test(evidence.models, methods)
+    evidence, differences = assembly.assess(models, fitted, pairs, settings.evaluation)
+    table2 = assembly.folds_on_test(evidence["models"], methods)
     predictions = blocks.predictions_table(models)
     files.write_text(paths.RESULT_PREDICTIONS, predictions.to_csv(index=False, lineterminator="\n"))
-    files.write_text(paths.DIFFERENCES, comparisons.as_csv(evidence.differences))
+    files.write_text(paths.DIFFERENCES, differences.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     files.write_text(paths.HISTORY, history.to_csv(index=False, lineterminator="\n"))
-    files.write_json(paths.HEADLINES, tables.headlines(evidence.models, methods))
+    files.write_json(paths.HEADLINES, assembly.headlines(evidence["models"], methods))
     files.write_json(
         paths.EVALUATION,
         {
-            **assembly.header(dataset),
+            **evidence,
             "methods": methods,
             "folds": folds,
-            "distribution": tables.distribution(split, index["patient"], truth),
-            "models": evidence.models,
+            "distribution": assembly.distribution(split, index["patient"], truth),
             "table2": table2,
-            "table3": tables.side_by_side(evidence.models, table2, methods),
+            "table3": assembly.side_by_side(evidence["models"], table2, methods),
             "self_training": pseudo_labels,
-            "published": published.as_json(),
-            **evidence.sections,
         },
     )
     return f"{len(models)} sets of predictions scored, {len(predictions)} predictions and {len(history)} epochs written"

@@ -6,10 +6,6 @@ from job.errors import UserError
 from job.evaluation import baselines
 
 
-def test_always_says_one_class_of_every_image():
-    assert baselines.always(1, 3, 2).tolist() == [[0, 1], [0, 1], [0, 1]]
-
-
 def test_area_is_the_box_in_square_pixels_on_a_logarithmic_scale():
     index = pd.DataFrame({"box_w": [10, 200, 0], "box_h": [10, 100, 0]})
     assert np.exp(baselines.log_area(index)).tolist() == pytest.approx([100, 20_000, 1])

@@ -171,4 +171,3 @@ def test_only_declared_pairs_are_compared():
     assert comparisons.declared(["linear_probe"], [], same_labels=True)[1:] == [
         ("linear_probe/majority", "linear_probe/folds")
     ]
-    assert comparisons.less_the_first(["a", "b", "c"]) == [("b", "a"), ("c", "a")]

@@ -13,7 +13,7 @@ import pandas as pd
 from job import params
 from job.evaluation import gallery
 from job.reporting import inputs, site
-from job.reporting.page import Page
+from job.reporting.figures import Page
 from job.seeds import generator
 from job.stages import report
 from tests.fixtures.run_tree import REPOSITORY, run_evidence, write_run_tree

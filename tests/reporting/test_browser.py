@@ -4,9 +4,10 @@ import contextlib
 
 import pytest
 
+from job import files
 from job.commands import site
 from job.reporting.pages.appendix import Experiment, Moment
-from job.reporting.site import read_frame, render_moment
+from job.reporting.site import FRAME, render_moment
 from job.stages import report
 
 from .rendered import make_tree, rename_classes, rename_people, render
@@ -221,7 +222,9 @@ def test_experiments_are_sorted_by_key_and_missing_values_stay_last(browser, tre
         Experiment(name, "abc", None, {}, [], {"efficientnet": {"mean": {"auroc": value}}} if value else {})
         for name, value in (("a", 0.5), ("b", None), ("c", 0.25), ("d", 0.125))
     ]
-    for name, content in render_moment(read_frame(tree / "site"), Moment(None, False, "", "", "", runs)).items():
+    for name, content in render_moment(
+        files.read_json(tree / "site" / FRAME), Moment(None, False, "", "", "", runs)
+    ).items():
         (tree / "site" / name).write_text(content, encoding="utf-8")
     page, wrong = window(browser, tree / "site", 1440, "light")
     page.goto((tree / "site" / "moment.html").as_uri())

@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 from job.reporting import text
+from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.tables import Table, columns, metric_columns
 
 _HEADLINES = {"balanced_accuracy": "majority", "sensitivity": "majority", "specificity": "majority", "auroc": "mean"}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from job.reporting import figures, text
-from job.reporting.figures import Figure
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.tables import Table, columns
 
 POINTS = {

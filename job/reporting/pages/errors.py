@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from job.reporting import cells, text
+from job.reporting.figures import Page
 from job.reporting.inputs import Gallery, ReportInputs
-from job.reporting.page import Page
 from job.reporting.pages.patients import cells_table
 from job.reporting.tables import Table, columns
 

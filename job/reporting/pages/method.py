@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from job.reporting import text
 from job.reporting.checklist import ITEMS
+from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.tables import Table, columns
 from job.reporting.trace import traces
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from job.params import Train
 from job.reporting import figures, published, text
-from job.reporting.figures import Figure
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.page import Page
 from job.reporting.tables import Table, columns, interval_columns, metric_columns
 from job.reporting.trace import Trace, traces
 
@@ -33,7 +32,7 @@ def page(inputs: ReportInputs) -> Page:
                 if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
             ],
             "fewest": min(_test_classes(inputs), key=lambda row: row["subjects"], default=None),
-            "published": inputs.evaluation["published"]["test_images"],
+            "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
         figures={"forest": _forest(inputs, intervals)} if intervals.rows else {},
@@ -69,15 +68,15 @@ def models_table(inputs: ReportInputs) -> Table:
     """Table 3: the models of all methods and their votes, then the baselines, beside the published figures."""
     first = inputs.models(kind="baseline") + inputs.models(kind="fold")
     images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
+    theirs = f"{published.HEADING}, {sum(published.TEST_IMAGES.values()):,} test images: another test set"
     heads = columns("name", model="Model")
     heads += metric_columns(SHOWN, f"This run: {text.name(inputs.evaluation['name'])}{images}")
-    heads += metric_columns(published.METRICS, published.heading(inputs), prefix="published_")
+    heads += metric_columns(published.METRICS, theirs, prefix="published_")
     rows: list[list[Any]] = []
     marks = []
     for entry in inputs.evaluation["table3"]:
-        theirs = published.table3(inputs, entry["method"], entry["kind"])
         metrics = [entry["metrics"].get(metric) for metric in SHOWN]
-        rows.append([entry["name"], *metrics, *(theirs.get(metric) for metric in published.METRICS)])
+        rows.append([entry["name"], *metrics, *published.rates(entry["method"], entry["kind"])])
         marks.append("strong" if entry["kind"] == "ensemble" else "")
     for model in inputs.models(kind="baseline"):
         metrics = [model["metrics"].get(metric) for metric in SHOWN]

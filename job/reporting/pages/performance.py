@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from job.reporting import figures, published, text
-from job.reporting.figures import Figure
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.pages import curves, patients
 from job.reporting.tables import Table, columns, metric_columns, repeats
 from job.reporting.trace import traces
@@ -60,9 +59,9 @@ def folds_table(inputs: ReportInputs) -> Table:
     for method, metrics in inputs.evaluation["table2"].items():
         vote = inputs.majority(method)
         for metric in [name for name in _FOLDS if name in metrics]:
-            ours, theirs = metrics[metric], published.table2(inputs, method, metric)
+            ours = metrics[metric]
             voted = vote["metrics"].get(metric) if vote else None
-            ends = [ours["mean"], ours["variance"], voted, theirs.get("mean"), theirs.get("variance")]
+            ends = [ours["mean"], ours["variance"], voted, *published.mean_and_variance(method, metric)]
             rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
     return Table(
         "table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows, repeats(rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from job.reporting import text
+from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.page import Page
 from job.reporting.pages import curves, patients, performance
 from job.reporting.tables import Table, columns
 

@@ -7,9 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from job.reporting import figures, text
-from job.reporting.figures import Figure
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.page import Page
 from job.reporting.pages.performance import differences
 from job.reporting.tables import Column, Table, columns, metric_columns
 from job.reporting.trace import Trace, means, traces
