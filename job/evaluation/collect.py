@@ -1,4 +1,7 @@
-"""Every block of a run of the pipeline: folds, teachers and students, votes and baselines, read from their files."""
+"""Every block of a run of the pipeline: folds, teachers and students and votes, read from their files; and baselines.
+
+Baselines say what knowing nothing, or only the size of a cell, is worth on the test images.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from job.contracts import paths
 from job.contracts.predictions import in_order, read_fold
 from job.contracts.split import Split
-from job.contracts.tables import class_indices, integers, probabilities, read_table
-from job.evaluation import baselines, votes
+from job.contracts.tables import FloatArray, IntArray, class_indices, integers, probabilities, read_table
+from job.errors import UserError
+from job.evaluation import votes
 from job.evaluation.blocks import Block, Fitted, Truth
 from job.files import read_json
 
@@ -119,11 +126,58 @@ def _across(blocks: list[Block], temperatures: dict[str, float]) -> list[Block]:
 def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
     train, tested, dataset = split.train(), split.images("test"), truth.dataset
     labels = class_indices(split.path, train, "label", dataset.classes)
-    train_area, test_area = (baselines.log_area(index.loc[images]) for images in (train["image"], tested))
-    scores = {"area": baselines.area(train_area, labels, test_area)}
+    train_area, test_area = (log_area(index.loc[images]) for images in (train["image"], tested))
+    scores = {"area": area_model(train_area, labels, test_area)}
     for name, row in zip(dataset.classes, np.eye(len(dataset.classes)), strict=True):
         scores[f"always_{name}"] = np.tile(row, (len(tested), 1))
     return [
         Block.most_probable(truth.cells(tested), values, model=f"baseline/{name}", kind="baseline", role="test")
         for name, values in scores.items()
     ]
+
+
+def read_index(split: Split) -> pd.DataFrame:
+    """Read data/prepared/index.csv, indexed by image, with `box_w` and `box_h` as numbers.
+
+    Raises:
+        UserError: a value is wrong, or an image of the split is missing.
+    """
+    table = read_table(paths.INDEX, ["image", "patient", "box_w", "box_h"])
+    for column in ("box_w", "box_h"):
+        table[column] = integers(paths.INDEX, table, column)
+    index = table.set_index("image")
+    unknown = split.table.loc[~split.table["image"].isin(index.index), "image"]
+    if len(unknown):
+        raise UserError(f"{split.path}: {unknown.iloc[0]} is not in {paths.INDEX}: run `dvc repro`")
+    return index
+
+
+def log_area(index: pd.DataFrame) -> FloatArray:
+    """Natural logarithm of the area of each cell's box, in square pixels of the original image, shape (rows,).
+
+    An empty box (an image without a cell) counts as one square pixel. `index` is rows of what `read_index` returns.
+    """
+    return np.asarray(np.log((index["box_w"] * index["box_h"]).clip(lower=1)), np.float64)
+
+
+def area_model(train_area: FloatArray, train_label: IntArray, test_area: FloatArray) -> FloatArray:
+    """Logistic regression of the class on the standardised log area of the cell's box (scikit-learn, L2, C = 1).
+
+    Classes are weighted so that each counts the same in total, as nothing is known of their shares among new patients.
+
+    Args:
+        train_area: `log_area` of the training images, shape (images,).
+        train_label: positions of their classes, shape (images,).
+        test_area: `log_area` of the images to judge.
+
+    Returns:
+        Probabilities, shape (test images, classes).
+
+    Raises:
+        UserError: the training images hold one class only.
+    """
+    if len(np.unique(train_label)) < 2:
+        raise UserError("data/split.csv: the training images hold one class only, choose other patients in split.test")
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    model.fit(train_area[:, None], train_label)
+    return np.asarray(model.predict_proba(test_area[:, None]), dtype=np.float64)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from job.evaluation import calibration, intervals, metrics, thresholds
+from job.evaluation import intervals, metrics, thresholds
 from job.evaluation.blocks import Block, Fitted
 from job.params import Evaluation
 from job.temperature import COLDEST, HOTTEST, fit_temperature, logits
@@ -51,11 +51,11 @@ def _calibration(block: Block) -> dict[str, Any]:
     scores = metrics.score(cells.truth, block.predicted, block.probabilities, cells.dataset).metrics
     return {
         "metrics": {name: scores[name] for name in CALIBRATION_METRICS},
-        "ece_if_calibrated": calibration.error_if_calibrated(block.confidence),
+        "ece_if_calibrated": metrics.error_if_calibrated(block.confidence),
         "slope": round(1 / fit_temperature(logits(block.probabilities), cells.truth), 4),
         "reliability": {
-            cells.dataset.classes[c]: calibration.reliability(
-                block.probabilities[:, c], cells.truth == c, calibration.RELIABILITY_BINS
+            cells.dataset.classes[c]: metrics.reliability(
+                block.probabilities[:, c], cells.truth == c, metrics.RELIABILITY_BINS
             )
             for c in cells.dataset.reported
         },

@@ -24,7 +24,6 @@ METRICS = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
 FEWEST_FOR_A_FIGURE, FEWEST_FOR_A_DIFFERENCE = 3, 4
 DIGITS = 6
 """Of figures over subjects and their ends in the results: the last digits would be the machine's."""
-_TAIL = 0.975
 _NOTHING = 1e-9  # rounding leaves an error of about 1e-16 where all subjects have the same figure
 
 Mask = npt.NDArray[np.bool_]
@@ -50,6 +49,11 @@ class SubjectMean:
     def error(self) -> float:
         """Standard error of `value`."""
         return float(np.sqrt((self.deviation**2).sum()))
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval of `value`, by Student's t."""
+        return float(stats.t.ppf(0.975, self.fewest - 1)) * self.error
 
     def __sub__(self, other: SubjectMean) -> SubjectMean:
         """The paired difference: what both models find easy or hard in a subject cancels."""
@@ -149,7 +153,7 @@ def interval(figure: SubjectMean) -> tuple[float, float] | str:
         return exact(int(each.sum()), len(each))
     if figure.error < _NOTHING:
         return "every subject has the same figure, so nothing tells how much another would differ"
-    half = _t(figure) * figure.error / (figure.value * (1 - figure.value))
+    half = figure.half_width / (figure.value * (1 - figure.value))
     low, high = special.expit(special.logit(figure.value) + np.array([-half, half]))
     return float(low), float(high)
 
@@ -166,7 +170,7 @@ def difference(one: SubjectMean, other: SubjectMean) -> Difference:
     paired = one - other
     half = p = np.nan
     if paired.fewest >= FEWEST_FOR_A_DIFFERENCE and paired.error > _NOTHING:
-        half = _t(paired) * paired.error
+        half = paired.half_width
         p = float(2 * stats.t.sf(abs(paired.value) / paired.error, paired.fewest - 1))
     low, high = np.clip([paired.value - half, paired.value + half], -1, 1)
     return Difference(
@@ -183,10 +187,6 @@ def exact(successes: int, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share of independent trials."""
     ends = stats.binomtest(successes, trials).proportion_ci()
     return float(ends.low), float(ends.high)
-
-
-def _t(figure: SubjectMean) -> float:
-    return float(stats.t.ppf(_TAIL, figure.fewest - 1))
 
 
 def _over_subjects(values: npt.NDArray[np.generic], among: Mask, subject: IntArray, count: int) -> SubjectMean:

@@ -160,8 +160,3 @@ def panels(x: str, upper: str, lower: str, traces: Sequence[tuple[int, go.Scatte
         figure.add_trace(trace, panel, 1)
     titles = {"xaxis2": axis(x), "yaxis": axis(upper), "yaxis2": axis(lower)}
     return figure.update_layout({"template": TEMPLATE, **titles}, **options)
-
-
-def spread(count: int) -> list[float]:
-    """Vertical offsets that spread a row's markers over its upper half, so that equal values stay visible."""
-    return [round(-0.08 - 0.34 * n / max(count - 1, 1), 3) for n in range(count)]

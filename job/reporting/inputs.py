@@ -66,18 +66,10 @@ class ReportInputs:
         """Whether the images were drawn by the `demo` stage."""
         return bool(self.evaluation["synthetic"])
 
-    def models(
-        self, *, kind: str, method: str | None = None, rule: str | None = None, role: str = "test"
-    ) -> list[Model]:
-        """The evaluated models of one kind on the images of one role, in the order of the file."""
-        return [
-            model
-            for model in self.evaluation["models"]
-            if model["kind"] == kind
-            and model["role"] == role
-            and (method is None or model["method"] == method)
-            and (rule is None or model["rule"] == rule)
-        ]
+    def models(self, *, role: str = "test", **values: str) -> list[Model]:
+        """The evaluated models on the images of one role that hold these values by key, in the order of the file."""
+        wanted = values | {"role": role}
+        return [m for m in self.evaluation["models"] if all(m[key] == value for key, value in wanted.items())]
 
     def majority(self, method: str) -> Model | None:
         """The majority vote of a method's folds on the test images, if it was evaluated."""
@@ -107,7 +99,7 @@ class ReportInputs:
 
     def area(self) -> Model | None:
         """The baseline that sees cell size alone, if it was evaluated."""
-        return next((model for model in self.models(kind="baseline") if model["model"] == "baseline/area"), None)
+        return next(iter(self.models(model="baseline/area")), None)
 
     def rows_of(self, model: str) -> pd.DataFrame:
         """The test images of one model, by image."""

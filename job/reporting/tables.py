@@ -115,12 +115,6 @@ def metric_columns(metrics: Iterable[str], group: str = "", prefix: str = "") ->
     return [Column(prefix + key, entry.label + units[key], entry.kind, group) for key, entry in entries.items()]
 
 
-def interval_columns(metric: str) -> list[Column]:
-    """A metric's value and the ends of its interval, under one heading."""
-    (column,) = metric_columns([metric])
-    return columns(column.kind, column.label, **{metric: "Value", f"{metric}_low": "from", f"{metric}_high": "to"})
-
-
 def _reach(entry: Any, path: str) -> Any:
     for part in path.split("."):
         entry = entry[int(part)] if isinstance(entry, list) else (entry or {}).get(part)

@@ -4,7 +4,7 @@ from job import files, params
 from job.contracts import paths
 from job.contracts.dataset import read_dataset
 from job.contracts.split import read_split
-from job.evaluation import assembly, baselines, blocks, collect, comparisons, self_training
+from job.evaluation import assembly, blocks, collect, comparisons, self_training
 
 
 def run() -> str:
@@ -18,7 +18,7 @@ def run() -> str:
     dataset = read_dataset(paths.SUMMARY)
     split = read_split(paths.SPLIT, dataset.classes)
     truth = blocks.read_truth(paths.TRUTH, split, dataset)
-    index = baselines.read_index(split)
+    index = collect.read_index(split)
     models, fitted = collect.blocks_of_run(methods, folds, split, index, truth)
     history = assembly.history(methods, folds)
     pseudo_labels = [

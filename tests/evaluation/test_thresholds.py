@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job import temperature
-from job.evaluation import calibration, thresholds
+from job.evaluation import metrics, thresholds
 
 SCORE = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.85, 0.5, 0.3, 0.2, 0.1])
 POSITIVE = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], dtype=bool)
@@ -124,7 +124,7 @@ def test_the_temperature_that_was_applied_is_fitted_again():
     assert temperature.fit_temperature(logits / 0.4, truth) == pytest.approx(2.5, rel=0.05)
     fixed = temperature.tempered(temperature.logits(overconfident), 2.5)
     np.testing.assert_allclose(fixed[:, 1], p, atol=1e-3)
-    errors = [calibration.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, fixed)]
+    errors = [metrics.expected_error(q.max(axis=1), q.argmax(axis=1) == truth) for q in (overconfident, fixed)]
     assert errors[0] > 0.08
     assert errors[1] < 0.015
 
@@ -152,14 +152,14 @@ def test_perfect_predictions_are_as_cold_as_allowed_and_impossible_truths_finite
 def test_few_perfectly_calibrated_cells_have_an_error_above_zero():
     """104 cells: what the estimator reports of perfect probabilities is most of what it reports of any."""
     confidence = np.random.default_rng(3).uniform(0.5, 1, 104)
-    few = calibration.error_if_calibrated(confidence)
+    few = metrics.error_if_calibrated(confidence)
     assert 0.06 < few["mean"] < 0.1
     assert few["mean"] < few["high"] < 0.16
-    assert calibration.error_if_calibrated(np.repeat(confidence, 100))["mean"] < 0.01
+    assert metrics.error_if_calibrated(np.repeat(confidence, 100))["mean"] < 0.01
 
 
 def test_the_reliability_curve_counts_every_image_once_and_keeps_empty_bins():
-    curve = calibration.reliability(np.array([0.0, 0.1, 0.15, 1.0]), np.array([False, True, False, True]), 10)
+    curve = metrics.reliability(np.array([0.0, 0.1, 0.15, 1.0]), np.array([False, True, False, True]), 10)
     assert [row["images"] for row in curve] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     assert curve[0] == {
         "low": 0, "high": 0.1, "images": 2, "mean_probability": pytest.approx(0.05), "happened": 1, "share": 0.5,

@@ -8,7 +8,7 @@ from job.params import Train
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.tables import Table, columns, interval_columns, metric_columns
+from job.reporting.tables import Table, columns, metric_columns
 from job.reporting.trace import Trace, traces
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
@@ -90,7 +90,9 @@ def intervals_table(inputs: ReportInputs) -> Table:
     rates = ["sensitivity", "specificity"] if inputs.evaluation["positive"] is not None else []
     metrics = ["balanced_accuracy", *rates, "auroc"]
     heads = columns("name", model="Model") + columns("count", patients="Patients")
-    heads += [column for metric in metrics for column in interval_columns(metric)]
+    for column in metric_columns(metrics):
+        ends = {column.key: "Value", f"{column.key}_low": "from", f"{column.key}_high": "to"}
+        heads += columns(column.kind, column.label, **ends)
     models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
     models.append((text.baseline_name("baseline/area"), inputs.area()))
     rows = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
@@ -78,7 +80,8 @@ def _folds_figure(inputs: ReportInputs) -> Figure:
     for n, (method, group) in enumerate(methods.items()):
         middle = [names.index(metric) + high * (n - (len(methods) - 1) / 2) for metric in group.values("metric")]
         x, y, which = [], [], []
-        for column, offset in zip(folds, figures.spread(len(folds)), strict=True):
+        # Over the upper half of a row, so that equal values stay visible.
+        for column, offset in zip(folds, np.linspace(-0.08, -0.42, len(folds)), strict=True):
             x += group.percents(column.key)
             y += [round(row + high * offset, 3) for row in middle]
             which += [column.label] * len(middle)
@@ -185,9 +188,8 @@ def _confusion(inputs: ReportInputs) -> Table:
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
     rows = []
     for method in inputs.methods:
-        for model in inputs.models(kind="ensemble", method=method, rule="majority") + inputs.models(
-            kind="fold", method=method
-        ):
+        votes = inputs.models(kind="ensemble", method=method, rule="majority")
+        for model in votes + inputs.models(kind="fold", method=method):
             which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
             for n, (name, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True)):
                 share = counts[n] / sum(counts) if sum(counts) else None
