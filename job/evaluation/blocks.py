@@ -49,11 +49,6 @@ class Cells:
     def __len__(self) -> int:
         return len(self.truth)
 
-    @property
-    def images(self) -> list[str]:
-        """Image names, in order."""
-        return list(self.table["image"])
-
 
 class Truth:
     """Who every labelled image is of, and what it shows."""
@@ -62,14 +57,10 @@ class Truth:
         """`table` has the columns `CELL_COLUMNS` and names each image once."""
         self.dataset = dataset
         self._table = table.set_index("image", drop=False)
-        self._cells: dict[tuple[str, ...], Cells] = {}
 
     def cells(self, images: list[str]) -> Cells:
-        """These images in this order; blocks of the same images share one object."""
-        key = tuple(images)
-        if key not in self._cells:
-            self._cells[key] = Cells.of(self._table.loc[images], self.dataset)
-        return self._cells[key]
+        """These images in this order."""
+        return Cells.of(self._table.loc[images], self.dataset)
 
     def labels(self, images: list[str]) -> pd.Series[str]:
         """Their classes by name, NaN of images without a truth."""

@@ -77,12 +77,6 @@ class Figure:
     opened: bool = False
     square: bool = False
 
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The figure as Plotly's JSON."""
-        spec: dict[str, Any] = self.plot.to_plotly_json()
-        return spec
-
 
 @dataclass(frozen=True)
 class Page:

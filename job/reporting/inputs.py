@@ -61,11 +61,6 @@ class ReportInputs:
         """Methods that were evaluated, in the order of the parameters."""
         return list(self.evaluation["methods"])
 
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images were drawn by the `demo` stage."""
-        return bool(self.evaluation["synthetic"])
-
     def models(self, *, role: str = "test", **values: str) -> list[Model]:
         """The evaluated models on the images of one role that hold these values by key, in the order of the file."""
         wanted = values | {"role": role}

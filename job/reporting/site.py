@@ -53,16 +53,16 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     frame = _frame(inputs, pages)
     files.write_json(folder / FRAME, frame)
     jinja = environment(templates)
-    _write(folder / "assets" / "fonts.js", _fonts(templates, jinja))
+    files.write_text(folder / "assets" / "fonts.js", _fonts(templates, jinja))
     for page in pages:
-        _write(folder / f"{page.slug}.html", _html(page, frame, jinja))
+        files.write_text(folder / f"{page.slug}.html", _html(page, frame, jinja))
         for table in [*page.tables.values(), *(figure.table for figure in page.figures.values())]:
-            _write(folder / "csv" / f"{table.file}.csv", table.csv())
+            files.write_text(folder / "csv" / f"{table.file}.csv", table.csv())
         for name, content in page.files.items():
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-    _write(folder / f"{WHOLE.slug}.html", _html(_whole(pages, frame, jinja), frame, jinja))
+    files.write_text(folder / f"{WHOLE.slug}.html", _html(_whole(pages, frame, jinja), frame, jinja))
     return [f"{page.slug}.html" for page in pages]
 
 
@@ -77,7 +77,7 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
     return {
         "title": inputs.params.report.title,
         "dataset": inputs.evaluation["name"],
-        "synthetic": inputs.synthetic,
+        "synthetic": inputs.evaluation["synthetic"],
         "patients_known": inputs.prepared.get("patients_known", True),
         "cnmc": set(inputs.classes) == {"ALL", "HEM"},
         "methods": inputs.methods,
@@ -125,7 +125,3 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
     filters = (text.cell, text.count, text.counted, text.listed, text.name, text.percent, text.points, text.short)
     jinja.filters.update({function.__name__: function for function in filters})
     return jinja
-
-
-def _write(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8", newline="\n")

@@ -51,14 +51,12 @@ RULES = {
 }
 method_name = methods.method_name
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
-_UNNAMED = "(empty name)"
-_ABSENT = "–"
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"
 
 
 def name(value: str) -> str:
     """A name that comes from data; an empty one is said to be empty."""
-    return value or _UNNAMED
+    return value or "(empty name)"
 
 
 def baseline_name(model: str) -> str:
@@ -78,11 +76,6 @@ def weights_name(weights: str) -> str:
     return {"imagenet": "ImageNet weights", "none": "random weights"}.get(
         weights, f"weights of the file {PurePath(weights).name}"
     )
-
-
-def iteration_name(iteration: int) -> str:
-    """The model of a self-training iteration: 0 is the teacher that real labels trained."""
-    return "Teacher" if iteration == 0 else f"Student {iteration}"
 
 
 def count(value: int) -> str:
@@ -135,4 +128,4 @@ def cell(value: Any, kind: str) -> str:
         "ratio": lambda v: f"{v:.3f}".replace("-", "\N{MINUS SIGN}"),
         "rate": lambda v: f"{v:.3g}",
     }
-    return _ABSENT if value is None else formats.get(kind, str)(value)
+    return "–" if value is None else formats.get(kind, str)(value)

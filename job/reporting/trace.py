@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from job.reporting import text
 from job.reporting.inputs import Model, ReportInputs
 
 Values = dict[tuple[int, int], float]
@@ -24,11 +23,6 @@ class Trace:
     models: list[Model]
 
     @property
-    def folds(self) -> list[int]:
-        """Folds that were traced."""
-        return sorted({entry["fold"] for entry in self.entries})
-
-    @property
     def rounds(self) -> list[int]:
         """Iterations that learned from pseudo-labels: the students."""
         return sorted({entry["iteration"] for entry in self.entries})
@@ -39,8 +33,8 @@ class Trace:
         return any(entry["balance"]["kept"] != entry["balance"]["labels"] for entry in self.entries)
 
     def name(self, iteration: int) -> str:
-        """A model in prose: an only student has no number."""
-        return "Student" if self.rounds == [iteration] else text.iteration_name(iteration)
+        """A model in prose: 0 is the teacher that real labels trained; an only student has no number."""
+        return "Teacher" if iteration == 0 else "Student" if self.rounds == [iteration] else f"Student {iteration}"
 
     def of(self, key: str) -> Values:
         """One share of the pseudo-labels, where it is known."""
@@ -72,13 +66,13 @@ class Trace:
 
     def change(self, values: Values) -> float | None:
         """The last mean of folds less the first one; None where there are not two."""
-        course = means(values)
-        return course[-1] - course[0] if len(course) > 1 else None
+        shares = means(values)
+        return shares[-1] - shares[0] if len(shares) > 1 else None
 
     def gains(self) -> dict[int, float]:
         """Balanced accuracy on the test set by fold: the last student's less the teacher's."""
         scores, last = self.scores("balanced_accuracy"), self.rounds[-1]
-        return {k: scores[k, last] - scores[k, 0] for k in self.folds if {(k, 0), (k, last)} <= set(scores)}
+        return {k: scores[k, last] - scores[k, 0] for k, i in scores if i == 0 and (k, last) in scores}
 
 
 def traces(inputs: ReportInputs) -> list[Trace]:

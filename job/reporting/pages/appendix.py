@@ -56,7 +56,7 @@ def page(inputs: ReportInputs) -> Page:
     """The parameters; never left out."""
     rows: list[tuple[str, str]] = []
     for section, settings in inputs.params.model_dump().items():
-        if section == "demo" and not inputs.synthetic:
+        if section == "demo" and not inputs.evaluation["synthetic"]:
             continue
         if isinstance(settings, dict):
             rows += [(f"{section}.{key}", _shown(f"{section}.{key}", value)) for key, value in settings.items()]

@@ -17,6 +17,7 @@ SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accura
 def page(inputs: ReportInputs) -> Page:
     """The first page; never left out."""
     intervals = intervals_table(inputs)
+    tested = [row for row in inputs.evaluation["distribution"] if row["role"] == "test"]
     return Page(
         slug="index",
         title="Overview",
@@ -31,16 +32,12 @@ def page(inputs: ReportInputs) -> Page:
                 for method in inputs.telling
                 if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
             ],
-            "fewest": min(_test_classes(inputs), key=lambda row: row["subjects"], default=None),
+            "fewest": min(tested, key=lambda row: row["subjects"], default=None),
             "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
         figures={"forest": _forest(inputs, intervals)} if intervals.rows else {},
     )
-
-
-def _test_classes(inputs: ReportInputs) -> list[dict[str, Any]]:
-    return [row for row in inputs.evaluation["distribution"] if row["role"] == "test" and row["label"] is not None]
 
 
 def _result(inputs: ReportInputs, method: str) -> dict[str, Any]:
