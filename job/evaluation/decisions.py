@@ -75,13 +75,14 @@ def operating_points(method: Fitted, settings: Evaluation) -> dict[str, Any]:
             predicted = np.where(test_score >= threshold, positive, 1 - positive)
             figures = intervals.figures(replace(tried_on, predicted=predicted))
             over_subjects = {rate: intervals.entry(figures[rate]) for rate in ("sensitivity", "specificity")}
+            sensitivity, specificity = (rate["value"] for rate in over_subjects.values())
             point |= {
                 "validation": thresholds.counts(score, truth, threshold),
                 "test": thresholds.counts(test_score, test_truth, threshold),
                 "by_subject": over_subjects,
-                "at_prevalences": thresholds.predictive_values(
-                    over_subjects["sensitivity"], over_subjects["specificity"], settings.prevalences
-                ),
+                "at_prevalences": [
+                    thresholds.at_prevalence(sensitivity, specificity, share) for share in settings.prevalences
+                ],
             }
         points.append(point)
     return {
@@ -103,7 +104,7 @@ def abstain(method: Fitted, error: float) -> dict[str, Any]:
         replace(block, predicted=block.probabilities.argmax(axis=1)) for block in (method.validated, method.calibrated)
     )
     least = thresholds.least_confidence(chosen_on.confidence, chosen_on.correct, error)
-    agreement = None
+    agreement = []
     if method.majority is not None and method.majority.votes is not None:
         votes = method.majority.votes
         agreement = thresholds.risk_coverage(votes.max(axis=1) / votes.sum(axis=1), method.majority.correct)

@@ -69,33 +69,15 @@ def counts(score: FloatArray, positive: BoolArray, threshold: float) -> dict[str
     }
 
 
-def at_prevalence(
-    sensitivity: float | None, specificity: float | None, share: float
-) -> tuple[float | None, float | None]:
+def at_prevalence(sensitivity: float | None, specificity: float | None, share: float) -> dict[str, float | None]:
     """PPV and NPV where this share of cells is positive, by Bayes' rule; None where there is no such prediction."""
-    if sensitivity is None or specificity is None:
-        return None, None
-    alarm = sensitivity * share + (1 - specificity) * (1 - share)
-    clear = specificity * (1 - share) + (1 - sensitivity) * share
-    return sensitivity * share / alarm if alarm else None, specificity * (1 - share) / clear if clear else None
-
-
-def predictive_values(
-    sensitivity: dict[str, float | None], specificity: dict[str, float | None], prevalences: Sequence[float]
-) -> list[dict[str, float | None]]:
-    """PPV and NPV at several prevalences, each with what the ends of both intervals make of it.
-
-    The rates are `value, low, high` over subjects, None where there is none. PPV and NPV rise with both, so that the
-    lower ends of both rates give the lower end. The two are of different persons, so that the interval is a little
-    wider than one of 95 %.
-    """
-    rows = []
-    for share in prevalences:
-        row: dict[str, float | None] = {"prevalence": share}
-        for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
-            row[f"ppv{end}"], row[f"npv{end}"] = at_prevalence(sensitivity[key], specificity[key], share)
-        rows.append(row)
-    return rows
+    values: dict[str, float | None] = {"prevalence": share, "ppv": None, "npv": None}
+    if sensitivity is not None and specificity is not None:
+        alarm = sensitivity * share + (1 - specificity) * (1 - share)
+        clear = specificity * (1 - share) + (1 - sensitivity) * share
+        values["ppv"] = sensitivity * share / alarm if alarm else None
+        values["npv"] = specificity * (1 - share) / clear if clear else None
+    return values
 
 
 def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence[float]) -> list[dict[str, Any]]:
@@ -120,7 +102,7 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
     return rows
 
 
-def risk_coverage(confidence: FloatArray, correct: BoolArray) -> dict[str, Any]:
+def risk_coverage(confidence: FloatArray, correct: BoolArray) -> list[dict[str, Any]]:
     """Errors among the cells of which a model is surest, for a falling demand (El-Yaniv and Wiener 2010).
 
     Cells of equal confidence are kept or refused together.
@@ -130,17 +112,12 @@ def risk_coverage(confidence: FloatArray, correct: BoolArray) -> dict[str, Any]:
         correct: whether the prediction is correct, shape (cells,).
 
     Returns:
-        `curve`: at most 51 points of at least `FEWEST` cells, or of all, each with the least `confidence` kept, `kept`
-        cells, `coverage`, `errors` and `error` (their share of the kept); `area`: mean error over all cells as the last
-        one kept.
+        At most 51 points as of `kept_above`, each of at least `FEWEST` cells, or of all.
     """
-    levels, kept, errors = _levels(confidence, correct)
+    levels, kept, _ = _levels(confidence, correct)
     first = int(np.argmax(kept >= min(FEWEST, len(correct))))
     shown = np.unique(np.linspace(first, len(levels) - 1, min(len(levels) - first, POINTS + 1)).round().astype(int))
-    curve = [_point(levels[i], kept[i], errors[i], len(correct)) for i in shown]
-    # Every cell of a level is kept with the whole level.
-    area = float((np.diff(kept, prepend=0) * errors / kept).sum() / len(correct))
-    return {"curve": curve, "area": area}
+    return [kept_above(confidence, correct, float(levels[i])) for i in shown]
 
 
 def least_confidence(confidence: FloatArray, correct: BoolArray, error: float) -> float | None:
@@ -154,23 +131,21 @@ def least_confidence(confidence: FloatArray, correct: BoolArray, error: float) -
 
 
 def kept_above(confidence: FloatArray, correct: BoolArray, threshold: float) -> dict[str, Any]:
-    """What a threshold keeps: a point as in `risk_coverage`, with the share that a pathologist still sees."""
+    """What a least `confidence` keeps: cells kept, refused (left to a pathologist), and errors among the kept."""
     keep = confidence >= threshold
-    point = _point(threshold, int(keep.sum()), int((~correct[keep]).sum()), len(correct))
-    return point | {"refused": len(correct) - point["kept"], "share_refused": 1 - point["coverage"]}
+    kept, errors, cells = int(keep.sum()), int((~correct[keep]).sum()), len(correct)
+    return {
+        "confidence": threshold,
+        "kept": kept,
+        "coverage": kept / cells,
+        "refused": cells - kept,
+        "share_refused": 1 - kept / cells,
+        "errors": errors,
+        "error": errors / kept if kept else None,
+    }
 
 
 def _levels(confidence: FloatArray, correct: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Distinct confidences, highest first; cells and errors at or above each."""
     _, errors, _, hits, levels = sk.confusion_matrix_at_thresholds(correct, confidence)
     return levels, hits + errors, errors
-
-
-def _point(threshold: float, kept: int, errors: int, cells: int) -> dict[str, Any]:
-    return {
-        "confidence": float(threshold),
-        "kept": int(kept),
-        "coverage": kept / cells,
-        "errors": int(errors),
-        "error": errors / kept if kept else None,
-    }

@@ -54,24 +54,12 @@ def test_one_class_on_validation_gives_a_reason_and_no_threshold():
 def test_predictive_values_at_the_sets_own_prevalence_are_the_observed_ones():
     found = thresholds.counts(SCORE, POSITIVE, 0.6)
     assert (found["TP"], found["FN"], found["FP"], found["TN"]) == (4, 1, 1, 4)
-    assert thresholds.at_prevalence(0.8, 0.8, 0.5) == pytest.approx((4 / 5, 4 / 5))
+    half = {"prevalence": 0.5, "ppv": 4 / 5, "npv": 4 / 5}
+    assert thresholds.at_prevalence(0.8, 0.8, 0.5) == pytest.approx(half)
     # One positive in ten: 0.08 true alarms beside 0.18 false ones.
-    assert thresholds.at_prevalence(0.8, 0.8, 0.1)[0] == pytest.approx(0.08 / 0.26)
-    assert thresholds.at_prevalence(None, 0.8, 0.1) == (None, None)
-    assert thresholds.at_prevalence(0.0, 1.0, 0.1)[0] is None
-
-
-def test_the_ends_of_both_intervals_go_through_bayes_rule():
-    rates = [{"value": 0.9, "low": 0.7, "high": 0.99}, {"value": 0.8, "low": 0.5, "high": 0.95}]
-    (row,) = thresholds.predictive_values(*rates, [0.05])
-    assert (row["ppv_low"], row["ppv"], row["ppv_high"]) == pytest.approx(
-        (0.035 / (0.035 + 0.475), 0.045 / (0.045 + 0.19), 0.0495 / (0.0495 + 0.0475))
-    )
-    assert row["npv_low"] < row["npv"] < row["npv_high"]
-    rates[1] |= {"low": None, "high": None}
-    (row,) = thresholds.predictive_values(*rates, [0.05])
-    assert (row["ppv_low"], row["npv_high"]) == (None, None)
-    assert row["ppv"] is not None
+    assert thresholds.at_prevalence(0.8, 0.8, 0.1)["ppv"] == pytest.approx(0.08 / 0.26)
+    assert thresholds.at_prevalence(None, 0.8, 0.1) == {"prevalence": 0.1, "ppv": None, "npv": None}
+    assert thresholds.at_prevalence(0.0, 1.0, 0.1)["ppv"] is None
 
 
 def test_net_benefit_by_hand():
@@ -89,13 +77,12 @@ def test_net_benefit_by_hand():
 def test_risk_falls_where_the_sure_predictions_are_correct():
     confidence = np.array([0.9, 0.9, *[0.85] * 7, 0.8, 0.7, 0.6])
     correct = np.array([*[True] * 9, False, True, False])
-    found = thresholds.risk_coverage(confidence, correct)
-    # The curve ends at ten cells; the area counts all of them.
-    assert [(p["confidence"], p["kept"], p["errors"]) for p in found["curve"]] == [
+    # The curve ends at ten cells.
+    curve = thresholds.risk_coverage(confidence, correct)
+    assert [(p["confidence"], p["kept"], p["errors"]) for p in curve] == [
         (0.8, 10, 1), (0.7, 11, 1), (0.6, 12, 2),
     ]  # fmt: skip
-    assert found["area"] == pytest.approx((1 / 10 + 1 / 11 + 2 / 12) / 12)
-    assert [p["kept"] for p in thresholds.risk_coverage(confidence[-3:], correct[-3:])["curve"]] == [3]
+    assert [p["kept"] for p in thresholds.risk_coverage(confidence[-3:], correct[-3:])] == [3]
 
 
 def test_as_many_as_possible_are_kept_for_a_wanted_error():

@@ -221,7 +221,7 @@ def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
         made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
         return plain(made)
 
-    start = f"EfficientNet: {100 * first['confidence']['curve'][-1]['error']:.1f} % errors with every cell predicted; "
+    start = f"EfficientNet: {100 * first['confidence'][-1]['error']:.1f} % errors with every cell predicted; "
     reached = first["chosen"]["test"]
     left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
     assert f"{start}{left}, and {reached['errors']} of the {reached['kept']} " in title(first["chosen"])

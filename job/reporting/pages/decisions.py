@@ -131,7 +131,7 @@ def _risk(inputs: ReportInputs) -> Figure:
         {"method": entry["method"], "by": by, **point}
         for entry in inputs.evaluation["abstention"]
         for by in ("confidence", "agreement")
-        for point in (entry[by] or {"curve": []})["curve"]
+        for point in entry[by]
     ]
     table = Table.of("risk-coverage", "Errors by the share of cells left to a pathologist.", heads, curves)
     traces = []
@@ -143,7 +143,7 @@ def _risk(inputs: ReportInputs) -> Figure:
             draw(f"{name}, by {by}", x, group.percents("error"), figures.look(method, positions.index(method)))
         )
     first = inputs.evaluation["abstention"][0]
-    whole = f"{text.percent(first['confidence']['curve'][-1]['error'])} errors with every cell predicted"
+    whole = f"{text.percent(first['confidence'][-1]['error'])} errors with every cell predicted"
     x_axis = figures.axis("Cells left to a pathologist (%)", range=[-2, 102])
     return Figure(
         title=f"{text.method_name(first['method'])}: {whole}; {_at_the_chosen(first['chosen'])}",
