@@ -63,10 +63,6 @@ class Table:
         groups = [(label, len(list(columns))) for label, columns in groupby(self.columns, lambda c: c.group)]
         return groups if any(label for label, _ in groups) else []
 
-    def mark(self, row: int) -> str:
-        """The CSS class of a row."""
-        return self.marks[row] if self.marks else ""
-
     def values(self, key: str) -> list[Any]:
         """The values of one column."""
         position = [column.key for column in self.columns].index(key)

@@ -12,7 +12,7 @@ from job.reporting.trace import traces
 
 def page(inputs: ReportInputs) -> Page:
     """Never left out."""
-    area = inputs.area()
+    area, winner = inputs.area(), inputs.evaluation["positive"] or inputs.classes[-1]
     return Page(
         slug="method",
         title="Method",
@@ -22,7 +22,8 @@ def page(inputs: ReportInputs) -> Page:
             "metrics": text.METRICS.values(),
             "positive": inputs.evaluation["positive"],
             "classes": inputs.classes,
-            "example": _example(inputs),
+            # The class that wins the drawn vote, and one that loses it.
+            "example": [winner, next((name for name in inputs.classes if name != winner), winner)],
             "checklist": ITEMS,
             "errors": bool(inputs.voting),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
@@ -46,9 +47,3 @@ def _image_level(inputs: ReportInputs) -> dict[str, Table]:
     rows = [{"metric": text.METRICS[metric].label, **parts} for metric, parts in entry["metrics"].items()]
     caption = f"{text.model_name(entry['model'])}: 95 % intervals over patients and over cells."
     return {"image_level": Table.of("image-level", caption, heads, rows)}
-
-
-def _example(inputs: ReportInputs) -> list[str]:
-    """The class that wins the drawn vote, and one that loses it."""
-    winner = inputs.evaluation["positive"] or inputs.classes[-1]
-    return [winner, next((name for name in inputs.classes if name != winner), winner)]

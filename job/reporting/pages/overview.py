@@ -9,7 +9,7 @@ from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.tables import Table, columns, metric_columns
-from job.reporting.trace import Trace, traces
+from job.reporting.trace import traces
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
 
@@ -139,8 +139,9 @@ def _what_was_run(inputs: ReportInputs) -> Table:
         "Learning rate": f"{train.learning_rate:g}{_decay(train)}",
         "Batch norm": {"running": "running averages", "recomputed": "recomputed after training"}[train.batch_norm],
     }
-    if teaching := [_self_training(trace) for trace in traces(inputs)]:
-        run["Self-training"] = "; ".join(teaching)
+    students = {text.method_name(t.method): text.counted(len(t.rounds), "student") for t in traces(inputs)}
+    if students:
+        run["Self-training"] = "; ".join(f"{m}, one teacher and {number} per fold" for m, number in students.items())
     heads = columns("name", setting="Setting", run="This run", published="Published report")
     return Table("run", "What was run.", heads, [[key, ours, published.SETTINGS[key]] for key, ours in run.items()])
 
@@ -150,7 +151,3 @@ def _decay(train: Train) -> str:
         return ", down to 0 along a cosine"
     never = ", not reached" if train.lr_step >= train.epochs else ""
     return f" × {train.lr_gamma:g} every {text.counted(train.lr_step, 'epoch')}{never}"
-
-
-def _self_training(trace: Trace) -> str:
-    return f"{text.method_name(trace.method)}, one teacher and {text.counted(len(trace.rounds), 'student')} per fold"
