@@ -1,4 +1,4 @@
-"""What a method's probabilities are good for: calibration, operating points and thresholds.
+"""What a method's probabilities are good for: calibration, operating points and abstention.
 
 Everything is chosen on the pooled validation predictions, each cell predicted by the one model that did not train on
 it, at their temperature, and tried on the test cells with the folds' logits averaged, at the same temperature.

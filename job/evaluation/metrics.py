@@ -46,7 +46,7 @@ class Scores:
 
 
 def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Scores:
-    """Score predictions against the truth, every cell counting once.
+    """Score predictions of at least one cell against the truth, every cell counting once.
 
     AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`. A score that is the same for
     every image ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is
@@ -58,14 +58,11 @@ def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, datas
         probabilities: shape (images, classes), rows summing to one.
         dataset: class names in order, and the positive class.
     """
-    count = len(dataset.classes)
-    if not len(truth):
-        undefined = dict.fromkeys(METRICS, "there are no images")
-        return Scores(np.zeros((count, count), int).tolist(), dict.fromkeys(METRICS), undefined)
+    confusion = sk.confusion_matrix(truth, predicted, labels=range(len(dataset.classes)))
     undefined = _undefined(truth, predicted, probabilities, dataset)
     figures = _figures(truth, predicted, probabilities, dataset)
     metrics = {name: None if name in undefined else float(figures[name]()) for name in METRICS}
-    return Scores(sk.confusion_matrix(truth, predicted, labels=range(count)).tolist(), metrics, undefined)
+    return Scores(confusion.tolist(), metrics, undefined)
 
 
 def _figures(
