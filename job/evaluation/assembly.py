@@ -104,14 +104,12 @@ def _image_level(persons: list[Block]) -> dict[str, Any] | None:
         return None
     table = block.cells.table
     alone = Cells.of(table.assign(subject=table["image"]), block.cells.dataset)
-    mistaken = replace(block, cells=alone)
+    mistaken = intervals.figures(replace(block, cells=alone))
     return {
         "model": block.model,
         "metrics": {
-            name: {"subjects": intervals.entry(figure), "images": intervals.entry(wrong)}
-            for (name, figure), wrong in zip(
-                intervals.figures(block).items(), intervals.figures(mistaken).values(), strict=True
-            )
+            name: {"subjects": intervals.entry(figure), "images": intervals.entry(mistaken[name])}
+            for name, figure in intervals.figures(block).items()
             if not np.isnan(figure.value)
         },
     }
