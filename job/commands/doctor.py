@@ -1,17 +1,38 @@
 """`python -m job doctor`: is this machine ready for the job? Every line comes with what to do when it is wrong.
 
-It runs in a bare Python, before 7 GiB of packages are installed; what needs the packages is then left out, and said so.
+It runs in a bare Python, before 7 GiB of packages are installed. The checks here need the standard library alone; those
+that need the packages are in `setup`.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
+import platform
+import re
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from job.commands import machine
-from job.commands.machine import Finding
+from job.commands.machine import gpus, output, version
 from job.errors import UserError
+
+GIB = 2**30
+PACKAGES = 7 * GIB  # measured: 6.6 GiB, nearly all of it CUDA libraries
+RUN = 2 * GIB  # what `make report` writes, with a margin
+FOLD_MEMORY = 1.5 * GIB  # one fold of the demo, with a margin (measured: 1.3 GB)
+LOCK = Path("requirements.lock")
+OLDEST_PYTHON = (3, 11)
+
+
+class Finding(NamedTuple):
+    """The answer of one check; `remedy` says what to do, and is empty where there is nothing to do."""
+
+    state: Literal["ok", "note", "wrong"]
+    text: str
+    remedy: str = ""
 
 
 def run() -> str:
@@ -28,21 +49,108 @@ def run() -> str:
             wrong.append(name)
     if wrong:
         raise UserError(f"not ready: {', '.join(wrong)}; what to do stands above")
-    return "ready" if machine.installed() else "ready to install: make report"
+    return "ready" if installed() else "ready to install: make report"
 
 
 def _findings() -> Iterator[tuple[str, Finding]]:
-    python = machine.python()
-    yield "Python", python
-    if python.state == "wrong":
+    interpreter = python()
+    yield "Python", interpreter
+    if interpreter.state == "wrong":
         return
-    yield "repository", machine.repository()
-    yield "memory", machine.memory(machine.available_memory())
-    yield "disk", machine.disk(shutil.disk_usage(".").free, installed=machine.installed())
+    yield "repository", repository()
+    yield "memory", memory(available_memory())
+    yield "disk", disk(shutil.disk_usage(".").free, installed=installed())
     yield "time", Finding("ok", "make report: about 5 minutes on two cores without a GPU, after the installation")
-    yield "packages", machine.packages()
-    if machine.installed():
+    yield "packages", packages()
+    if installed():
         yield from importlib.import_module("job.commands.setup").findings()
     else:
-        driver = machine.gpus()
+        driver = gpus()
         yield "device", Finding("ok", f"NVIDIA driver {driver[0]}" if driver else "the CPU; no NVIDIA driver here")
+
+
+def python() -> Finding:
+    """Whether this interpreter and operating system can run the job."""
+    text = f"Python {platform.python_version()} on {platform.system()}"
+    if platform.system() != "Linux":
+        return Finding("wrong", text, "the job runs on Linux: use WSL 2, another machine or the container")
+    if tuple(sys.version_info) < OLDEST_PYTHON:
+        return Finding("wrong", text, "3.11 or newer is needed; name it with: make PYTHON=python3.12")
+    return Finding("ok", text)
+
+
+def repository() -> Finding:
+    """Whether this folder is a Git work tree that the user may write to."""
+    if shutil.which("git") is None:
+        return Finding("wrong", "git is not installed", "on Debian and Ubuntu: apt-get install git")
+    git = output("git", "rev-parse", "--is-inside-work-tree", "--is-shallow-repository")
+    if git is None:
+        remedy = "clone the repository instead of copying it; where it belongs to another user: "
+        remedy += f"git config --global --add safe.directory {Path.cwd()}"
+        return Finding("wrong", "Git does not accept this folder", remedy)
+    if not os.access(".", os.W_OK):
+        remedy = 'in a container: docker run --user "$(id -u):$(id -g)" …'
+        return Finding("wrong", f"user {os.getuid()} may not write to {Path.cwd()}", remedy)
+    if git.endswith("true"):
+        return Finding("note", "a shallow clone", "dvc exp needs the history: git fetch --unshallow")
+    return Finding("ok", "a Git work tree that this user may write to")
+
+
+def available_memory() -> float:
+    """Bytes that a new process may have: what the machine has left, or less where a control group limits it."""
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    available = 1024.0 * int(re.findall(r"MemAvailable:\s+(\d+)", text)[0])
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.is_file() and (bound := limit.read_text(encoding="ascii").strip()) != "max":
+        available = min(available, float(bound) - float(used.read_text(encoding="ascii")))
+    return available
+
+
+def memory(available: float) -> Finding:
+    """Whether `available` bytes hold one fold, and one fold per core."""
+    cores, fit = len(os.sched_getaffinity(0)), int(available // FOLD_MEMORY)
+    text = f"{available / GIB:.1f} GiB available, {cores} cores; a fold of the demo needs {FOLD_MEMORY / GIB:.1f} GiB"
+    if fit == 0:
+        return Finding("wrong", text, "end other programs, or raise the limit of the container")
+    return Finding("note", text, f"make report JOBS={fit}") if fit < cores else Finding("ok", text)
+
+
+def disk(free: float, *, installed: bool) -> Finding:
+    """Whether `free` bytes hold what the demo writes and, before they are installed, the packages."""
+    needed = RUN + (0 if installed else PACKAGES)
+    packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages)"
+    text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 10 more"
+    return Finding("wrong", text, "free some space") if free < needed else Finding("ok", text)
+
+
+def packages() -> Finding:
+    """Whether the packages are installed, in the versions of the lock file."""
+    if not LOCK.is_file():
+        return Finding("wrong", f"{LOCK} is missing", f"git checkout -- {LOCK}")
+    if not installed():
+        text = f"not installed for {sys.executable}: parameters, data, weights and DVC remote are not checked yet"
+        if importlib.util.find_spec("ensurepip") is None:
+            return Finding("wrong", text, "Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv")
+        return Finding("note", text, f"make report installs them into .venv ({PACKAGES / GIB:.0f} GiB, once)")
+    text = f"torch {version('torch')}, DVC {version('dvc')}"
+    other = other_than_locked(LOCK.read_text(encoding="utf-8"))
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        remedy = f"python -m pip install --require-hashes --requirement {LOCK}"
+        return Finding("note", f"{text}; not as locked: {', '.join(other[:3])}{more}", remedy)
+    return Finding("ok", f"{text}; every package as locked")
+
+
+def other_than_locked(lock: str) -> list[str]:
+    """Packages of another version than any that the lock names for them; those for other platforms may be absent."""
+    pins: dict[str, set[str]] = {}
+    for name, pin in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, flags=re.MULTILINE):
+        pins.setdefault(name, set()).add(pin)
+    # A local build such as 2.14.1+cpu is the locked version for another device.
+    versions = {name: version(name) for name in pins}
+    return [f"{name} {of}" for name, of in versions.items() if of and of.split("+")[0] not in pins[name]]
+
+
+def installed() -> bool:
+    """Whether this interpreter has the packages of the job."""
+    return all(version(package) for package in ("torch", "dvc", "pydantic", "ruamel.yaml"))

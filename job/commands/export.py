@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import nn
 
-from job.commands import outputs
+from job.commands import machine
 from job.contracts.paths import PIXELS
 from job.data.images import Pixels
 from job.ensemble.networks import Member, TorchEnsemble
@@ -50,7 +50,7 @@ def run(model: str, out: Path) -> str:
     Raises:
         UserError: no such ensemble, no place for the file, or the file does not compute what torch computes.
     """
-    outputs.check_file(out)
+    machine.check_file(out)
     ensemble = TorchEnsemble(model)
     batches = np.array_split(_some_images(ensemble.manifest.size), BATCHES)
     expected = [_exact(ensemble, batch) for batch in batches]

@@ -5,14 +5,14 @@ Where there are GPUs each fold has `train.devices` of them to itself, handed out
 """
 
 import os
-import shutil
 import subprocess
 import sys
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from queue import SimpleQueue
 
 from tqdm import tqdm
 
+from job.commands.machine import output
 from job.errors import UserError
 from job.params import Train, load
 
@@ -61,17 +61,16 @@ class _SideBySide:
 
     def __init__(self, environments: list[dict[str, str]]) -> None:
         self._running: set[subprocess.Popen[str]] = set()
-        self._free: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for environment in environments:
-            self._free.put(environment)
+        self._free = deque(environments)
 
     def run(self, name: str) -> int:
         """Train and predict one fold; the exit code of DVC."""
-        environment = self._free.get()
+        # There are as many threads as environments, so that one is free.
+        environment = self._free.popleft()
         try:
             return self._dvc(name, os.environ | environment)
         finally:
-            self._free.put(environment)
+            self._free.append(environment)
 
     def _dvc(self, name: str, environment: dict[str, str]) -> int:
         command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
@@ -115,9 +114,4 @@ def _gpus() -> list[str]:
     """GPUs that folds may have: those that `CUDA_VISIBLE_DEVICES` names, or all that the driver lists."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu]
-    if not (tool := shutil.which("nvidia-smi")):
-        return []
-    listed = subprocess.run(
-        [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
-    )
-    return listed.stdout.split() if listed.returncode == 0 else []
+    return (output("nvidia-smi", "--query-gpu=index", "--format=csv,noheader") or "").split()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from job.commands import outputs
+from job.commands import machine
 from job.contracts.paths import EVALUATION
 from job.ensemble import scoring
 from job.errors import UserError
@@ -40,7 +40,7 @@ def run(
         UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, or a
             folder of maps that cannot be made.
     """
-    outputs.check_file(out)
+    machine.check_file(out)
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files = scoring.find(paths)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from job import files, params
-from job.commands import outputs
+from job.commands import machine
 from job.errors import UserError
 from job.evaluation import assembly, external
 from job.evaluation.blocks import predictions_table
@@ -21,7 +21,7 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
             results, or no templates for the pages. Nothing is written then.
     """
     settings = params.load()
-    outputs.check_folder(out)
+    machine.check_folder(out)
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
     blocks, fitted = external.read(file, synthetic=synthetic or _of_synthetic_cells(file))

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from job import params as parameters
-from job.commands.machine import GIB, Finding, gpus, output
+from job.commands.doctor import GIB, Finding
+from job.commands.machine import gpus, output
 from job.contracts import paths
 from job.errors import UserError
 from job.files import awaits_fetch

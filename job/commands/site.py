@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ruamel.yaml import YAML
 
 from job import files
 from job.commands import experiments
-from job.commands.experiments import git
+from job.commands.machine import output, version
 from job.contracts.paths import LOGS, SITE
 from job.errors import UserError
 from job.reporting import site
@@ -43,15 +42,15 @@ def run() -> str:
 
 def moment(methods: list[str], folds: list[int]) -> Moment:
     """What only this moment and this machine know. Missing logs and a missing repository are no error."""
-    commit = git("rev-parse", "HEAD")
+    commit = output("git", "rev-parse", "HEAD")
     return Moment(
         commit=commit,
-        changed=bool(commit and git("status", "--porcelain", "--untracked-files=no")),
+        changed=bool(commit and output("git", "status", "--porcelain", "--untracked-files=no")),
         python=platform.python_version(),
         platform=platform.platform(),
         processor=_processor(),
         experiments=experiments.tried(),
-        versions={name: version for name in PACKAGES if (version := _version(name))},
+        versions={name: number for name in PACKAGES if (number := version(name))},
         outputs=_outputs(),
         times=[entry for method in methods for entry in _times(LOGS / method, folds)],
     )
@@ -70,13 +69,6 @@ def _outputs() -> list[tuple[str, str, str]]:
     lock = Path("dvc.lock")
     stages = YAML(typ="safe").load(lock)["stages"] if lock.is_file() else {}
     return [(name, out["path"], out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _times(folder: Path, folds: list[int]) -> list[dict[str, Any]]:

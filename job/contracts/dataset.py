@@ -13,21 +13,13 @@ BACKGROUND = 10
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the predictions are about.
+    """What the predictions are about."""
 
-    Attributes:
-        name: of the data set, for people.
-        synthetic: whether a program drew the images.
-        classes: class names in class order; a class number is a position in it.
-        positive: the class that sensitivity speaks of; None with more than two classes.
-        patients_known: False where every image counts as a subject of its own.
-    """
-
-    name: str
-    synthetic: bool
-    classes: tuple[str, ...]
-    positive: str | None
-    patients_known: bool = True
+    name: str  # for people
+    synthetic: bool  # whether a program drew the images
+    classes: tuple[str, ...]  # names in class order; a class number is a position in it
+    positive: str | None  # the class that sensitivity speaks of; None with more than two classes
+    patients_known: bool = True  # False where every image counts as a subject of its own
 
     @property
     def probability_columns(self) -> list[str]:

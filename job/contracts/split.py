@@ -31,19 +31,14 @@ class Labelled:
 class Fold:
     """What one fold of one method receives: nothing of the test set, and no label that is masked.
 
-    Attributes:
-        number: of the fold, from 1.
-        train: images with labels, which the networks learn from.
-        validation: images with labels, which choose the checkpoint.
-        masked: training images whose labels are hidden from the method.
-        unlabelled: what self-training learns from without labels: the masked images, images that never had a label, or
-            both, as the split says.
+    Self-training learns from `unlabelled` without labels: the masked images, images that never had a label, or both, as
+    the split says.
     """
 
-    number: int
-    train: Labelled
-    validation: Labelled
-    masked: Rows
+    number: int  # from 1
+    train: Labelled  # the networks learn from these
+    validation: Labelled  # these choose the checkpoint
+    masked: Rows  # training images whose labels are hidden from the method
     unlabelled: Rows
 
 

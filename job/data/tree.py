@@ -28,22 +28,17 @@ class Tree:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image file.
+    """One image file of a data set.
 
-    Attributes:
-        image: its path relative to the root.
-        label: name of its class; empty where nobody knows it.
-        patient: whose cell it is; empty where nobody knows.
-        origin: the part of the data set that it comes from: `train`, `preliminary` or `final` in C-NMC; `train`, `test`
-            or `unlabelled` in other data.
-        folder: the folder of the published data set that it belongs to, for layouts that name such folders.
+    It comes from the part `origin`: `train`, `preliminary` or `final` in C-NMC; `train`, `test` or `unlabelled` in
+    other data.
     """
 
-    image: str
-    label: str
-    patient: str
+    image: str  # path relative to the root
+    label: str  # name of its class; empty where nobody knows it
+    patient: str  # whose cell it is; empty where nobody knows
     origin: str
-    folder: str = ""
+    folder: str = ""  # of the published data set, for layouts that name such folders
 
 
 HELD_OUT = ("preliminary", "test")
@@ -52,31 +47,18 @@ HELD_OUT = ("preliminary", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """A data set as its layout describes it: the images in the order of their paths, and what was refused.
-
-    Attributes:
-        entries: the images.
-        rejected: files that are no images of the data set.
-        classes: class names in class order, where the layout fixes it.
-        positive: the class that counts as positive, where the layout fixes it.
-        name: of the data set, where the layout has one published data set.
-        published: number of images in each folder of the published data set.
-        warnings: sentences for the report.
-        layout: name of the layout.
-        reason: why it is this layout.
-        ignored: number of files that operating systems leave behind, such as Thumbs.db.
-    """
+    """A data set as its layout describes it: the images in the order of their paths, and what was refused."""
 
     entries: list[Entry]
-    rejected: list[Refusal]
-    classes: tuple[str, ...] = ()
-    positive: str = ""
-    name: str = ""
-    published: dict[str, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    layout: str = ""
-    reason: str = ""
-    ignored: int = 0
+    rejected: list[Refusal]  # files that are no images of the data set
+    classes: tuple[str, ...] = ()  # names in class order, where the layout fixes it
+    positive: str = ""  # the class that counts as positive, where the layout fixes it
+    name: str = ""  # of the data set, where the layout has one published data set
+    published: dict[str, int] = field(default_factory=dict)  # images in each folder of the published data set
+    warnings: list[str] = field(default_factory=list)  # sentences for the report
+    layout: str = ""  # name of the layout
+    reason: str = ""  # why it is this layout
+    ignored: int = 0  # files that operating systems leave behind, such as Thumbs.db
 
 
 def is_synthetic(root: Path) -> bool:

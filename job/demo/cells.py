@@ -47,29 +47,17 @@ _LOADING = 0.6  # correlation of a cell's trait with its patient's mean: 36 % of
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell looks like, apart from chance.
+    """What a cell looks like, apart from chance."""
 
-    Attributes:
-        side: longest side of the contour's bounding box in pixels, before faults of the segmentation.
-        grain: scale of the chromatin texture in pixels (standard deviation of the smoothing).
-        texture: strength of the chromatin texture in grey levels.
-        clumping: skew of the chromatin: dense clumps with small light gaps; near 0 the texture is Gaussian.
-        nucleoli: brightness of the nucleoli in grey levels.
-        roughness: amplitude of the fine contour as a share of the radius.
-        exposure: brightness of the slide in grey levels, 0 on average.
-        blueness: shift from red to blue stain in grey levels, 0 on average.
-        blur: defocus in pixels (standard deviation).
-    """
-
-    side: float
-    grain: float
-    texture: float
-    clumping: float
-    nucleoli: float
-    roughness: float
-    exposure: float
-    blueness: float
-    blur: float
+    side: float  # longest side of the contour's bounding box in pixels, before faults of the segmentation
+    grain: float  # scale of the chromatin texture in pixels (standard deviation of the smoothing)
+    texture: float  # strength of the chromatin texture in grey levels
+    clumping: float  # skew of the chromatin: dense clumps with small light gaps; near 0 the texture is Gaussian
+    nucleoli: float  # brightness of the nucleoli in grey levels
+    roughness: float  # amplitude of the fine contour as a share of the radius
+    exposure: float  # brightness of the slide in grey levels, 0 on average
+    blueness: float  # shift from red to blue stain in grey levels, 0 on average
+    blur: float  # defocus in pixels (standard deviation)
 
 
 def sample(label: str, person: np.random.Generator, rng: np.random.Generator) -> Cell:

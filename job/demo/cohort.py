@@ -45,21 +45,13 @@ _COPIES = 2  # images that a linked patient shares, at most
 
 @dataclass(frozen=True)
 class Patient:
-    """A synthetic patient.
+    """A synthetic patient."""
 
-    Attributes:
-        name: identifier in file names, such as `12` or `H7`; `F3` in the final part, where it is never written.
-        label: `all` or `hem`.
-        part: `train`, `preliminary` or `final`.
-        images: number of image files, copies included.
-        leader: patient whose first images this one shares; empty for almost everybody.
-    """
-
-    name: str
-    label: str
-    part: str
-    images: int
-    leader: str = ""
+    name: str  # identifier in file names, such as `12` or `H7`; `F3` in the final part, where it is never written
+    label: str  # `all` or `hem`
+    part: str  # `train`, `preliminary` or `final`
+    images: int  # number of image files, copies included
+    leader: str = ""  # patient whose first images this one shares; empty for almost everybody
 
 
 def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Patient]:

@@ -19,37 +19,22 @@ from job.evaluation import votes
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an ensemble is, and how an image file becomes its input.
-
-    Attributes:
-        method: of its members.
-        members: the folds that they were trained on.
-        classes: names in class order.
-        size: side in pixels that the networks see.
-        crop: side of the crop before resizing, in pixels of the file; 0 keeps the whole image.
-        center: of the crop, `cell` or `image`.
-        synthetic: whether the networks learned from cells that a program drew.
-    """
+    """What an ensemble is, and how an image file becomes its input."""
 
     method: str
-    members: Sequence[int]
-    classes: Sequence[str]
-    size: int
-    crop: int
-    center: str
-    synthetic: bool = False
+    members: Sequence[int]  # the folds that they were trained on
+    classes: Sequence[str]  # names in class order
+    size: int  # side in pixels that the networks see
+    crop: int  # side of the crop before resizing, in pixels of the file; 0 keeps the whole image
+    center: str  # of the crop, `cell` or `image`
+    synthetic: bool = False  # whether the networks learned from cells that a program drew
 
 
 class Ensemble(Protocol):
-    """Several networks that judge the same images.
-
-    Attributes:
-        manifest: what it is.
-        most_pixels: of one batch, so that large images and many cores take no more memory than small ones and few.
-    """
+    """Several networks that judge the same images."""
 
     manifest: Manifest
-    most_pixels: int
+    most_pixels: int  # of one batch, so that large images and many cores take no more memory than small ones and few
 
     def probabilities(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
         """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
@@ -63,17 +48,14 @@ Draw = Callable[[list[Path], images.Pixels, npt.NDArray[np.intp]], list[str]]
 class Rule:
     """How the members' probabilities become a prediction.
 
-    Attributes:
-        threshold: a class and the mean probability from which on it is predicted, else the most probable other class;
-            None for the majority vote of the members.
-        temperature: by which the mean of the members' logits is divided before it is compared with the threshold; 1
-            compares the mean probability.
-        min_agreement: the share of members that must vote alike; below it the ensemble abstains.
+    `threshold` is a class and the mean probability from which on it is predicted, else the most probable other class;
+    None leaves it to the majority vote of the members. The mean is that of the members' logits, divided by
+    `temperature`; at temperature 1 it is the mean probability.
     """
 
     threshold: tuple[str, float] | None = None
     temperature: float = 1.0
-    min_agreement: float = 0.0
+    min_agreement: float = 0.0  # the share of members that must vote alike; below it the ensemble abstains
 
 
 def find(paths: list[Path]) -> list[Path]:

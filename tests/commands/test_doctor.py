@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from job.commands import machine, setup
+from job.commands import doctor, setup
 from job.errors import UserError
 from job.models import weights
 from job.stages import check
@@ -180,11 +180,11 @@ def test_an_old_python_is_all_that_is_told(checkout):
 @pytest.mark.parametrize(
     ("finding", "state", "part"),
     [
-        (machine.memory(1 * GIB), "wrong", "needs 1.5 GiB"),
-        (machine.memory(10_000 * GIB), "ok", "cores"),
-        (machine.disk(1 * GIB, installed=True), "wrong", "free some space"),
-        (machine.disk(5 * GIB, installed=True), "ok", "the demo needs 2 GiB"),
-        (machine.disk(5 * GIB, installed=False), "wrong", "the demo needs 9 GiB (7 of them packages)"),
+        (doctor.memory(1 * GIB), "wrong", "needs 1.5 GiB"),
+        (doctor.memory(10_000 * GIB), "ok", "cores"),
+        (doctor.disk(1 * GIB, installed=True), "wrong", "free some space"),
+        (doctor.disk(5 * GIB, installed=True), "ok", "the demo needs 2 GiB"),
+        (doctor.disk(5 * GIB, installed=False), "wrong", "the demo needs 9 GiB (7 of them packages)"),
     ],
 )
 def test_limits(finding, state, part):
@@ -215,7 +215,7 @@ def test_versions_are_compared_with_every_pin_of_a_package(monkeypatch):
     lock = (
         "one==1.0 \\\n    --hash=sha256:0\ntwo==2.0 ; python_version < '3.12' \\\ntwo==2.1 ; python_version >= '3.12'\n"
     )
-    monkeypatch.setattr(machine, "version", {"one": "1.0+cpu", "two": "2.1"}.get)
-    assert machine.other_than_locked(lock) == []
-    monkeypatch.setattr(machine, "version", {"one": "1.1", "two": "2.2"}.get)
-    assert machine.other_than_locked(lock) == ["one 1.1", "two 2.2"]
+    monkeypatch.setattr(doctor, "version", {"one": "1.0+cpu", "two": "2.1"}.get)
+    assert doctor.other_than_locked(lock) == []
+    monkeypatch.setattr(doctor, "version", {"one": "1.1", "two": "2.2"}.get)
+    assert doctor.other_than_locked(lock) == ["one 1.1", "two 2.2"]
