@@ -65,10 +65,6 @@ def _end_with_parent(parent: int) -> None:
             sys.exit(128 + signal.SIGTERM)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m job",
@@ -87,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--fold", required=True, type=int, help="a fold of params.yaml")
 
     folds = verbs.add_parser("folds", help="train and predict all folds side by side, through DVC")
-    folds.add_argument("--jobs", type=int, default=_cores(), help="folds at a time (all cores)")
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    folds.add_argument("--jobs", type=int, default=cores, help="folds at a time (all cores)")
     folds.set_defaults(module="job.commands.folds")
 
     score = verbs.add_parser("score", help="all evidence about anybody's predictions, from a CSV file")

@@ -94,11 +94,7 @@ def read_json(path: Path) -> Any:
 
 
 def existing(path: Path) -> Path:
-    """The path itself, where an earlier stage has written it.
-
-    Raises:
-        UserError: the stage has not run.
-    """
+    """The path itself, where an earlier stage has written it; a UserError where it has not run."""
     if not path.exists():
         raise UserError(f"{path} does not exist: {REMEDY}")
     return path

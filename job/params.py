@@ -245,16 +245,12 @@ class Params(Section):
     report: Report
 
     @pydantic.model_validator(mode="after")
-    def _lists_are_sets(self) -> Params:
+    def _sections_fit(self) -> Params:
         for name, values in (("methods", self.methods), ("folds", self.folds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if max(self.folds) > self.split.folds:
             raise ValueError(f"folds names fold {max(self.folds)}, but split.folds is {self.split.folds}")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _warm_up_ends(self) -> Params:
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"
@@ -263,11 +259,7 @@ class Params(Section):
 
 
 def check_fold(params: Params, method: str, fold: int) -> None:
-    """Check that one fold of one method is among those that the parameters name.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Refuse a fold of a method that is not among those that the parameters name."""
     if method not in params.methods or fold not in params.folds:
         raise UserError(
             f"{method} fold {fold} is not among methods and folds of params.yaml: "

@@ -26,10 +26,7 @@ def fit_temperature(logits: npt.NDArray[np.floating], classes: npt.NDArray[np.in
 
     It is to be fitted on validation images, which the network did not learn from; on test images it would be part of
     what is tested. It is bounded, because a network without an error on these images would ask for a temperature of 0.
-
-    Args:
-        logits: shape (images, classes).
-        classes: class number of each image, shape (images,).
+    `logits` have the shape (images, classes), and `classes` hold the class number of each image.
     """
     images = np.arange(len(classes))
 

@@ -49,10 +49,9 @@ def render(params: Params, summary: dict[str, Any], template: Path = TEMPLATE, *
         data_name=PurePath(params.data.root).name,
         positive="the class named in `data/prepared/summary.json` (ALL in C-NMC)",
         metrics=[metric.replace("_", " ") for metric in metrics],
-        rows=[(name, [_shown(row.get(metric)) for metric in metrics]) for name, row in figures.items()],
+        rows=[
+            (name, ["–" if (value := row.get(metric)) is None else f"{value:.3f}" for metric in metrics])
+            for name, row in figures.items()
+        ],
     )
     return rendered
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

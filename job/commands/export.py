@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from job.commands import machine
 from job.contracts.paths import PIXELS
 from job.data.images import Pixels
 from job.ensemble.networks import Member, TorchEnsemble
-from job.ensemble.onnx_file import KEY, OnnxEnsemble, pack
+from job.ensemble.onnx_file import KEY, OnnxEnsemble
 from job.errors import UserError
 from job.files import existing, replacing
 
@@ -82,8 +84,7 @@ def _exact(ensemble: TorchEnsemble, pixels: Pixels) -> npt.NDArray[np.float64]:
         network = copy.deepcopy(member.network).double()
         views = member.views(member.normalise(batch).double())
         means.append(torch.stack([network(view).softmax(1) for view in views]).mean(0))
-    result: npt.NDArray[np.float64] = torch.stack(means).numpy()
-    return result
+    return np.asarray(torch.stack(means).numpy())
 
 
 def _some_images(size: int) -> Pixels:
@@ -109,5 +110,5 @@ def _write(ensemble: TorchEnsemble, path: Path) -> None:
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, {KEY: pack(ensemble.manifest)})
+    onnx.helper.set_model_props(model, {KEY: json.dumps(asdict(ensemble.manifest), ensure_ascii=False)})
     path.write_bytes(model.SerializeToString())

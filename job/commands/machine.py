@@ -31,22 +31,14 @@ def output(*command: str) -> str | None:
 
 
 def check_file(path: Path) -> None:
-    """Check, before the work, that a file can be written at `--out`.
-
-    Raises:
-        UserError: there is a folder, or what would hold the file is none.
-    """
+    """Refuse, before the work, a place of `--out` that is a folder, or that lies in a file."""
     if path.is_dir():
         raise UserError(f"--out {path} is a folder: name the file that is to be written, such as {path / 'out'}")
     check_folder(path.parent)
 
 
 def check_folder(path: Path) -> None:
-    """Check that `path` is a folder or can become one.
-
-    Raises:
-        UserError: it, or one of those it lies in, is a file.
-    """
+    """Refuse, before the work, a folder of `--out` that is a file, or that lies in one."""
     for one in (path, *path.parents):
         if one.exists() and not one.is_dir():
             raise UserError(f"--out: {one} is no folder: name another place")

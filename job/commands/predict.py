@@ -23,18 +23,7 @@ def run(
     paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, operating_point: str | None,
     min_agreement: float, device: str, maps: Path | None = None,
 ) -> str:  # fmt: skip
-    """Write `out`; a sentence with the number of images of each predicted class.
-
-    Args:
-        paths: image files, and folders of them.
-        model: method whose ensemble judges.
-        out: the table.
-        onnx: a file of `python -m job export` to use in place of the networks in runs/.
-        threshold: `CLASS=PROBABILITY`, or None for the majority vote.
-        operating_point: name of a threshold that `evaluate` chose on validation images, in place of `threshold`.
-        min_agreement: share of members that must vote alike; below it the ensemble abstains.
-        device: `auto`, `cpu` or `cuda`.
-        maps: a new folder for a picture of every image under its activation map, or None.
+    """Write `out`; a sentence with the number of images of each predicted class. The arguments are the command line's.
 
     Raises:
         UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, or a
@@ -115,15 +104,10 @@ def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple
         UserError: the results name no such point.
     """
     evaluation = read_json(path)
-    points = [
-        point
-        for entry in evaluation.get("operating_points", [])
-        if entry["method"] == method
-        for point in entry["points"]
-        if point["name"] == name
-    ]
-    if not points or points[0]["threshold"] is None:
-        reason = points[0]["reason"] if points else f"{path} names no such point for {method}"
+    methods = {entry["method"]: entry["points"] for entry in evaluation.get("operating_points", [])}
+    point = next((point for point in methods.get(method, []) if point["name"] == name), None)
+    if point is None or point["threshold"] is None:
+        reason = point["reason"] if point else f"{path} names no such point for {method}"
         raise UserError(f"--operating-point {name}: {reason}; use --threshold CLASS=PROBABILITY")
     temperatures = {entry["method"]: entry["temperature"] for entry in evaluation["calibration"]}
-    return (evaluation["positive"], points[0]["threshold"]), temperatures[method]
+    return (evaluation["positive"], point["threshold"]), temperatures[method]

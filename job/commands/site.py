@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 from job import files
 from job.commands import experiments
 from job.commands.machine import output, version
-from job.contracts.paths import LOGS, SITE
+from job.contracts.paths import SITE, log
 from job.errors import UserError
 from job.reporting import site
 from job.reporting.pages.appendix import Moment
@@ -52,7 +51,13 @@ def moment(methods: list[str], folds: list[int]) -> Moment:
         experiments=experiments.tried(),
         versions={name: number for name in PACKAGES if (number := version(name))},
         outputs=_outputs(),
-        times=[entry for method in methods for entry in _times(LOGS / method, folds)],
+        # A log of an earlier run may lie there too: only the folds of this report are shown.
+        times=[
+            {"method": method, "fold": fold, **files.read_json(path)}
+            for method in methods
+            for fold in folds
+            if (path := log(method, fold).with_suffix(".json")).is_file()
+        ],
     )
 
 
@@ -69,11 +74,3 @@ def _outputs() -> list[tuple[str, str, str]]:
     lock = Path("dvc.lock")
     stages = YAML(typ="safe").load(lock)["stages"] if lock.is_file() else {}
     return [(name, out["path"], out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])]
-
-
-def _times(folder: Path, folds: list[int]) -> list[dict[str, Any]]:
-    # A log of an earlier run may lie there too: only the folds of this report are shown.
-    logs = {fold: folder / f"fold-{fold}.json" for fold in folds}
-    return [
-        {"method": folder.name, "fold": fold, **files.read_json(path)} for fold, path in logs.items() if path.is_file()
-    ]

@@ -23,8 +23,8 @@ class Dataset:
 
     @property
     def probability_columns(self) -> list[str]:
-        """Names of the probability columns, in class order."""
-        return probability_columns(self.classes)
+        """Names of the probability columns, in class order, such as `p_HEM, p_ALL`."""
+        return [f"p_{name}" for name in self.classes]
 
     @property
     def vote_columns(self) -> list[str]:
@@ -40,11 +40,6 @@ class Dataset:
         if len(self.classes) == 2 and self.positive is not None:
             return [self.classes.index(self.positive)]
         return list(range(len(self.classes)))
-
-
-def probability_columns(classes: tuple[str, ...]) -> list[str]:
-    """Names of the probability columns of these classes, such as `p_HEM, p_ALL`."""
-    return [f"p_{name}" for name in classes]
 
 
 def read_dataset(path: Path) -> Dataset:

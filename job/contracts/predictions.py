@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job.contracts.dataset import Dataset, probability_columns
+from job.contracts.dataset import Dataset
 from job.contracts.split import Split
 from job.contracts.tables import FIRST_LINE, REMEDY, check_one_of, check_unique, integers, probabilities, read_table
 from job.errors import UserError
@@ -25,18 +25,12 @@ def fold_rows(
 ) -> pd.DataFrame:  # fmt: skip
     """Rows of the file for one model and one role.
 
-    Args:
-        split: names the images of the role, in order.
-        role: one of `ROLES`.
-        fold: the fold that the model was trained on.
-        iteration: of the model, 0 without self-training.
-        views: number of views of an image that each probability is a mean over.
-        values: class probabilities in the order of `split.rows(role, fold)`, (images, classes).
-        classes: class names in class order.
+    `values` are class probabilities of shape (images, classes) in the order of `split.rows(role, fold)`, each a mean
+    over that many `views` of its image. The iteration of a model without self-training is 0.
     """
     keys = split.select(role, fold)[["row", "image"]].reset_index(drop=True)
     keys = keys.assign(role=role, fold=fold, iteration=iteration, views=views)
-    return pd.concat([keys, pd.DataFrame(values, columns=probability_columns(classes))], axis=1)
+    return pd.concat([keys, pd.DataFrame(values, columns=[f"p_{name}" for name in classes])], axis=1)
 
 
 def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataFrame:
@@ -69,11 +63,7 @@ def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataF
 
 
 def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> pd.DataFrame:
-    """The rows in the order of `expected`, the images they must hold exactly once each.
-
-    Raises:
-        UserError: an image occurs twice, is missing, or is not expected.
-    """
+    """The rows in the order of `expected`: a UserError names an image that is missing, not expected, or there twice."""
     check_unique(path, rows)
     present, expected_images = set(rows["image"]), set(expected)
     for line, image in zip(rows.index + FIRST_LINE, rows["image"], strict=True):

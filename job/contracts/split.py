@@ -54,12 +54,10 @@ class Split:
         return self.table[self.table["role"] == "train"]
 
     def select(self, role: str, fold: int = 0) -> pd.DataFrame:
-        """The rows that fold `fold` predicts in a role, in file order.
+        """The rows that a fold predicts in a role (`validation`, `masked`, `test`, `unlabelled`), in file order.
 
-        Args:
-            role: `validation`, `masked`, `test`, `unlabelled`, or `taught`: those that the fold's students learn from
-                without labels.
-            fold: its number; without a meaning for `test` and `unlabelled`, which are the same for every fold.
+        The role `taught` are those that the fold's students learn from without labels. `test` and `unlabelled` are the
+        same for every fold.
         """
         table = self.table
         train, other_fold = table["role"] == "train", table["fold"] != fold
@@ -87,11 +85,8 @@ class Split:
     def fold(self, number: int, classes: tuple[str, ...], *, labels: str) -> Fold:
         """Hand over one fold. Masked labels are masked here: rows without labels carry nothing else.
 
-        Args:
-            number: the fold whose images validate.
-            classes: class names in class order.
-            labels: `all` gives every training image with its label; `half` gives the labelled half with labels and the
-                masked half, or the images that the split names in its place, without.
+        With `labels="all"` every training image comes with its label; with `half` the labelled half does, and the
+        masked half, or the images that the split names in its place, come without.
         """
         rest = self.train()[self.train()["fold"] != number]
         nobody = np.empty(0, dtype=np.int64)

@@ -90,33 +90,17 @@ def _read(
 
 
 def wrong_value(path: Path, table: pd.DataFrame, row: int, column: str, problem: str) -> UserError:
-    """The error for a value of a table.
-
-    Args:
-        path: of the file.
-        table: as `read_table` returned it, or rows of that.
-        row: position of the row in `table`.
-        column: its name.
-        problem: what is wrong, such as `'x' is not a number`.
-    """
+    """The error for a value at position `row` of a table as `read_table` returned it, or of some of its rows."""
     return UserError(f"{path}: line {table.index[row] + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
 
 
 def integers(path: Path, table: pd.DataFrame, column: str) -> IntArray:
-    """A text column as whole numbers.
-
-    Raises:
-        UserError: a value is not a whole number.
-    """
+    """A text column as whole numbers; a UserError names the first value that is none."""
     return np.array(_numbers(path, table, column, int), dtype=np.int64)
 
 
 def floats(path: Path, table: pd.DataFrame, column: str) -> FloatArray:
-    """A text column as numbers, every digit kept.
-
-    Raises:
-        UserError: a value is not a number.
-    """
+    """A text column as numbers, every digit kept; a UserError names the first value that is none."""
     return np.array(_numbers(path, table, column, float), dtype=np.float64)
 
 
@@ -153,31 +137,19 @@ def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> Fl
 
 
 def class_indices(path: Path, table: pd.DataFrame, column: str, classes: Sequence[str]) -> IntArray:
-    """A column of class names as class numbers, their positions in `classes`.
-
-    Raises:
-        UserError: a value is not one of the classes.
-    """
+    """A column of class names as class numbers, their positions in `classes`; a UserError names any other value."""
     check_one_of(path, table, column, classes)
     return np.array([classes.index(label) for label in table[column]], dtype=np.int64)
 
 
 def check_one_of(path: Path, table: pd.DataFrame, column: str, allowed: Sequence[Any]) -> None:
-    """Refuse a table with another value in a column than those allowed.
-
-    Raises:
-        UserError: naming the first such value and what is allowed.
-    """
+    """Refuse a table with another value in a column than those allowed: a UserError names the first and the allowed."""
     for row in np.flatnonzero(~table[column].isin(allowed))[:1]:
         rule = f"{'one of ' if len(allowed) > 1 else ''}{', '.join(map(str, allowed))}"
         raise wrong_value(path, table, row, column, f"{table[column].tolist()[row]!r} is not {rule}")
 
 
 def check_unique(path: Path, table: pd.DataFrame, column: str = "image") -> None:
-    """Refuse a table that names an image twice.
-
-    Raises:
-        UserError: naming the second line of the first repeated image.
-    """
+    """Refuse a table that names an image twice: a UserError names the second line of the first repeated image."""
     for row in np.flatnonzero(table[column].duplicated())[:1]:
         raise wrong_value(path, table, row, column, f"{table[column].iloc[row]!r} occurs twice")

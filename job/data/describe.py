@@ -1,5 +1,6 @@
 """What `prepare` says of the images it read: counts, copies, sizes, refusals, warnings, and a few cells to look at."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,7 @@ def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
 def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
     """Facts about the prepared images that do not follow from the parameters.
 
-    Args:
-        index: the index with the columns `scaled_in` and `folder` beside those of index.csv.
-        listing: the data set as its layout describes it.
-        rejected: every refused file with its reason.
-        synthetic: whether the cells were drawn by a program.
+    `index` has the columns `scaled_in` and `folder` beside those of index.csv.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
     linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
@@ -116,13 +113,9 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
 
 def _reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
     """Refused files by kind of reason, most frequent first."""
-    kinds = Counter(_kind(reason) for _, reason in rejected)
+    # `line 7: contradiction: name says HEM` is of the kind `contradiction`.
+    kinds = Counter(re.sub("^line [^:]*:", "", reason).split(":")[0].strip() for _, reason in rejected)
     return [{"reason": kind, "files": count} for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
-
-
-def _kind(reason: str) -> str:
-    parts = reason.split(":")
-    return (parts[1] if parts[0].startswith("line ") and len(parts) > 1 else parts[0]).strip()
 
 
 def _sizes(index: pd.DataFrame) -> list[dict[str, Any]]:

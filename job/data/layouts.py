@@ -24,11 +24,7 @@ _EXPECTED = (
 
 
 def read(root: Path, layout: str) -> Listing:
-    """List the images of a data set.
-
-    Args:
-        root: the data set's folder.
-        layout: `c-nmc`, `csv`, `folders`, or `auto` to recognise it.
+    """List the images of a data set whose layout is `c-nmc`, `csv`, `folders`, or recognised (`auto`).
 
     Raises:
         UserError: the folder is missing, or its layout is none of them, or more than one.

@@ -19,7 +19,8 @@ from job.params import Data
 def fill(path: Path, entries: Sequence[Entry], data: Data) -> list[images.Facts | str]:
     """Write the pixels of every readable image to an array file, in the order of the entries; memory stays flat.
 
-    The array has one row per readable image, shape (images, pixels, pixels, 3), uint8.
+    The array has the shape (entries, pixels, pixels, 3), uint8: first the readable images, then a black row for every
+    image that is refused, which `keep_rows` takes away.
 
     Returns:
         For every entry the facts of its file, or the reason why it is refused.
@@ -47,13 +48,11 @@ def fill(path: Path, entries: Sequence[Entry], data: Data) -> list[images.Facts 
             facts.append(result[1])
             rows += 1
     array.flush()
-    del array
-    keep_rows(path, np.arange(rows))
     return facts
 
 
 def keep_rows(path: Path, rows: npt.NDArray[np.intp]) -> None:
-    """Write an array file again with these rows alone, where refused images left others in it."""
+    """Write an array file again with these rows alone, unless it has no others."""
     array = np.load(path, mmap_mode="r")
     if len(array) == len(rows):
         return

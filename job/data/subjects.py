@@ -9,13 +9,10 @@ from scipy.sparse.csgraph import connected_components
 
 
 def assign(index: pd.DataFrame) -> pd.Series:
-    """Subject of every image.
+    """Subject of every image of an index with the columns `image`, `patient` (empty when unknown) and `pixel_sha256`.
 
     An image without a patient is a person of its own until its pixels say otherwise. The subject's name joins the
     patients in it, as in `20+21`; a subject without any patient carries the name of its first image.
-
-    Args:
-        index: columns `image`, `patient` (empty when unknown), `pixel_sha256`.
     """
     person = index["patient"].where(index["patient"] != "", index["image"])
     nodes, names = pd.factorize(person)
@@ -26,12 +23,11 @@ def assign(index: pd.DataFrame) -> pd.Series:
     _, component = connected_components(coo_array(edges, shape=(size, size)), directed=False)
     members = pd.Series(names).groupby(component[: len(names)]).unique()
     patients = set(index["patient"]) - {""}
-    subjects = {label: _name(group, patients) for label, group in members.items()}
+    subjects = {
+        label: "+".join(sorted(patients.intersection(group), key=natural)) or min(group)
+        for label, group in members.items()
+    }
     return pd.Series([subjects[component[node]] for node in nodes], index=index.index, name="subject")
-
-
-def _name(members: list[str], patients: set[str]) -> str:
-    return "+".join(sorted(patients.intersection(members), key=natural)) or min(members)
 
 
 def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:

@@ -61,12 +61,9 @@ class Cell:
 
 
 def sample(label: str, person: np.random.Generator, rng: np.random.Generator) -> Cell:
-    """Draw the traits of one cell.
+    """Draw the traits of one cell of the class `all` or `hem`.
 
-    Args:
-        label: `all` or `hem`.
-        person: generator of the patient, in the same state for each of the patient's cells.
-        rng: generator of the cell.
+    `person` is the patient's generator, in the same state for each of the patient's cells, `rng` the cell's.
     """
     mean, between, within = _LOG_SIDE[label]
     # A few healthy cells are as large as blasts: skew 1 in the public set, none among blasts.
@@ -91,10 +88,9 @@ def sample(label: str, person: np.random.Generator, rng: np.random.Generator) ->
 
 
 def draw(cell: Cell, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a cell.
+    """Draw a cell as an RGB image of shape (450, 450, 3).
 
-    Returns:
-        RGB image of shape (450, 450, 3): the background is exactly 0, every pixel of the cell above 0 in each channel.
+    The background is exactly 0, every pixel of the cell above 0 in each channel.
     """
     contour = _contour(cell, rng)
     centre = SIDE / 2 + np.clip(rng.normal(0.0, 3.0, size=2), -10, 10)

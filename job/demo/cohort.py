@@ -6,7 +6,6 @@ byte-identical images under two names that link patients. Source: Gupta & Gupta 
 and the public list of its files. What the cells look like is in `job.demo.cells`.
 """
 
-import csv
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import NormalDist
 
+import pandas as pd
 from PIL import Image
 
 from job.data.cnmc import FINAL, PRELIMINARY, PRELIMINARY_LABELS
@@ -86,11 +86,7 @@ def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Pa
 
 
 def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int, drawn: Callable[[], object]) -> None:
-    """Write the data set into the empty folder `root`; `drawn` is called after each image.
-
-    Raises:
-        UserError: as in `cohort`.
-    """
+    """Write the data set into the empty folder `root`; `drawn` is called after each image. Raises as `cohort` does."""
     people = cohort(seed=seed, patients=patients, images=images, unlabelled=unlabelled)
     (root / SYNTHETIC_MARK).write_text(MARKER_TEXT, encoding="utf-8", newline="\n")
     paths = _paths(seed, people)
@@ -191,7 +187,5 @@ def _write_labels(root: Path, people: list[Patient], paths: dict[tuple[str, int]
         for number in range(patient.images)
     ]
     rows.sort(key=lambda row: int(Path(row[1]).stem))
-    with (root / PRELIMINARY_LABELS).open("w", encoding="utf-8", newline="") as handle:
-        table = csv.writer(handle, lineterminator="\n")
-        table.writerow(("Patient_ID", "new_names", "labels"))
-        table.writerows(rows)
+    table = pd.DataFrame(rows, columns=["Patient_ID", "new_names", "labels"])
+    table.to_csv(root / PRELIMINARY_LABELS, index=False, lineterminator="\n")

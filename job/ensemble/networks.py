@@ -60,11 +60,7 @@ class TorchEnsemble:
     """The networks of `ensembles/METHOD/ensemble.json`."""
 
     def __init__(self, method: str, device: str = "cpu") -> None:
-        """Load and check the members.
-
-        Args:
-            method: of the members.
-            device: `auto`, `cpu` or `cuda`.
+        """Load and check the members, for a device `auto`, `cpu` or `cuda`.
 
         Raises:
             UserError: no such ensemble, one that says not how it was evaluated, or a member's weights are not those
@@ -83,9 +79,7 @@ class TorchEnsemble:
             method=method,
             members=[member["fold"] for member in described["members"]],
             classes=described["classes"],
-            size=facts["size"],
-            crop=facts["crop"],
-            center=facts["center"],
+            **{key: facts[key] for key in ("size", "crop", "center")},
             synthetic=facts.get("synthetic", False),
         )
         normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
@@ -108,8 +102,7 @@ class TorchEnsemble:
 
         @torch.inference_mode()
         def judge(member: Member) -> npt.NDArray[np.float32]:
-            result: npt.NDArray[np.float32] = member(batch).cpu().numpy()
-            return result
+            return np.asarray(member(batch).cpu().numpy())
 
         return np.stack(self.each(judge))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from job.ensemble.scoring import Manifest
 from job.errors import UserError
 
 KEY = "leukaemia-job"
-"""The key under which the file carries the manifest of its ensemble."""
+"""The key under which the file carries the manifest of its ensemble, as JSON."""
 
 
 class OnnxEnsemble:
@@ -41,10 +40,4 @@ class OnnxEnsemble:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
-        result: npt.NDArray[np.float32] = self.session.run(None, {"pixels": pixels})[0]
-        return result
-
-
-def pack(manifest: Manifest) -> str:
-    """The manifest as text, for the file."""
-    return json.dumps(asdict(manifest), ensure_ascii=False)
+        return np.asarray(self.session.run(None, {"pixels": pixels})[0])

@@ -22,9 +22,7 @@ from job.split import holdout
 def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
-    Args:
-        index: columns `row`, `image`, `label` (empty when unknown), `patient`, `subject`, `origin`, `pixel_sha256`.
-        settings: the section `split` of the parameters.
+    The index has the columns `row, image, label, patient, subject, origin, pixel_sha256`; an unknown label is empty.
 
     Raises:
         UserError: no such split exists for this data.

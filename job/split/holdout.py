@@ -99,15 +99,11 @@ def _fraction(labelled: pd.DataFrame, settings: Split) -> set[str]:
 def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Generator) -> set[str]:
     """Draw, uniformly among all such sets, subjects with that many patients and images, or the nearest there are.
 
+    `subjects` has one row per subject with the columns `patients` and `images`; its index holds the names.
+
     All sets are counted by dynamic programming (the counting form of the subset-sum problem) and one is drawn by
     walking back through the counts, so every exact solution is equally likely. Nearest means: the number of patients
     first, then the number of images. What can be reached is found first, so that only counts up to there are kept.
-
-    Args:
-        subjects: one row per subject with columns `patients` and `images`; its index holds the names.
-        patients: the sum of `patients` to reach.
-        images: the sum of `images` to reach.
-        rng: the generator of the draw.
     """
     people = np.asarray(subjects["patients"])
     sizes = np.asarray(subjects["images"])
