@@ -82,11 +82,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that an earlier stage wrote.
-
-    Raises:
-        UserError: the file is missing or is not JSON.
-    """
+    """Read a JSON file that an earlier stage wrote; a UserError where it is missing or is not JSON."""
     try:
         return json.loads(existing(path).read_text(encoding="utf-8"))
     except ValueError as error:

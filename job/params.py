@@ -3,11 +3,9 @@
 Pydantic does the checking; this module turns its findings into sentences that name the key and what is allowed.
 """
 
-from __future__ import annotations
-
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import Field
@@ -88,7 +86,7 @@ class Model(Section):
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)]
 
     @pydantic.model_validator(mode="after")
-    def _a_file_is_known_by_its_digest(self) -> Model:
+    def _a_file_is_known_by_its_digest(self) -> Self:
         if (self.weights in ("imagenet", "none")) == bool(self.weights_sha256):
             raise ValueError(
                 "weights is imagenet, none (both with an empty weights_sha256), or the path of a file with its SHA-256"
@@ -126,7 +124,7 @@ class Train(Section):
     tf32: bool
 
     @pydantic.model_validator(mode="after")
-    def _timing_decides_nothing(self) -> Train:
+    def _timing_decides_nothing(self) -> Self:
         if self.deterministic and self.cudnn_benchmark:
             raise ValueError("cudnn_benchmark chooses algorithms by the clock: it needs deterministic=false")
         if self.devices > self.batch_size:
@@ -245,7 +243,7 @@ class Params(Section):
     report: Report
 
     @pydantic.model_validator(mode="after")
-    def _sections_fit(self) -> Params:
+    def _sections_fit(self) -> Self:
         for name, values in (("methods", self.methods), ("folds", self.folds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} holds a value twice: {values}")

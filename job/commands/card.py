@@ -1,7 +1,5 @@
 """`python -m job card`: MODEL_CARD.md from what Git tracks of a result, the parameters and the headline figures."""
 
-from __future__ import annotations
-
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,11 +15,7 @@ CARD = Path("MODEL_CARD.md")
 
 
 def run() -> str:
-    """Write MODEL_CARD.md; its path.
-
-    Raises:
-        UserError: parameters or results are missing or wrong.
-    """
+    """Write MODEL_CARD.md from the parameters and the headline figures."""
     params = load()
     files.write_text(CARD, render(params, files.read_json(paths.HEADLINES), synthetic=is_synthetic(params)))
     return f"{CARD} is written"

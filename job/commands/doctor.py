@@ -36,11 +36,7 @@ class Finding(NamedTuple):
 
 
 def run() -> str:
-    """Print one line for each check, and return the closing sentence.
-
-    Raises:
-        UserError: something is wrong that would stop the job.
-    """
+    """Print one line for each check; a UserError names those that would stop the job."""
     wrong = []
     for name, finding in _findings():
         remedy = f"\n{'':19}{finding.remedy}" if finding.remedy else ""

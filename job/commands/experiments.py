@@ -3,8 +3,6 @@
 `dvc exp show --all-commits` gives the same in half a minute for thirty commits, because it opens every one of them.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re

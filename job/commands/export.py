@@ -1,7 +1,5 @@
 """`python -m job export`: the ensemble as one ONNX file, checked against torch before it is kept."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging
@@ -47,11 +45,7 @@ class Together(nn.Module):
 
 
 def run(model: str, out: Path) -> str:
-    """Write `out`; a sentence with the largest difference from torch.
-
-    Raises:
-        UserError: no such ensemble, no place for the file, or the file does not compute what torch computes.
-    """
+    """Write `out`, if it computes what torch computes; a sentence with the largest difference from torch."""
     machine.check_file(out)
     ensemble = TorchEnsemble(model)
     batches = np.array_split(_some_images(ensemble.manifest.size), BATCHES)

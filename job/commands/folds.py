@@ -24,10 +24,8 @@ _REPRO = [*_DVC, "--wait-for-lock", "repro"]
 def run(jobs: int) -> str:
     """Bring every fold up to date, `jobs` at a time, and no more than there are GPUs for.
 
-    A failing fold lets the running ones finish, so that their work is kept, and starts no other.
-
-    Raises:
-        UserError: a fold wants more GPUs than there are, or it failed; its own message stands above.
+    A failing fold lets the running ones finish, so that their work is kept, and starts no other. Its own message stands
+    above the UserError that follows.
     """
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -91,11 +89,7 @@ class _SideBySide:
 
 
 def _environments(train: Train, gpus: list[str], jobs: int) -> list[dict[str, str]]:
-    """What each of the folds that run at a time finds in its environment beside ours.
-
-    Raises:
-        UserError: there are GPUs, and fewer than one fold wants.
-    """
+    """What each of the folds that run at a time finds in its environment beside ours."""
     # Bars of several folds on one terminal would overwrite each other.
     quiet = {"TQDM_DISABLE": "1"}
     if train.device == "cpu" or not gpus:

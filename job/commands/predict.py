@@ -1,7 +1,5 @@
 """`python -m job predict`: new cells scored with the ensemble, one row per image."""
 
-from __future__ import annotations
-
 import csv
 import importlib
 from collections import Counter
@@ -67,11 +65,7 @@ def run(
 def _rule(
     manifest: scoring.Manifest, threshold: str | None, operating_point: str | None, min_agreement: float
 ) -> scoring.Rule:
-    """The rule that the command line asks for.
-
-    Raises:
-        UserError: no such operating point, or a threshold that is no probability of one of the classes.
-    """
+    """The rule that the command line asks for."""
     if operating_point:
         limit, temperature = operating_point_of(manifest.method, operating_point)
     elif threshold:
@@ -98,10 +92,7 @@ def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple
     """The positive class, its threshold and the temperature of an operating point of `evaluate`.
 
     The threshold is one of calibrated probabilities: the mean of the members' logits, divided by the temperature (Guo
-    et al. 2017).
-
-    Raises:
-        UserError: the results name no such point.
+    et al. 2017). A UserError says why there is none.
     """
     evaluation = read_json(path)
     methods = {entry["method"]: entry["points"] for entry in evaluation.get("operating_points", [])}

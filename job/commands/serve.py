@@ -9,11 +9,7 @@ from job.errors import UserError
 
 
 def run(port: int) -> None:
-    """Serve site/ on localhost until interrupted; port 0 takes a free one.
-
-    Raises:
-        UserError: there is no site yet, or the port is taken.
-    """
+    """Serve site/ on localhost until interrupted; port 0 takes a free one."""
     if not (SITE / "index.html").is_file():
         raise UserError(f"{SITE / 'index.html'} does not exist: run `make report` first")
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(SITE))

@@ -1,7 +1,5 @@
 """The checks of `doctor` that need the installed packages: parameters, device, data, weights, the DVC remote."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Command `site`: add to the finished report what depends on the moment: experiments, commit, machine, times."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path
@@ -26,9 +24,6 @@ def run() -> str:
     """Write site/moment.html and site/added.js; the closing sentence.
 
     No other file of the site is touched: it is an output of DVC, and stays as the stage `report` left it.
-
-    Raises:
-        UserError: there is no finished site.
     """
     front = SITE / "index.html"
     if not front.is_file():

@@ -43,11 +43,7 @@ class Dataset:
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Read the classes and the positive one from `data/prepared/summary.json`.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or lacks a key.
-    """
+    """Read `data/prepared/summary.json`; a UserError where it is missing, is not JSON, or lacks a key."""
     summary = read_json(path)
     try:
         dataset = Dataset(

@@ -3,8 +3,6 @@
 Every message names the file, the line, the column and what to do.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -158,8 +158,6 @@ def _decode(content: bytes) -> tuple[Image.Image, str]:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """Grey, palette and opaque colour as RGB."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
     if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA"):
         raise UnreadableImageError(f"mode {image.mode}: expected 8-bit colour or grey")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

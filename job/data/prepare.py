@@ -1,7 +1,5 @@
 """From a folder of images to the index (one row per image), the pixel store, and every refused file with its reason."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     root = Path(data.root)
     listing = layouts.read(root, data.layout)
     rejected = list(listing.rejected)
-    if not listing.entries:
-        _check_rejected(rejected, data)
-        raise UserError(f"data.root: no images found under {root.absolute()}")
-    results = list(zip(listing.entries, store.fill(folder / "images.npy", listing.entries, data), strict=True))
+    facts = store.fill(folder / "images.npy", listing.entries, data) if listing.entries else []
+    results = list(zip(listing.entries, facts, strict=True))
     rejected += [(entry.image, reason) for entry, reason in results if isinstance(reason, str)]
     index = pd.DataFrame([
         vars(entry) | vars(facts) | dict(zip(("box_x", "box_y", "box_w", "box_h"), facts.box, strict=True))
@@ -41,7 +37,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     ])  # fmt: skip
     if index.empty:
         _check_rejected(rejected, data)
-        raise UserError(f"data.root: none of the images under {root.absolute()} can be read")
+        problem = "none of the images under {} can be read" if listing.entries else "no images found under {}"
+        raise UserError(f"data.root: {problem.format(root.absolute())}")
     keep, contradictions = _without_contradictions(index)
     rejected += contradictions
     _check_rejected(rejected, data)
@@ -71,7 +68,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     }
 
 
-def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series[bool], list[Refusal]]:
+def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusal]]:
     """Which rows stay, and the copies that carry several labels: nobody knows which of them is correct."""
     groups = subjects.copies(index)
     contradicted = groups[groups["labels"].str.len() > 1]

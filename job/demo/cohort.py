@@ -55,11 +55,7 @@ class Patient:
 
 
 def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Patient]:
-    """The labelled patients in the proportions of the public set, then the unlabelled ones; counts are met exactly.
-
-    Raises:
-        UserError: there are fewer images than patients.
-    """
+    """The labelled patients in the proportions of the public set, then the unlabelled ones; counts are met exactly."""
     if images < patients:
         raise UserError(
             f"demo.images is {images}, but each of the {patients} patients of demo.patients needs at least one: "
@@ -86,7 +82,7 @@ def cohort(*, seed: int, patients: int, images: int, unlabelled: int) -> list[Pa
 
 
 def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int, drawn: Callable[[], object]) -> None:
-    """Write the data set into the empty folder `root`; `drawn` is called after each image. Raises as `cohort` does."""
+    """Write the data set into the empty folder `root`; `drawn` is called after each image."""
     people = cohort(seed=seed, patients=patients, images=images, unlabelled=unlabelled)
     (root / SYNTHETIC_MARK).write_text(MARKER_TEXT, encoding="utf-8", newline="\n")
     paths = _paths(seed, people)

@@ -1,7 +1,5 @@
 """Where an ensemble looked on new cells: a picture per image."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 
 from job.data import tree
 from job.data.images import Pixels
-from job.ensemble.networks import Member, TorchEnsemble
+from job.ensemble.networks import TorchEnsemble
 from job.inference.activation import as_bytes, grad_cam
 from job.reporting.cells import overlay
 
@@ -49,8 +47,5 @@ class Maps:
         device = self.ensemble.device
         batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
         classes = torch.from_numpy(predicted).to(device)
-
-        def look(member: Member) -> torch.Tensor:
-            return grad_cam(member.network, member.normalise(batch), classes).cpu()
-
-        return as_bytes(torch.stack(self.ensemble.each(look)).mean(dim=0))
+        maps = self.ensemble.each(lambda member: grad_cam(member.network, member.normalise(batch), classes).cpu())
+        return as_bytes(torch.stack(maps).mean(dim=0))

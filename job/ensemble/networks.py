@@ -1,7 +1,5 @@
 """An ensemble of this repository with torch: the final networks of a method's folds."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

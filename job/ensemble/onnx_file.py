@@ -1,7 +1,5 @@
 """An ensemble as one ONNX file, used without torch."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -24,11 +22,7 @@ class OnnxEnsemble:
     most_pixels = 400_000
 
     def __init__(self, path: Path) -> None:
-        """Load it.
-
-        Raises:
-            UserError: there is no such file, or it is another kind of file.
-        """
+        """Load it; a UserError where there is no such file, or it is another kind of file."""
         if not path.is_file():
             raise UserError(f"{path} does not exist: `python -m job export --out {path}` writes it")
         try:

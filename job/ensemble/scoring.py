@@ -1,7 +1,5 @@
 """New cells through an ensemble: images read ahead in small numbers, scored in batches, one row each. Without torch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,8 +59,7 @@ class Rule:
 def find(paths: list[Path]) -> list[Path]:
     """The image files that are named, or that lie in named folders at any depth, in order of their names.
 
-    Raises:
-        UserError: a path does not exist, or there is no image at all.
+    There must be one at least, and every path must exist.
     """
     files: list[Path] = []
     for path in paths:

@@ -3,8 +3,6 @@
 Decided once, written to `split.csv`, read everywhere. Subjects are never divided between training and test.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -132,7 +130,7 @@ def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: 
     return names
 
 
-def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Series[bool]:
+def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Series:
     """Images that self-training may learn from without their labels (in folds that they do not validate).
 
     Of images that nobody labelled, those stay out that would carry a held-out subject, or a copy of an image that
