@@ -82,22 +82,24 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("train", "predict"):
             one.add_argument("--fold", required=True, type=int, help="a fold of params.yaml")
 
-    folds = verbs.add_parser("folds", help="train and predict all folds side by side, through DVC")
+    def command(name: str, description: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=description)
+        one.set_defaults(module=f"job.commands.{name}")
+        return one
+
+    folds = command("folds", "train and predict all folds side by side, through DVC")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     folds.add_argument("--jobs", type=int, default=cores, help="folds at a time (all cores)")
-    folds.set_defaults(module="job.commands.folds")
 
-    score = verbs.add_parser("score", help="all evidence about anybody's predictions, from a CSV file")
+    score = command("score", "all evidence about anybody's predictions, from a CSV file")
     score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")
     score.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, predictions, differences")
     score.add_argument("--site", action="store_true", dest="site_too", help="pages to look at, in the folder's site/")
     score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
-    score.set_defaults(module="job.commands.score")
 
-    site = verbs.add_parser("site", help="write commit, versions and times beside the finished report")
-    site.set_defaults(module="job.commands.site")
+    command("site", "write commit, versions and times beside the finished report")
 
-    predict = verbs.add_parser("predict", help="score new cells with a trained ensemble")
+    predict = command("predict", "score new cells with a trained ensemble")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
     predict.add_argument("--out", required=True, type=Path, help="the table that is written, as CSV")
     predict.add_argument("--model", default="efficientnet", help="method whose ensemble judges (efficientnet)")
@@ -108,22 +110,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--min-agreement", type=float, default=0.0, metavar="SHARE", help="abstain below it (0)")
     predict.add_argument("--maps", type=Path, metavar="FOLDER", help="a new folder of activation maps, one per image")
     predict.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    predict.set_defaults(module="job.commands.predict")
 
-    export = verbs.add_parser("export", help="write a trained ensemble as one ONNX file")
+    export = command("export", "write a trained ensemble as one ONNX file")
     export.add_argument("--out", required=True, type=Path, help="the file that is written")
     export.add_argument("--model", default="efficientnet", help="method whose ensemble it is (efficientnet)")
-    export.set_defaults(module="job.commands.export")
 
-    doctor = verbs.add_parser("doctor", help="is this machine ready? what to do where it is not")
-    doctor.set_defaults(module="job.commands.doctor")
+    command("doctor", "is this machine ready? what to do where it is not")
+    command("card", "write MODEL_CARD.md from the parameters and the headline figures")
 
-    card = verbs.add_parser("card", help="write MODEL_CARD.md from the parameters and the headline figures")
-    card.set_defaults(module="job.commands.card")
-
-    serve = verbs.add_parser("serve", help="open the report on this machine")
+    serve = command("serve", "open the report on this machine")
     serve.add_argument("--port", type=int, default=8000)
-    serve.set_defaults(module="job.commands.serve")
     return parser
 
 

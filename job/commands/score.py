@@ -24,7 +24,10 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     machine.check_folder(out)
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
-    blocks, fitted = external.read(file, synthetic=synthetic or _of_synthetic_cells(file))
+    # The file may be this pipeline's own or an earlier result of this command, which knows whether cells were drawn.
+    beside = file.parent / "evaluation.json"
+    synthetic = synthetic or (beside.is_file() and bool(files.read_json(beside).get("synthetic")))
+    blocks, fitted = external.read(file, synthetic=synthetic)
     first, *others = [block.model for block in blocks if block.role == "test"]
     evidence, differences = assembly.assess(blocks, fitted, [(model, first) for model in others], settings.evaluation)
     evaluation = {**evidence, "methods": [], "folds": []}
@@ -39,9 +42,3 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {out / 'site' / pages[0]}"
     return sentence
-
-
-def _of_synthetic_cells(file: Path) -> bool:
-    """Whether the file is this pipeline's own, or an earlier result of this command, and the images were drawn."""
-    beside = file.parent / "evaluation.json"
-    return beside.is_file() and bool(files.read_json(beside).get("synthetic"))

@@ -1,23 +1,32 @@
 """Command `site`: add to the finished report what depends on the moment: experiments, commit, machine, times."""
 
+import io
+import json
 import os
 import platform
+import re
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from job import files
-from job.commands import experiments
 from job.commands.machine import output, version
-from job.contracts.paths import SITE, log
+from job.contracts.paths import HEADLINES, SITE, log
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages.appendix import Moment
+from job.reporting.pages.appendix import Experiment, Moment
 
 PACKAGES = (
     "torch", "torchvision", "efficientnet-pytorch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "jinja2",
     "plotly", "captum", "dvc"
 )  # fmt: skip
+PARAMETERS, SUMMARY = "params.yaml", HEADLINES.as_posix()
+git = partial(output, "git")
+# refs/exps/BA/SELINE/NAME; DVC's own book-keeping (exec, stash, celery) has other shapes.
+_REF = re.compile(r"refs/exps/([^/]{2})/([^/]{38})/(.*)")
 
 
 def run() -> str:
@@ -36,14 +45,14 @@ def run() -> str:
 
 def moment(methods: list[str], folds: list[int]) -> Moment:
     """What only this moment and this machine know. Missing logs and a missing repository are no error."""
-    commit = output("git", "rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     return Moment(
         commit=commit,
-        changed=bool(commit and output("git", "status", "--porcelain", "--untracked-files=no")),
+        changed=bool(commit and git("status", "--porcelain", "--untracked-files=no")),
         python=platform.python_version(),
         platform=platform.platform(),
         processor=_processor(),
-        experiments=experiments.tried(),
+        experiments=tried(),
         versions={name: number for name in PACKAGES if (number := version(name))},
         outputs=_outputs(),
         # A log of an earlier run may lie there too: only the folds of this report are shown.
@@ -69,3 +78,49 @@ def _outputs() -> list[tuple[str, str, str]]:
     lock = Path("dvc.lock")
     stages = YAML(typ="safe").load(lock)["stages"] if lock.is_file() else {}
     return [(name, out["path"], out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])]
+
+
+def tried() -> list[Experiment]:
+    """This workspace first, then every experiment, the newest first. Without a repository, the workspace alone.
+
+    DVC keeps an experiment as a commit under `refs/exps`. `dvc exp show --all-commits` gives the same in half a minute
+    for thirty commits, because it opens every one of them.
+    """
+    parameters, summary = (
+        file.read_text("utf-8") if file.is_file() else None for file in map(Path, (PARAMETERS, SUMMARY))
+    )
+    here = _experiment(None, git("rev-parse", "HEAD") or "", None, parameters, summary)
+    others = []
+    for line in (git("for-each-ref", "--format=%(refname)%09%(creatordate:unix)", "refs/exps") or "").splitlines():
+        ref, seconds = line.split("\t")
+        if match := _REF.fullmatch(ref):
+            date = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
+            texts = (git("show", f"{ref}:{path}") for path in (PARAMETERS, SUMMARY))
+            others.append(_experiment(match[3], match[1] + match[2], date, *texts))
+    return [here, *sorted(others, key=lambda one: (one.date or "", one.name or ""), reverse=True)]
+
+
+def _experiment(
+    name: str | None, base: str, date: str | None, parameters: str | None, summary: str | None
+) -> Experiment:
+    """An experiment from the texts of its files; `base` is the commit that it started from."""
+    before, after = _parameters(git("show", f"{base or 'HEAD'}:{PARAMETERS}")), _parameters(parameters)
+    return Experiment(
+        name=name,
+        parent=base[:7],
+        date=date,
+        parameters=after,
+        changed=[key for key in after if key not in before or before[key] != after[key]],
+        metrics=json.loads(summary) if summary else {},
+    )
+
+
+def _parameters(text: str | None) -> dict[str, Any]:
+    """Every parameter by its dotted name; an experiment may hold what today's code would refuse."""
+    flat: dict[str, Any] = {}
+    for section, settings in (YAML(typ="safe").load(io.StringIO(text)) if text else {}).items():
+        if isinstance(settings, dict):
+            flat |= {f"{section}.{key}": value for key, value in settings.items()}
+        else:
+            flat[section] = settings
+    return flat

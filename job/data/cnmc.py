@@ -57,11 +57,7 @@ def mark(tree: Tree) -> str:
 
 
 def listing(root: Path, tree: Tree) -> Listing:
-    """List the images of a C-NMC folder.
-
-    Raises:
-        UserError: there is no training part, the label file cannot be used, or a patient has both labels.
-    """
+    """List the images; a UserError without a training part or a usable label file, or if a patient has both labels."""
     if not any(official(image).parts[0] == TRAINING for image in tree.images):
         deeper = sorted({image.split(f"/{TRAINING}/")[0] for image in tree.images if f"/{TRAINING}/" in image})
         hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"

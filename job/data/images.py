@@ -56,12 +56,9 @@ class Facts:
 def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     """Decode one image and bring it to (size, size, 3), uint8.
 
-    Args:
-        path: image file.
-        size: side of the result in pixels.
-        crop: side of the square cut out before resizing, in pixels of the file; 0 takes the whole image. A cell larger
-            than the crop stays whole: the square grows to hold it, and `scaled_in` says so.
-        center: `cell` centres the square on the cell's box, `image` on the image.
+    Before resizing, a square of `crop` pixels of the file is cut out around the middle of the cell's box (`center` is
+    `cell`) or of the image (`image`); a crop of 0 takes the whole image. A cell larger than the crop stays whole: the
+    square grows to hold it, and `scaled_in` says so.
 
     Raises:
         UnreadableImageError: with the reason.

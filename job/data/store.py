@@ -20,13 +20,8 @@ def fill(path: Path, entries: Sequence[Entry], data: Data) -> list[images.Facts 
     """Write the pixels of every readable image to an array file, in the order of the entries; memory stays flat.
 
     The array has the shape (entries, pixels, pixels, 3), uint8: first the readable images, then a black row for every
-    image that is refused, which `keep_rows` takes away.
-
-    Returns:
-        For every entry the facts of its file, or the reason why it is refused.
-
-    Raises:
-        UserError: the disk has no room for the array.
+    image that is refused, which `keep_rows` takes away. Returned are, for every entry, the facts of its file, or the
+    reason why it is refused. A UserError says that the disk has no room for the array.
     """
     needed, free = len(entries) * data.pixels**2 * 3, shutil.disk_usage(path.parent).free
     if needed > free:

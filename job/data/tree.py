@@ -20,10 +20,10 @@ Refusal = tuple[str, str]
 class Tree:
     """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone."""
 
-    images: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    rejected: list[Refusal] = field(default_factory=list)
-    ignored: int = 0
+    images: list[str]
+    others: list[str]
+    rejected: list[Refusal]
+    ignored: int
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,9 @@ def walk(root: Path) -> Tree:
             else:
                 (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
-    return Tree(by_path(images), by_path(others), sorted(rejected), ignored)
-
-
-def by_path(paths: list[str]) -> list[str]:
-    """Paths sorted folder by folder, as `pathlib` sorts them."""
-    return sorted(paths, key=lambda path: path.split("/"))
+    # Folder by folder, as `pathlib` sorts paths.
+    images, others = (sorted(paths, key=lambda path: path.split("/")) for paths in (images, others))
+    return Tree(images, others, sorted(rejected), ignored)
 
 
 def shown(text: str) -> str:

@@ -21,9 +21,7 @@ def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str,
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
     The index has the columns `row, image, label, patient, subject, origin, pixel_sha256`; an unknown label is empty.
-
-    Raises:
-        UserError: no such split exists for this data.
+    A UserError says why no such split exists for this data.
     """
     table = index[["row", "image", "subject", "label", "pixel_sha256"]].copy()
     labelled = table["label"] != ""

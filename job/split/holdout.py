@@ -24,8 +24,7 @@ REPORT_TEST = {
 def test_subjects(index: pd.DataFrame, settings: Split) -> tuple[set[str], dict[str, Any]]:
     """Subjects of the test set, and for each class the target (where there is one) and what was reached.
 
-    Raises:
-        UserError: the data has no such test set.
+    A UserError says why the data has no such test set.
     """
     labelled = index[index["label"] != ""]
     targets: dict[str, dict[str, int]] = {}

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.commands import experiments, site
+from job.commands import site
 from job.evaluation import gallery
 from job.reporting import cells
 from job.reporting.checklist import ITEMS
@@ -282,7 +282,7 @@ def test_experiments_are_read_from_git_with_what_they_changed(tree):
     git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/<b>seven</b>", "HEAD")
     git("update-ref", "refs/exps/exec/EXEC_BASELINE", "HEAD")
     git("reset", "-q", "--hard", base)
-    here, tried = experiments.tried()
+    here, tried = site.tried()
     assert (here.name, here.changed) == (None, [])
     assert (tried.name, tried.parent, tried.changed) == ("<b>seven</b>", base[:7], ["data.root", "train.epochs"])
     site.run()
@@ -307,7 +307,7 @@ def test_experiments_are_those_that_dvc_lists(tree):
         identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
         subprocess.run([*dvc, "exp", "save", "-q", "-n", f"epochs-{epochs}"], check=True, env=os.environ | identity)
     listed = subprocess.run([*dvc, "exp", "list", "--name-only"], check=True, capture_output=True, text=True).stdout
-    tried = experiments.tried()[1:]
+    tried = site.tried()[1:]
     assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
     assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
     assert all(one.changed == ["train.epochs"] for one in tried)
