@@ -34,7 +34,6 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Chance = Annotated[float, Field(ge=0, lt=1)]
 Augment = Literal["none", "dihedral", "cells", "randaugment"]
-Magnitude = Annotated[int, Field(ge=0, le=30)]
 
 
 class Section(pydantic.BaseModel):
@@ -113,7 +112,7 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     patience: Annotated[int, Field(ge=0)]
     augment: Augment
-    magnitude: Magnitude
+    magnitude: Annotated[int, Field(ge=0, le=30)]
     batch_norm: Literal["running", "recomputed"]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda"]

@@ -24,7 +24,6 @@ PACKAGES = 7 * GIB  # measured: 6.6 GiB, nearly all of it CUDA libraries
 RUN = 2 * GIB  # what `make report` writes, with a margin
 FOLD_MEMORY = 1.5 * GIB  # one fold of the demo, with a margin (measured: 1.3 GB)
 LOCK = Path("requirements.lock")
-OLDEST_PYTHON = (3, 11)
 
 
 class Finding(NamedTuple):
@@ -70,7 +69,7 @@ def python() -> Finding:
     text = f"Python {platform.python_version()} on {platform.system()}"
     if platform.system() != "Linux":
         return Finding("wrong", text, "the job runs on Linux: use WSL 2, another machine or the container")
-    if tuple(sys.version_info) < OLDEST_PYTHON:
+    if tuple(sys.version_info) < (3, 11):
         return Finding("wrong", text, "3.11 or newer is needed; name it with: make PYTHON=python3.12")
     return Finding("ok", text)
 

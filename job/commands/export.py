@@ -22,9 +22,7 @@ from job.errors import UserError
 from job.files import existing, replacing
 
 TOLERANCE = 1e-4
-CHECKED = 64
-"""Number of images that both forms judge."""
-BATCHES = 8
+CHECKED, BATCHES = 64, 8  # images that both forms judge, in this many batches
 
 
 class Together(nn.Module):

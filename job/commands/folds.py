@@ -62,8 +62,7 @@ class _SideBySide:
         self._free = deque(environments)
 
     def run(self, name: str) -> int:
-        """Train and predict one fold; the exit code of DVC."""
-        # There are as many threads as environments, so that one is free.
+        """Train and predict one fold; the exit code of DVC. As many threads as environments call this."""
         environment = self._free.popleft()
         try:
             return self._dvc(name, os.environ | environment)

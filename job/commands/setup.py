@@ -18,8 +18,7 @@ from job.files import awaits_fetch
 from job.models import weights
 from job.params import Params
 
-PATIENCE = 20
-"""Seconds that a DVC remote has to answer."""
+PATIENCE = 20  # seconds that a DVC remote has to answer
 
 
 def findings() -> Iterator[tuple[str, Finding]]:
@@ -99,10 +98,9 @@ def _remote() -> Finding:
     command = [sys.executable, "-c", ask]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        problem = (answer.stderr.strip().splitlines() or [""])[-1] if answer.returncode else ""
     except subprocess.TimeoutExpired:
         problem = f"no answer within {PATIENCE} seconds"
-    else:
-        problem = (answer.stderr.strip().splitlines() or [""])[-1] if answer.returncode else ""
     if problem:
         remedy = "check address and credentials with: dvc remote list; dvc remote modify --local …"
         return Finding("wrong", f"{name} does not answer: {problem}", remedy)

@@ -1,6 +1,5 @@
 """Command `site`: add to the finished report what depends on the moment: experiments, commit, machine, times."""
 
-import io
 import json
 import os
 import platform
@@ -118,7 +117,7 @@ def _experiment(
 def _parameters(text: str | None) -> dict[str, Any]:
     """Every parameter by its dotted name; an experiment may hold what today's code would refuse."""
     flat: dict[str, Any] = {}
-    for section, settings in (YAML(typ="safe").load(io.StringIO(text)) if text else {}).items():
+    for section, settings in (YAML(typ="safe").load(text) if text else {}).items():
         if isinstance(settings, dict):
             flat |= {f"{section}.{key}": value for key, value in settings.items()}
         else:

@@ -75,5 +75,4 @@ def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> 
     for image in expected:
         if image not in present:
             raise UserError(f"{path}: {image}, a {what} in data/split.csv, is missing: {REMEDY}")
-    ordered: pd.DataFrame = rows.set_index("image").loc[expected].reset_index()
-    return ordered
+    return pd.DataFrame(rows.set_index("image").loc[expected].reset_index())

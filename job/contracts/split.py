@@ -15,8 +15,7 @@ from job.errors import UserError
 
 COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
 ROLES = ("train", "test", "unlabelled")
-Rows = IntArray
-"""Rows of the pixel store, (N,) int64."""
+Rows = IntArray  # rows of the pixel store, (N,) int64
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from job.contracts.tables import read_rows
@@ -9,6 +10,7 @@ from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Refusal,
 
 NAME = "labels.csv"
 SPLITS = ("train", "test", "unlabelled")
+_composed = partial(unicodedata.normalize, "NFC")
 
 
 def mark(tree: Tree) -> str:
@@ -54,10 +56,6 @@ def _find(images: dict[str, str], name: str) -> str | None:
     """The image that a table calls by this name: with composed or decomposed accents, `./` in front, backslashes."""
     plain = _composed(name)
     return images.get(str(PurePosixPath(plain))) or images.get(str(PurePosixPath(plain.replace("\\", "/"))))
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> Entry | str:

@@ -48,7 +48,7 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
         raise UserError(f"data.root: {root.absolute()} has both {' and '.join(marks.values())}: choose with {choices}")
     for name, mark in marks.items():
         return name, f"it has {mark}"
-    classes = _class_folders(tree)
+    classes = sorted({image.split("/")[0] for image in tree.images if "/" in image})
     if root.resolve().name == cnmc.TRAINING or any(_PART.fullmatch(name) for name in classes):
         raise UserError(
             f"data.root: {root.absolute()} holds the folders {', '.join(classes)}, which look like parts of a data "
@@ -58,10 +58,6 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
         content = f"{len(tree.images)} images in {len(classes)} folders" if tree.images else "no images"
         raise UserError(f"data.root: {root.absolute()} holds {content}. {_EXPECTED}")
     return "folders", f"it has {len(classes)} folders of images and no {labels.NAME}"
-
-
-def _class_folders(tree: Tree) -> list[str]:
-    return sorted({image.split("/")[0] for image in tree.images if "/" in image})
 
 
 def _folders(tree: Tree) -> Listing:

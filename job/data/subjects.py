@@ -37,12 +37,10 @@ def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:
 
 def copies(index: pd.DataFrame) -> pd.DataFrame:
     """Groups of images with identical pixels: `pixel_sha256`, `images`, `patients` and `labels` (sorted lists)."""
-    repeated = index[index.duplicated("pixel_sha256", keep=False)]
-    groups = repeated.groupby("pixel_sha256", sort=True)
-    return pd.DataFrame(
-        {
-            "images": groups["image"].apply(sorted),
-            "patients": groups["patient"].apply(lambda values: sorted(set(values) - {""}, key=natural)),
-            "labels": groups["label"].apply(lambda values: sorted(set(values) - {""})),
-        }
-    ).reset_index()
+    groups = index[index.duplicated("pixel_sha256", keep=False)].groupby("pixel_sha256")
+    columns = {
+        "images": groups["image"].apply(sorted),
+        "patients": groups["patient"].apply(lambda values: sorted(set(values) - {""}, key=natural)),
+        "labels": groups["label"].apply(lambda values: sorted(set(values) - {""})),
+    }
+    return pd.DataFrame(columns).reset_index()

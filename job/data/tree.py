@@ -41,8 +41,7 @@ class Entry:
     folder: str = ""  # of the published data set, for layouts that name such folders
 
 
-HELD_OUT = ("preliminary", "test")
-"""Origins of the images that a data set itself sets aside for a test."""
+HELD_OUT = ("preliminary", "test")  # origins of the images that a data set itself sets aside for a test
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from job.ensemble.networks import TorchEnsemble
 from job.inference.activation import as_bytes, grad_cam
 from job.reporting.cells import overlay
 
-_STEM = 60
-"""Characters of an image's name that a picture keeps: with four bytes each a file name still has room for them."""
+_STEM = 60  # characters of an image's name that a picture keeps: with four bytes each a file name has room for them
 
 
 class Maps:

@@ -107,22 +107,17 @@ def rows(
     empty = [""] * (len(columns(manifest, pictures=draw is not None)) - 2)
     while batch := list(islice(batches, batch_size)):
         readable = [(file, result[0]) for file, result in batch if not isinstance(result, str)]
-        scored = iter(_scored(readable, ensemble, rule, draw) if readable else [])
+        scored: list[list[Any]] = []
+        if readable:
+            pixels = np.stack([image for _, image in readable])
+            predicted, scored = verdicts(ensemble.probabilities(pixels), rule, manifest)
+            if draw:
+                names = draw([file for file, _ in readable], pixels, predicted)
+                scored = [[*verdict, name] for verdict, name in zip(scored, names, strict=True)]
+        remaining = iter(scored)
         for file, result in batch:
-            values = [*empty, result] if isinstance(result, str) else [*next(scored), ""]
+            values = [*empty, result] if isinstance(result, str) else [*next(remaining), ""]
             yield [tree.shown(file.as_posix()), *values]
-
-
-def _scored(
-    readable: list[tuple[Path, images.Pixels]], ensemble: Ensemble, rule: Rule, draw: Draw | None
-) -> list[list[Any]]:
-    """Everything between the name and the problem, for the images of a batch that can be read."""
-    pixels = np.stack([image for _, image in readable])
-    predicted, values = verdicts(ensemble.probabilities(pixels), rule, ensemble.manifest)
-    if draw:
-        names = draw([file for file, _ in readable], pixels, predicted)
-        values = [[*verdict, name] for verdict, name in zip(values, names, strict=True)]
-    return values
 
 
 def verdicts(
@@ -135,8 +130,8 @@ def verdicts(
     if rule.threshold:
         position = manifest.classes.index(rule.threshold[0])
         # As `evaluate` does it: the mean of the members' logits, divided by the temperature.
-        each = np.full(len(exact), rule.temperature)
-        compared = mean if rule.temperature == 1 else votes.calibrated(exact, each)
+        temperatures = np.full(len(exact), rule.temperature)
+        compared = mean if rule.temperature == 1 else votes.calibrated(exact, temperatures)
         others = compared.probabilities.copy()
         others[:, position] = -1
         above = compared.probabilities[:, position] >= rule.threshold[1]

@@ -106,7 +106,7 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
     """
     people = np.asarray(subjects["patients"])
     sizes = np.asarray(subjects["images"])
-    p, m = _nearest(_reachable(people, sizes, patients), patients, images)
+    p, m = _nearest(people, sizes, patients, images)
     # ways[i][p, m]: number of sets among the first i subjects with p patients and m images.
     ways = [np.zeros((p + 1, m + 1))]
     ways[0][0, 0] = 1
@@ -126,8 +126,8 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
     return chosen
 
 
-def _reachable(people: Counts, sizes: Counts, patients: int) -> npt.NDArray[np.bool_]:
-    """Which sums of patients and images some set has, shape (patients, images).
+def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple[int, int]:
+    """The sums of patients and images that some set of subjects has and that are nearest to those asked for.
 
     Adding one subject moves the patients by at most the largest subject, so the nearest number lies within the table.
     """
@@ -138,16 +138,12 @@ def _reachable(people: Counts, sizes: Counts, patients: int) -> npt.NDArray[np.b
     for p, m in zip(people, sizes, strict=True):
         if p < len(possible):
             possible[p:, m:] |= possible[: len(possible) - p, : possible.shape[1] - m].copy()
-    return possible
-
-
-def _nearest(possible: npt.NDArray[np.bool_], patients: int, images: int) -> tuple[int, int]:
     # The empty set and the whole class are no test sets: both sides need somebody.
     possible[0, :] = False
     possible[:, -1] = False
-    p, m = np.nonzero(possible)
-    best = np.lexsort((m, p, np.abs(m - images), np.abs(p - patients)))[0]
-    return int(p[best]), int(m[best])
+    counts, sums = np.nonzero(possible)
+    best = np.lexsort((sums, counts, np.abs(sums - images), np.abs(counts - patients)))[0]
+    return int(counts[best]), int(sums[best])
 
 
 def _official(labelled: pd.DataFrame) -> set[str]:
