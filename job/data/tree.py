@@ -91,9 +91,12 @@ def walk(root: Path) -> Tree:
             else:
                 (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
-    # Folder by folder, as `pathlib` sorts paths.
-    images, others = (sorted(paths, key=lambda path: path.split("/")) for paths in (images, others))
-    return Tree(images, others, sorted(rejected), ignored)
+    return Tree(by_path(images), by_path(others), sorted(rejected), ignored)
+
+
+def by_path(paths: list[str]) -> list[str]:
+    """Paths sorted folder by folder, as `pathlib` sorts them."""
+    return sorted(paths, key=lambda path: path.split("/"))
 
 
 def shown(text: str) -> str:
