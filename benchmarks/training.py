@@ -27,13 +27,13 @@ from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.methods import efficientnet
-from job.methods.task import Task
 from job.models.fusion import fuse_batch_norm
 from job.models.network import build, normalisation
 from job.params import Params
 from job.seeds import generator
 from job.training.progress import Progress
 from job.training.restart import Restart
+from job.training.task import Task
 
 BATCH, PAIRS = 15, 5
 ROWS = np.arange(BATCH)
@@ -79,6 +79,7 @@ class _Clock(Progress):
     """Notes when each batch was done."""
 
     def __init__(self) -> None:
+        super().__init__("efficientnet", 1, "cpu", silent=True)
         self.times: list[float] = []
 
     def images(self, count: int) -> None:  # noqa: ARG002 - its size is the same every time

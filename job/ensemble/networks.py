@@ -19,8 +19,7 @@ from job.errors import UserError
 from job.files import read_json
 from job.inference import runs, runtime
 from job.inference.context import autocast
-from job.inference.pixels import Normalise
-from job.inference.views import views
+from job.inference.pixels import Normalise, views
 from job.params import load
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000
@@ -80,7 +79,7 @@ class TorchEnsemble:
             **{key: facts[key] for key in ("size", "crop", "center")},
             synthetic=facts.get("synthetic", False),
         )
-        normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), self.device)
+        normalise = runs.normalise(facts, self.device)
         networks = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
         # Not predict.tta of today's parameters: what was evaluated is what predicts.
         tta = described["views"] > 1

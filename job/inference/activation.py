@@ -9,7 +9,7 @@ from captum.attr import LayerGradCam
 
 from job.contracts.split import Rows
 from job.inference import runs
-from job.inference.pixels import Normalise, PixelStore, in_batches
+from job.inference.pixels import PixelStore, in_batches
 
 
 def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def maps_of_run(
 
     Args:
         folder: of the run.
-        store: the prepared images.
+        store: holds the images.
         rows: the images, (N,).
         classes: the class number explained for each of them, (N,).
         batch_size: images in one pass.
@@ -50,7 +50,7 @@ def maps_of_run(
     """
     facts = runs.read_facts(folder)
     network = runs.load_network(facts, folder / runs.WEIGHTS, device)
-    normalise = Normalise.of(tuple(facts["mean"]), tuple(facts["std"]), device)
+    normalise = runs.normalise(facts, device)
     parts = []
     for part in in_batches(np.arange(len(rows)), batch_size):
         pixels = normalise(store.gather(rows[part], device))

@@ -13,6 +13,9 @@ import torch
 from job.contracts.split import Rows
 from job.files import existing
 
+VIEWS = 8
+"""Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
+
 
 @dataclass(frozen=True)
 class PixelStore:
@@ -67,6 +70,12 @@ class Normalise:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 to float32, keeping the memory order."""
         return pixels.float().mul_(self.scale).add_(self.shift)
+
+
+def views(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The eight dihedral views of every image: (B, C, S, S) each; the first is the image itself."""
+    for turned in (pixels, pixels.transpose(-1, -2)):
+        yield from (turned, turned.flip(-1), turned.flip(-2), turned.flip(-1, -2))
 
 
 def in_batches(rows: Rows, size: int, least: int = 2) -> Iterator[Rows]:

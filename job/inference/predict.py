@@ -8,8 +8,7 @@ from torch import nn
 
 from job.contracts.split import Rows
 from job.inference.context import Context
-from job.inference.pixels import in_batches
-from job.inference.views import views
+from job.inference.pixels import in_batches, views
 
 EVALUATION_BATCH = 64
 

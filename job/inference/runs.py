@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from job.files import read_json
+from job.inference.pixels import Normalise
 from job.models.fusion import fuse_batch_norm
 from job.models.network import build, normalisation
 
@@ -25,19 +26,17 @@ def iterations(folder: Path) -> dict[int, Path]:
     return {int(path.name): path / WEIGHTS for path in parts} or {0: folder / WEIGHTS}
 
 
-def of_iteration(facts: dict[str, Any], iteration: int) -> dict[str, Any]:
-    """The facts of one model of a run: a teacher may be another network than its students."""
-    backbone = facts["backbones"][iteration]
-    mean, std = normalisation(backbone)
-    return facts | {"backbone": backbone, "mean": mean, "std": std}
+def normalise(facts: dict[str, Any], device: torch.device, iteration: int = -1) -> Normalise:
+    """What the inputs of a run's final model, or of that of an iteration, pass first."""
+    return Normalise.of(*normalisation(facts["backbones"][iteration]), device)
 
 
-def load_network(facts: dict[str, Any], path: Path, device: torch.device) -> torch.nn.Module:
-    """The network that these facts describe, with these weights, on the device, for prediction alone."""
-    network = build(
-        facts["backbone"], classes=len(facts["classes"]), size=facts["size"], dropout=0.0, stochastic_depth=0.0,
-        seed=0,
-    )  # fmt: skip
-    state: dict[str, torch.Tensor] = load_file(path)
-    network.load_state_dict(state)
+def load_network(facts: dict[str, Any], path: Path, device: torch.device, iteration: int = -1) -> torch.nn.Module:
+    """A run's final network, or that of an iteration, with these weights, on the device, for prediction alone.
+
+    A teacher may be another network than its students.
+    """
+    backbone, classes = facts["backbones"][iteration], len(facts["classes"])
+    network = build(backbone, classes=classes, size=facts["size"], dropout=0.0, stochastic_depth=0.0, seed=0)
+    network.load_state_dict(load_file(path))
     return fuse_batch_norm(network.eval()).to(device)

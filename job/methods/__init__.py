@@ -1,4 +1,4 @@
-"""One module per method, each with the two functions of `job.methods.task.Method` and a section of `params.yaml`.
+"""One module per method, each with two functions and a section of `params.yaml`.
 
-`labels` returns which training labels the method may see, `train` trains one fold.
+`labels(params)` returns which training labels the method may see, `all` or `half`; `train(task)` trains one fold.
 """

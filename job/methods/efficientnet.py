@@ -1,8 +1,9 @@
 """The report's first method: one pretrained EfficientNet per fold, all layers trained on labelled images."""
 
-from job.methods.task import Task
 from job.params import Params
+from job.training.fit import Trainer
 from job.training.history import Trained
+from job.training.task import Task
 
 
 def labels(params: Params) -> str:
@@ -12,4 +13,4 @@ def labels(params: Params) -> str:
 
 def train(task: Task) -> Trained:
     """Train one network on the fold's labelled images."""
-    return Trained([task.fit(task.fresh_network("base"), "base", [task.labelled()])])
+    return Trained([Trainer(task, "base", [task.labelled()]).fit(task.fresh_network("base"))])

@@ -8,14 +8,13 @@ augmented view (policy `train.augment`, as for labelled images); where the most 
 """
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from job.methods.task import Task
 from job.params import Params
-from job.training.batch import Batch
+from job.training.batch import Batch, consistency_loss
+from job.training.fit import Trainer
 from job.training.history import Trained
-from job.training.source import Source
 from job.training.state import TrainState
+from job.training.task import Task
 
 
 def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
@@ -26,27 +25,12 @@ def labels(params: Params) -> str:  # noqa: ARG001 - every method has this funct
 def train(task: Task) -> Trained:
     """Train one network; an epoch is one pass over the unlabelled images."""
     settings, params = task.params.fixmatch, task.params.train
-    unlabelled = Source.unlabelled(task.fold.unlabelled, params.batch_size * settings.batch_ratio, settings.augment)
+    unlabelled = task.unlabelled(params.batch_size * settings.batch_ratio, settings.augment)
 
     def loss(state: TrainState, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         views = batch.images(1), batch.images(0, augment=params.augment), batch.images(0)
         labelled, weak, strong = state.forward(*views)
-        unsupervised = consistency_loss(weak, strong, confidence=settings.confidence) * batch.portion(0)
+        unsupervised = consistency_loss(weak, strong, confidence=settings.confidence, hard=True) * batch.portion(0)
         return batch.supervised(1, labelled) + settings.loss_weight * unsupervised, batch.correct(1, labelled)
 
-    return Trained([task.fit(task.fresh_network("base"), "base", [unlabelled, task.labelled()], loss=loss)])
-
-
-def consistency_loss(weak: torch.Tensor, strong: torch.Tensor, *, confidence: float) -> torch.Tensor:
-    """Mean cross-entropy of strongly augmented images against the classes of their weakly augmented views: scalar.
-
-    Images whose weak view is predicted with less than `confidence` count as 0 in the mean; no gradient flows through
-    the weak views.
-
-    Args:
-        weak: logits of the weak views, (N, C).
-        strong: logits of the strong views of the same images, (N, C).
-        confidence: least probability of the most probable class.
-    """
-    probability, target = weak.detach().softmax(1).max(1)
-    return (cross_entropy(strong, target, reduction="none") * (probability >= confidence)).mean()
+    return Trained([Trainer(task, "base", [unlabelled, task.labelled()], loss).fit(task.fresh_network("base"))])

@@ -19,11 +19,11 @@ from job.contracts.split import Rows
 from job.inference.context import Context
 from job.inference.pixels import in_batches
 from job.inference.predict import EVALUATION_BATCH
-from job.methods.task import Task
 from job.params import Params
 from job.seeds import derive
 from job.training.augment import augmented
 from job.training.history import Epoch, Fitted, Trained, snapshot
+from job.training.task import Task
 
 VERSIONS = 8
 

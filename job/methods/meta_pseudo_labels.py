@@ -20,9 +20,6 @@ dot product of gradients in the paper (derived in its appendix A) is the first o
 compares it with exact differentiation.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import nn
@@ -30,13 +27,15 @@ from torch.nn import functional
 
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
-from job.methods.task import Task
+from job.models.recomputation import buffers_kept
 from job.params import Params
 from job.seeds import derive
-from job.training.batch import Batch
+from job.training.batch import Batch, consistency_loss
+from job.training.fit import Trainer, tune
 from job.training.history import Fitted, PseudoLabels, Trained
-from job.training.source import Source
 from job.training.state import TrainState
+from job.training.task import Task
+from job.training.validation import train_batch_norm_alone
 
 
 def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
@@ -53,7 +52,7 @@ def train(task: Task) -> Trained:
     if task.world.size > 1:
         raise UserError("meta_pseudo_labels trains a fold on one device: set train.devices=1, and use GPUs by folds")
     settings = task.params.meta_pseudo_labels
-    unlabelled = Source.unlabelled(task.fold.unlabelled, task.params.train.batch_size, settings.augment)
+    unlabelled = task.unlabelled(task.params.train.batch_size, settings.augment)
     network = task.fresh_network("teacher")
     student = TrainState.start(task.fresh_network("student"), task.context, task.params.train)
 
@@ -64,18 +63,18 @@ def train(task: Task) -> Trained:
         drawn = draw(on_noisy, torch.Generator().manual_seed(derive(batch.seed, "draw")))
 
         classes = batch.targets(1)
-        before = _quiet_loss(student.network, labelled, classes)
+        before = quiet_loss(student.network, labelled, classes)
         (predicted,) = student.forward(noisy)
         student.learn(functional.cross_entropy(predicted, drawn), predicted.argmax(1) == drawn)
-        feedback = before - _quiet_loss(student.network, labelled, classes)
+        feedback = before - quiet_loss(student.network, labelled, classes)
 
         ramp = min(1.0, teacher.epoch / settings.ramp_epochs)
-        consistency = consistency_loss(on_plain, on_noisy, confidence=settings.confidence)
+        consistency = consistency_loss(on_plain, on_noisy, confidence=settings.confidence, hard=False)
         total = batch.supervised(1, on_labelled) + ramp * settings.consistency * consistency
         return total + teacher_loss(on_noisy, drawn, feedback), batch.correct(1, on_labelled)
 
-    teacher = task.fit(network, "teacher", [unlabelled, task.labelled()], loss=loss, beside={"student": student})
-    tuned = task.tune(student.network, "student-tuned", student.fitted(), settings.finetune_epochs)
+    teacher = Trainer(task, "teacher", [unlabelled, task.labelled()], loss).fit(network, {"student": student})
+    tuned = tune(task, student.network, "student-tuned", student.fitted(), settings.finetune_epochs)
     return Trained([teacher, tuned], {1: _final_labels(task, network, teacher)})
 
 
@@ -100,48 +99,18 @@ def teacher_loss(logits: torch.Tensor, drawn: torch.Tensor, feedback: torch.Tens
     return feedback.detach() * functional.cross_entropy(logits, drawn, reduction="sum")
 
 
-@contextmanager
-def quiet(network: nn.Module) -> Iterator[None]:
-    """A block without dropout and stochastic depth, in which batch norm uses the statistics of the batch.
+def quiet_loss(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy without dropout, with the statistics of the batch in batch norm: scalar.
 
     Two losses whose difference counts must not differ by the draws of dropout; and after few steps the running
-    statistics of batch norm, which the block leaves as they are, describe another network than the one that trains.
+    statistics of batch norm, which stay as they are, describe another network than the one that trains. Computed in
+    full precision, whatever the context's is: the difference of two such losses is small.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    tracked = [norm.track_running_stats for norm in norms]
-    training = network.training
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm, value in zip(norms, tracked, strict=True):
-            norm.track_running_stats = value
-        network.train(training)
-
-
-def consistency_loss(weak: torch.Tensor, strong: torch.Tensor, *, confidence: float) -> torch.Tensor:
-    """Mean cross-entropy of augmented images against the probabilities of their plain views: scalar.
-
-    The unsupervised term of UDA (Xie et al. 2019, arXiv:1904.12848). Images whose plain view is predicted with less
-    than `confidence` count as 0 in the mean; no gradient flows through the plain views.
-
-    Args:
-        weak: logits for the plain images, (N, C).
-        strong: logits for their augmented versions, (N, C).
-        confidence: least probability of the most probable class of a plain image.
-    """
-    target = weak.detach().softmax(1)
-    confident = (target.amax(1) >= confidence).to(strong.dtype)
-    return (functional.cross_entropy(strong, target, reduction="none") * confident).mean()
-
-
-def _quiet_loss(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    # In full precision, whatever the context's is: the difference of two such losses is small.
-    with torch.no_grad(), quiet(network):
-        return functional.cross_entropy(network(images), classes)
+    with torch.no_grad(), buffers_kept(network):
+        train_batch_norm_alone(network)
+        loss = functional.cross_entropy(network(images), classes)
+    network.train()
+    return loss
 
 
 def _final_labels(task: Task, network: nn.Module, teacher: Fitted) -> PseudoLabels:

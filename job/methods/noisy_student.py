@@ -15,11 +15,12 @@ from torch import nn
 
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
-from job.methods.task import Task
 from job.params import Params
 from job.temperature import fit_temperature, tempered
+from job.training.batch import Source
+from job.training.fit import Trainer, tune
 from job.training.history import Fitted, PseudoLabels, Trained
-from job.training.source import Source
+from job.training.task import Task
 
 
 def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
@@ -30,16 +31,21 @@ def labels(params: Params) -> str:  # noqa: ARG001 - every method has this funct
 def train(task: Task) -> Trained:
     """Train the teacher and its students."""
     teacher, network = task, task.fresh_network("teacher")
-    student = _student(task)
-    models = [task.fit(network, "teacher", [task.labelled()])]
+    settings, backbone = task.params.noisy_student, task.params.model.backbone
+    student = task.changed(
+        "model",
+        backbone=backbone if settings.backbone == "same" else settings.backbone,
+        dropout=settings.dropout,
+        stochastic_depth=settings.stochastic_depth,
+    )
+    models = [Trainer(task, "teacher", [task.labelled()]).fit(network)]
     pseudo_labels: dict[int, PseudoLabels] = {}
-    for iteration in range(1, task.params.noisy_student.iterations + 1):
+    for iteration in range(1, settings.iterations + 1):
         network.load_state_dict(models[-1].state)
         pseudo_labels[iteration], source = label(teacher, network)
         teacher, network = student, student.fresh_network("student", iteration)
         models.append(_learn(student, network, f"student-{iteration}", source))
-    backbones = [student.params.model.backbone] * len(pseudo_labels)
-    return Trained(models, pseudo_labels, (task.params.model.backbone, *backbones))
+    return Trained(models, pseudo_labels, (backbone, *[student.params.model.backbone] * settings.iterations))
 
 
 def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
@@ -109,21 +115,10 @@ def targets(logits: torch.Tensor, *, labels: str, temperature: float) -> torch.T
     return logits.argmax(1) if labels == "hard" else (logits.double() / temperature).softmax(1).float()
 
 
-def _student(task: Task) -> Task:
-    """The same fold for a student: an equal or larger network with the students' dropout and stochastic depth."""
-    settings, model = task.params.noisy_student, task.params.model
-    changes = {
-        "backbone": model.backbone if settings.backbone == "same" else settings.backbone,
-        "dropout": settings.dropout,
-        "stochastic_depth": settings.stochastic_depth,
-    }
-    return task.with_model(model.model_copy(update=changes))
-
-
 def _learn(task: Task, network: nn.Module, name: str, source: Source) -> Fitted:
     settings, sources = task.params.noisy_student, [source]
     if settings.train_on == "labelled+pseudo":
         sources.append(replace(task.labelled(), augment=settings.augment))
-    fitted = task.fit(network, name, sources)
+    fitted = Trainer(task, name, sources).fit(network)
     # The bias of pseudo-labels is unlearned on true labels.
-    return task.tune(network, f"{name}-tuned", fitted, settings.finetune_epochs)
+    return tune(task, network, f"{name}-tuned", fitted, settings.finetune_epochs)

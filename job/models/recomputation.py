@@ -1,7 +1,7 @@
 """Less memory in training for more time: activations are computed again in the backward pass."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ def recompute_activations(network: nn.Module) -> None:
     move once.
     """
     for block in _blocks(network):
-        # On the instance, so that names in `state_dict` stay; of a deep copy it computes with the copy's weights.
+        # On the instance, so that names in `state_dict` stay; a deep copy computes with its own weights.
         block.forward = partial(_forward, block)
 
 
@@ -39,21 +39,16 @@ def _forward(block: nn.Module, *inputs: Any, **options: Any) -> Any:
         partial(type(block).forward, block),
         *inputs,
         use_reentrant=False,
-        context_fn=partial(_contexts, block),
+        context_fn=lambda: (nullcontext(), buffers_kept(block)),  # of the forward pass, and of its repetition
         **options,
     )
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of the forward pass, and of its repetition."""
-    return nullcontext(), _buffers_kept(block)
-
-
 @contextmanager
-def _buffers_kept(block: nn.Module) -> Iterator[None]:
-    """Let a block change copies of its buffers: the running statistics and counters of batch norm."""
+def buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Let a network change copies of its buffers: the running statistics and counters of batch norm."""
     buffers = [
-        (module, name, buffer) for module in block.modules() for name, buffer in module.named_buffers(recurse=False)
+        (module, name, buffer) for module in network.modules() for name, buffer in module.named_buffers(recurse=False)
     ]
     for module, name, buffer in buffers:
         setattr(module, name, buffer.clone())

@@ -6,7 +6,6 @@ safetensors holds only numbers, and of a pickle torch reads only tensors and pla
 
 import hashlib
 import importlib
-import os
 import pickle
 from pathlib import Path
 
@@ -81,19 +80,15 @@ def _url(backbone: str) -> str:
 
 
 def _download(backbone: str, url: str, path: Path) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(part), progress=False)
-        part.replace(path)
+        torch.hub.download_url_to_file(url, str(path), progress=False)
     except OSError as error:
         raise UserError(
             f"model.weights=imagenet: {path.name} of {backbone} is not in {path.parent} and cannot be downloaded from "
             f"{url} ({error}). Put the file there, or use model.backbone=efficientnet-lite0 (its weights are "
             "installed), or model.weights=none to start from random weights."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

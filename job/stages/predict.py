@@ -9,9 +9,8 @@ from job.contracts.split import read_split
 from job.files import replacing
 from job.inference import runs, runtime
 from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import VIEWS, PixelStore
 from job.inference.predict import predict
-from job.inference.views import VIEWS
 
 
 def run(method: str, fold: int) -> str:
@@ -39,10 +38,8 @@ def run(method: str, fold: int) -> str:
     bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
     for iteration, path in models.items():
-        model = runs.of_iteration(facts, iteration)
-        normalise = Normalise.of(tuple(model["mean"]), tuple(model["std"]), device)
-        context = Context(store, normalise, device, facts["precision"])
-        network = runs.load_network(model, path, device)
+        context = Context(store, runs.normalise(facts, device, iteration), device, facts["precision"])
+        network = runs.load_network(facts, path, device, iteration)
         for role in [role for number, role in parts if number == iteration]:
             p = predict(network, context, rows[role], params.predict.batch_size, tta=params.predict.tta)
             bar.update(len(p))

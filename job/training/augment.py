@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from job.contracts.dataset import BACKGROUND
-from job.inference.views import VIEWS
+from job.inference.pixels import VIEWS
 
 SHIFT = 0.05
 """Largest translation of the policy `cells`, as a share of the image's side."""

@@ -1,21 +1,79 @@
-"""What a loss is given: the images of one step, source by source, with their targets."""
+"""The images that a network learns from: sources, the steps of an epoch over them, and the batch of a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from job.contracts.split import Rows
 from job.inference.context import Context
-from job.seeds import derive
+from job.inference.pixels import in_batches
+from job.seeds import derive, generator
 from job.training.augment import augmented
-from job.training.source import Source, Step
+from job.training.parallel import World
 from job.training.state import TrainState
-from job.training.world import World
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images with their targets, and how a step uses them. All tensors are on the CPU.
+
+    Attributes:
+        rows: of the pixel store, (N,); a row may occur more than once.
+        targets: class numbers (N,) int64, or class probabilities (N, C) float32; empty for images without labels.
+        batch_size: number of its images in a step.
+        augment: policy of `job.training.augment`.
+        weight: of its mean loss in the sum that a step minimises.
+        smoothing: share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+        class_weights: (C,) float32; only with class numbers.
+    """
+
+    rows: Rows
+    targets: torch.Tensor
+    batch_size: int
+    augment: str = "none"
+    weight: float = 1.0
+    smoothing: float = 0.0
+    class_weights: torch.Tensor | None = None
+
+    def mass(self, positions: Rows) -> float:
+        """Weight of these images in the mean loss of a batch: their number, or the sum of their classes' weights."""
+        if self.class_weights is None:
+            return float(len(positions))
+        return float(self.class_weights[self.targets[torch.from_numpy(positions)]].sum())
+
+
+Step = tuple[Rows, ...]
+"""For every source the positions, in its `rows`, of the images in one step."""
+
+
+def steps(sources: Sequence[Source], epoch: int, seed: int, processes: int = 1) -> list[Step]:
+    """The steps of an epoch: one pass over the first source; the others start again as often as needed.
+
+    Every order follows from seed and epoch alone, so that an epoch can be resumed in its middle. No batch is smaller
+    than the number of processes that share it.
+    """
+    first, *others = sources
+    order = generator(seed, "order", epoch).permutation(len(first.rows))
+    batches = list(in_batches(order, first.batch_size, max(2, processes)))
+    columns = [batches]
+    for number, source in enumerate(others, start=1):
+        needed = len(batches) * source.batch_size
+        passes = (generator(seed, "order", epoch, number, again).permutation(len(source.rows)) for again in count())
+        order = np.concatenate(list(islice(passes, -(-needed // len(source.rows)))))[:needed]
+        columns.append(list(order.reshape(len(batches), source.batch_size)))
+    return list(zip(*columns, strict=True))
+
+
+def count_images(plan: Sequence[Step]) -> int:
+    """Number of images in these steps, over all sources."""
+    return sum(len(positions) for step in plan for positions in step)
 
 
 @dataclass(frozen=True)
@@ -100,3 +158,21 @@ def supervised(state: TrainState, batch: Batch) -> tuple[torch.Tensor, torch.Ten
     losses = [batch.supervised(source, part) for source, part in enumerate(logits)]
     correct = [batch.correct(source, part) for source, part in enumerate(logits)]
     return torch.stack(losses).sum(), torch.cat(correct)
+
+
+def consistency_loss(weak: torch.Tensor, strong: torch.Tensor, *, confidence: float, hard: bool) -> torch.Tensor:
+    """Mean cross-entropy of augmented images against the predictions for weaker views of them: scalar.
+
+    Images whose weak view is predicted with less than `confidence` count as 0 in the mean; no gradient flows through
+    the weak views.
+
+    Args:
+        weak: logits of the weak views, (N, C).
+        strong: logits of the augmented views of the same images, (N, C).
+        confidence: least probability of the most probable class.
+        hard: the target is that class (FixMatch); otherwise the probabilities (UDA, Xie et al. 2019, arXiv:1904.12848).
+    """
+    probabilities = weak.detach().softmax(1)
+    highest, predicted = probabilities.max(1)
+    losses = functional.cross_entropy(strong, predicted if hard else probabilities, reduction="none")
+    return (losses * (highest >= confidence)).mean()

@@ -43,11 +43,6 @@ class Fitted:
     best: Epoch
     history: list[Epoch]
 
-    def best_of(self, tuned: Fitted) -> Fitted:
-        """The better of this model and its fine-tuned continuation, with the two histories joined."""
-        better = tuned if tuned.best.score > self.best.score else self
-        return Fitted(better.state, better.best, self.history + tuned.history)
-
 
 @dataclass(frozen=True)
 class PseudoLabels:

@@ -1,4 +1,4 @@
-"""Digests of everything that a run depends on: for `model.json`, and to use a saved state for the same run only."""
+"""The digest of everything that a run depends on, so that a saved state is used for the same run only."""
 
 import hashlib
 import json
@@ -11,6 +11,8 @@ import job
 from job.contracts import paths
 from job.files import existing
 from job.params import Params
+
+_ROOT = Path(job.__file__).parent.parent
 
 
 def parameters(params: Params, method: str) -> dict[str, Any]:
@@ -31,25 +33,16 @@ def data_digest() -> str:
     return digest.hexdigest()
 
 
-def code_digest(method: str) -> str:
-    """SHA-256 over the modules that `code` lists: their paths and contents."""
-    digest = hashlib.sha256()
-    for path in code(method):
-        digest.update(path.as_posix().encode() + b"\0" + (_root() / path).read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def code(method: str) -> list[Path]:
     """Modules that can change a fold of this method, relative to the root of the repository.
 
     They are those that DVC tracks for it: a test compares them with `deps` of the stage.
     """
-    root = _root()
     rooms = ("contracts", "models", "inference", "training")
-    named = ("stages/train.py", "methods/task.py", f"methods/{method}.py", "files.py", "seeds.py", "temperature.py")
-    modules = {path for room in rooms for path in (root / "job" / room).glob("*.py")}
-    modules |= {root / "job" / name for name in named}
-    return sorted(path.relative_to(root) for path in modules if path.name != "__init__.py")
+    named = ("stages/train.py", f"methods/{method}.py", "files.py", "seeds.py", "temperature.py")
+    modules = {path for room in rooms for path in (_ROOT / "job" / room).glob("*.py")}
+    modules |= {_ROOT / "job" / name for name in named}
+    return sorted(path.relative_to(_ROOT) for path in modules if path.name != "__init__.py")
 
 
 def run_digest(params: Params, method: str, fold: int, device: torch.device, data: str) -> str:
@@ -59,12 +52,8 @@ def run_digest(params: Params, method: str, fold: int, device: torch.device, dat
         "parameters": parameters(params, method),
         "fold": fold,
         "data": data,
-        "code": code_digest(method),
+        "code": {path.as_posix(): (_ROOT / path).read_text(encoding="utf-8") for path in code(method)},
         "torch": torch.__version__,
         "arithmetic": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _root() -> Path:
-    return Path(job.__file__).parent.parent

@@ -14,11 +14,10 @@ from job.params import Train
 def optimiser(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW (Loshchilov & Hutter 2019), over the weights that require gradients."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimiser == "adamw":
-        return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    return torch.optim.SGD(
-        weights, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True
-    )
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
 
 
 def factor(epoch: int, settings: Train) -> float:
@@ -33,13 +32,6 @@ def factor(epoch: int, settings: Train) -> float:
     if settings.schedule == "step":
         return float(settings.lr_gamma ** (after // settings.lr_step))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (settings.epochs - settings.warmup_epochs))))
-
-
-def tuning(settings: Train, epochs: int) -> Train:
-    """The section `train` for fine-tuning: without augmentation or warm-up, from `lr_gamma` times its rate."""
-    rate = settings.learning_rate * settings.lr_gamma
-    changes = {"epochs": epochs, "learning_rate": rate, "warmup_epochs": 0, "schedule": "step", "augment": "none"}
-    return settings.model_copy(update=changes)
 
 
 def class_weights(classes: npt.NDArray[np.int64], count: int, settings: Train) -> torch.Tensor | None:

@@ -7,13 +7,47 @@ Gradients are averaged by `DistributedDataParallel`, and `nn.SyncBatchNorm` sees
 import atexit
 import os
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed, nn
 
 from job.errors import UserError
 from job.params import Train
-from job.training.world import World
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a fold: this one is number `rank`, from 0, of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def purpose(self) -> tuple[str | int, ...]:
+        """Makes a derived seed that of this process; of a single process there is nothing to tell apart."""
+        return ("process", self.rank) if self.size > 1 else ()
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with a backward pass that averages gradients over the processes; its parameters are shared."""
+        return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over the processes, in place."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """The value that process 0 has, in every process."""
+        values = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(values)
+        return values[0]
+
+
+ALONE = World()
 
 
 def run_again_under_torchrun(settings: Train) -> None:

@@ -10,45 +10,31 @@ from job.training.history import Epoch
 
 
 class Progress:
-    """Receives how far a training is, and reports nothing."""
-
-    def model(self, name: str, images: int) -> None:
-        """A model begins, whose epochs have this many images together."""
-
-    def resumed(self, name: str, epochs: int, images: int) -> None:
-        """The model goes on after this many epochs and images, which an earlier process trained."""
-
-    def images(self, count: int) -> None:
-        """This many more images were trained on."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
-
-
-class FoldLog(Progress):
     """Progress of one fold, also kept in `logs/METHOD/fold-K.log` and, once finished, `logs/METHOD/fold-K.json`.
 
     The folder is ignored by Git and DVC: it holds what the clock and the machine decide.
     """
 
-    def __init__(self, method: str, fold: int, device: str) -> None:
+    def __init__(self, method: str, fold: int, device: str, *, silent: bool = False) -> None:
+        """Show a bar; or report nothing where `silent`, as of several processes all but the first do."""
         self._name = f"{method} fold {fold}"
         self._path = paths.log(method, fold)
         self._device = device
+        self._silent = silent
         self._started = time.monotonic()
         self._lines: list[str] = []
         self._done = 0
         # disable=None shows the bar on a terminal only: in a log it would be noise.
-        self._bar = tqdm(unit="image", disable=None, leave=False)
+        self._bar = tqdm(unit="image", disable=silent or None, leave=False)
 
     def model(self, name: str, images: int) -> None:
-        """Start the bar again for a model, so that its rate and time left are those of the model."""
+        """Start the bar again for a model whose epochs have this many images together."""
         self._bar.set_description(f"{self._name}  {name}", refresh=False)
         self._bar.initial = 0
         self._bar.reset(images)
 
     def resumed(self, name: str, epochs: int, images: int) -> None:
-        """Report what an earlier process trained; it counts for the bar, not for its rate."""
+        """Report the epochs and images that an earlier process trained; they count for the bar, not for its rate."""
         if not self._lines and self._path.exists():
             self._lines = self._path.read_text(encoding="utf-8").splitlines()
         if not self._bar.disable:
@@ -57,7 +43,7 @@ class FoldLog(Progress):
         self._write(f"{self._name}  {name} goes on after {epochs} epochs, {images} images")
 
     def images(self, count: int) -> None:
-        """Advance the bar."""
+        """Count images that were trained on."""
         self._done += count
         self._bar.update(count)
 
@@ -71,6 +57,8 @@ class FoldLog(Progress):
         )
 
     def _write(self, line: str) -> None:
+        if self._silent:
+            return
         self._lines.append(line)
         tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")

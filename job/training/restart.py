@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from job.errors import UserError
 from job.files import replacing
-from job.training.world import ALONE, World
+from job.training.parallel import ALONE, World
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _WAIT_SECONDS = 120.0
@@ -95,11 +95,14 @@ def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE
         folder: of the fold's states.
         digest: of everything that the result depends on.
         every_seconds: time between two states.
-        world: the processes that train the fold; this one is number 0.
+        world: the processes that train the fold; number 0 opens the states for all of them.
 
     Raises:
         UserError: another process trains this fold and does not end within two minutes.
     """
+    if world.rank > 0:
+        yield Restart(folder / digest, every_seconds, world)
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(f"{folder.name}.lock")):
         for leftover in folder.glob("*/.*.tmp"):

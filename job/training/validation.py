@@ -8,7 +8,7 @@ from torch.nn import functional
 from job.contracts.split import Labelled, Rows
 from job.inference.context import Context
 from job.inference.predict import EVALUATION_BATCH, predict_logits
-from job.training.world import ALONE, World
+from job.training.parallel import ALONE, World
 
 
 @torch.inference_mode()
@@ -34,13 +34,11 @@ def recompute_batch_norm(network: nn.Module, context: Context, rows: Rows, world
         rows: the images in random order: the variance of a batch of one class would miss what lies between classes.
         world: the processes that train the network.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    norms = train_batch_norm_alone(network)
     momenta = [norm.momentum for norm in norms]
-    network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the cumulative average
-        norm.train()
     # Batches of equal size, because every batch counts the same in the average.
     with context.autocast():
         for batch in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
@@ -48,3 +46,12 @@ def recompute_batch_norm(network: nn.Module, context: Context, rows: Rows, world
             network(context.images(batch[world.rank :: world.size]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def train_batch_norm_alone(network: nn.Module) -> list[nn.BatchNorm2d | nn.SyncBatchNorm]:
+    """Put a network in evaluation mode, without dropout, but its batch norms in training mode; returns those."""
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    for norm in norms:
+        norm.train()
+    return norms

@@ -54,8 +54,8 @@ def trained(tmp_path_factory):
         run.mkdir(parents=True)
         (run / "model.safetensors").write_bytes(weights)
         facts = {
-            "backbone": backbone, "classes": CLASSES, "size": SIZE, "mean": mean, "std": std, "threads": 1,
-            "precision": "fp32", "crop": 30, "center": "cell",
+            "backbones": [backbone], "classes": CLASSES, "size": SIZE, "threads": 1, "precision": "fp32", "crop": 30,
+            "center": "cell",
         }  # fmt: skip
         (run / "model.json").write_text(json.dumps(facts))
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})

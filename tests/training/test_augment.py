@@ -7,7 +7,7 @@ from torch._subclasses import FakeTensorMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from job.inference.views import VIEWS, views
+from job.inference.pixels import VIEWS, views
 from job.training import augment
 
 POLICIES = ["dihedral", "cells", "randaugment"]

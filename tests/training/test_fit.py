@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.transforms import v2
 
-from job.contracts.split import Labelled
+from job.contracts.split import Fold, Labelled
 from job.errors import UserError
 from job.inference import runtime
 from job.inference.context import Context
@@ -19,12 +19,13 @@ from job.inference.pixels import Normalise, PixelStore, in_batches
 from job.inference.predict import predict_logits
 from job.models.network import build
 from job.params import load
-from job.seeds import generator
+from job.seeds import derive, generator
 from job.training.augment import augmented
+from job.training.batch import Source, steps
 from job.training.fit import Trainer
-from job.training.source import Source, steps
+from job.training.parallel import ALONE
+from job.training.task import Task
 from job.training.validation import recompute_batch_norm
-from job.training.world import ALONE
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 
@@ -62,14 +63,19 @@ CLASSES = ROWS % 2
 VALIDATION = Labelled(np.arange(32, 40), np.arange(32, 40) % 2)
 
 
-def train(context, net, rows=ROWS, sources=None, progress=None, restart=None, world=ALONE, names=list, **changes):
-    settings = params(**changes)
-    labelled = Source.labelled(Labelled(rows, CLASSES[: len(rows)]), 2, settings)
-    trainer = Trainer(
-        "base", sources or [labelled], VALIDATION, settings, 7, context, progress or Silent(), restart or NoState(),
-        world=world, names=names,
-    )  # fmt: skip
-    return trainer.fit(net)
+SEED = derive(1, "train", "fold", 1, "fit", "base")
+
+
+def task(context, rows=ROWS, progress=None, restart=None, world=ALONE, names=list, **changes):
+    everything = load(ROOT / "params.yaml").model_copy(update={"train": params(**changes)})
+    fold = Fold(1, Labelled(rows, CLASSES[: len(rows)]), VALIDATION, ROWS[:0], ROWS[:0])
+    silent, nowhere = progress or Silent(), restart or NoState()
+    return Task(fold, ("HEM", "ALL"), context, everything, silent, nowhere, world, names)
+
+
+def train(context, net, sources=None, **options):
+    whole = task(context, **options)
+    return Trainer(whole, "base", sources or [whole.labelled()]).fit(net)
 
 
 def test_pixels_are_normalised_as_torchvision_does(context):
@@ -86,7 +92,7 @@ def plain_losses(reference, context, epochs, rate):
     reference.train()
     for epoch in range(1, epochs + 1):
         total = 0.0
-        for batch in in_batches(generator(7, "order", epoch).permutation(16), 8):
+        for batch in in_batches(generator(SEED, "order", epoch).permutation(16), 8):
             logits = reference(context.images(batch).contiguous())
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(CLASSES[batch]))
             optimiser.zero_grad()

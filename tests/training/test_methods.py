@@ -21,13 +21,13 @@ from job.inference import runs, runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.methods import linear_probe, noisy_student
-from job.methods.task import Task
 from job.models.fusion import fuse_batch_norm
 from job.models.network import normalisation
 from job.params import METHODS, load
 from job.training import record
 from job.training.fit import Trainer
 from job.training.restart import Restart
+from job.training.task import Task
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 from tests.training.test_restart import StopAfter, same
@@ -123,10 +123,10 @@ def test_each_student_learns_from_what_the_model_before_it_said(task, monkeypatc
     _, task = task
     given, fit = [], Trainer.fit
 
-    def spy(trainer, network, beside):
+    def spy(trainer, network):
         (source,) = trainer.sources
         given.append((trainer.name, source.rows, source.targets))
-        return fit(trainer, network, beside)
+        return fit(trainer, network)
 
     monkeypatch.setattr(Trainer, "fit", spy)
     trained = noisy_student.train(task)
@@ -156,15 +156,12 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     prepared = {"classes": CLASSES, "size": 32, "crop": 0, "center": "cell", "synthetic": True}
-    record.write(
-        folder, trained, method="noisy_student", fold=1, prepared=prepared, labels="half", split=split,
-        params=task.params, device="cpu", precision="fp32", data="0",
-    )  # fmt: skip
+    record.write(folder, trained, task, method="noisy_student", prepared=prepared, labels="half", split=split)
     facts = runs.read_facts(folder)
     assert facts["synthetic"]
     assert list(runs.iterations(folder)) == [0, 1, 2]
     for iteration, path in runs.iterations(folder).items():
-        network = runs.load_network(facts, path, torch.device("cpu"))
+        network = runs.load_network(facts, path, torch.device("cpu"), iteration)
         expected = task.fresh_network("any")
         expected.load_state_dict(trained.models[iteration].state)
         expected = fuse_batch_norm(expected.eval())

@@ -8,17 +8,16 @@ import sys
 import pytest
 import torch
 
-from job.contracts.split import Labelled
 from job.errors import StoppedError, UserError
 from job.params import load
 from job.training import identity, restart
+from job.training.batch import Source
 from job.training.restart import Restart
-from job.training.source import Source
 from job.training.state import TrainState
 from tests import ROOT
 from tests.test_architecture import dependencies
 from tests.training.silent import Silent
-from tests.training.test_fit import CLASSES, ROWS, context, network, params, train  # noqa: F401 - a fixture
+from tests.training.test_fit import ROWS, context, network, params, task, train  # noqa: F401 - a fixture
 
 OPTIONS = {"dropout": 0.5, "stochastic_depth": 0.2}
 
@@ -61,10 +60,10 @@ def test_a_training_stopped_anywhere_ends_as_if_it_were_not(context, tmp_path, b
 
 @pytest.mark.parametrize("batches", [3, 7, 12])
 def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path, batches):  # noqa: F811
-    settings = params(augment="cells", label_smoothing=0.1, class_weights="balanced")
+    settings = {"augment": "cells", "label_smoothing": 0.1, "class_weights": "balanced"}
     sources = [
         Source(ROWS[8:], torch.full((24, 2), 0.5), 8, augment="cells"),
-        Source.labelled(Labelled(ROWS[:8], CLASSES[:8]), 2, settings),
+        task(context, ROWS[:8], **settings).labelled(),
     ]
     options = {"sources": sources, "epochs": 2, "ema_decay": 0.9, "optimiser": "adamw", "schedule": "cosine"}
     expected = train(context, network(**OPTIONS), **options)

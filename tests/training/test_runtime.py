@@ -10,7 +10,7 @@ import torch
 
 from job.errors import UserError
 from job.inference import runtime
-from job.training import rng
+from job.training.state import seeded
 from tests import ROOT
 from tests.training.test_fit import params
 
@@ -66,8 +66,8 @@ def test_a_seeded_block_leaves_the_global_generator_as_it_was():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with rng.seeded(1, torch.device("cpu")):
+    with seeded(1, torch.device("cpu")):
         first = torch.rand(3)
     assert torch.equal(torch.rand(3), expected)
-    with rng.seeded(1, torch.device("cpu")):
+    with seeded(1, torch.device("cpu")):
         assert torch.equal(torch.rand(3), first)

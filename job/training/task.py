@@ -1,0 +1,93 @@
+"""What a method is given: one fold, and everything that the training of its models shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from job.contracts.split import Fold, Rows
+from job.inference.context import Context
+from job.inference.pixels import Normalise
+from job.models.network import build, normalisation
+from job.params import Params
+from job.seeds import derive
+from job.training import optimise
+from job.training.batch import Source
+from job.training.parallel import ALONE, World, synchronise
+from job.training.progress import Progress
+from job.training.restart import Restart
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fold of one method.
+
+    Attributes:
+        fold: the images, with the labels that the method may see.
+        classes: class names in class order.
+        context: pixels and device.
+        params: the whole of `params.yaml`.
+        progress: is told of every batch and every epoch.
+        restart: keeps the states from which a stopped training goes on.
+        world: the processes that train the fold.
+        names: images of rows, for messages.
+    """
+
+    fold: Fold
+    classes: tuple[str, ...]
+    context: Context
+    params: Params
+    progress: Progress
+    restart: Restart
+    world: World = ALONE
+    names: Callable[[Rows], Sequence[object]] = list
+
+    def seed(self, *purpose: str | int) -> int:
+        """A seed of this fold for one purpose."""
+        return derive(self.params.train.seed, "train", "fold", self.fold.number, *purpose)
+
+    def labelled(self) -> Source:
+        """The fold's labelled images, used as the section `train` says."""
+        settings, images = self.params.train, self.fold.train
+        return Source(
+            images.rows,
+            torch.from_numpy(images.classes),
+            settings.batch_size,
+            augment=settings.augment,
+            smoothing=settings.label_smoothing,
+            class_weights=optimise.class_weights(images.classes, len(self.classes), settings),
+        )
+
+    def unlabelled(self, batch_size: int, augment: str) -> Source:
+        """The fold's images without labels; a loss that asks for their targets fails."""
+        return Source(self.fold.unlabelled, torch.empty(0, dtype=torch.int64), batch_size, augment=augment)
+
+    def fresh_network(self, *purpose: str | int) -> nn.Module:
+        """A new pretrained network on the device; only its classification layer depends on the seed of the purpose."""
+        model = self.params.model
+        network = build(
+            model.backbone,
+            classes=len(self.classes),
+            size=self.context.store.size,
+            dropout=model.dropout,
+            stochastic_depth=model.stochastic_depth,
+            pretrained=model.weights,
+            sha256=model.weights_sha256,
+            recompute=self.params.machine.recompute_activations,
+            seed=self.seed("network", *purpose),
+        )
+        return (synchronise(network) if self.world.size > 1 else network).to(self.context.device)
+
+    def changed(self, section: str, **changes: object) -> Task:
+        """The same fold with other parameters in one section.
+
+        Example:
+            `task.changed("model", backbone="efficientnet-b0").fresh_network("student")`
+        """
+        settings = getattr(self.params, section).model_copy(update=changes)
+        params = self.params.model_copy(update={section: settings})
+        normalise = Normalise.of(*normalisation(params.model.backbone), self.context.device)
+        return replace(self, params=params, context=replace(self.context, normalise=normalise))
