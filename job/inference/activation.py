@@ -9,6 +9,7 @@ from captum.attr import LayerGradCam
 
 from job.contracts.split import Rows
 from job.inference import runs
+from job.inference.context import Context
 from job.inference.pixels import PixelStore, in_batches
 
 
@@ -49,12 +50,12 @@ def maps_of_run(
         device: computes.
     """
     facts = runs.read_facts(folder)
+    context = Context(store, runs.normalise(facts, device), device)
     network = runs.load_network(facts, folder / runs.WEIGHTS, device)
-    normalise = runs.normalise(facts, device)
     parts = []
     for part in in_batches(np.arange(len(rows)), batch_size):
-        pixels = normalise(store.gather(rows[part], device))
-        parts.append(grad_cam(network, pixels, torch.from_numpy(classes[part]).to(device)).cpu())
+        targets = torch.from_numpy(classes[part]).to(device)
+        parts.append(grad_cam(network, context.images(rows[part]), targets).cpu())
     return torch.cat(parts)
 
 

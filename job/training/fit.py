@@ -64,7 +64,7 @@ class Trainer:
             for name, each in states.items():
                 each.restore(saved[name])
             plan = self._plan(state.epoch)
-            images = len(state.history) * count_images(plan) + count_images(plan[: len(state.losses)])
+            images = len(state.history) * count_images(plan) + count_images(plan[: len(state.figures)])
             task.progress.resumed(self.name, len(state.history), images)
         try:
             while state.epoch <= settings.epochs and not all(
@@ -103,7 +103,7 @@ class Trainer:
             each.network.train()
         with seeded(derive(self._seed, "noise", state.epoch, *world.purpose), context.device, state.rng_state):
             try:
-                for number, step in enumerate(plan[len(state.losses) :], start=len(state.losses)):
+                for number, step in enumerate(plan[len(state.figures) :], start=len(state.figures)):
                     seed = derive(self._seed, "augment", state.epoch, number, *world.purpose)
                     batch = Batch(context, self.sources, step, settings.magnitude, seed, world)
                     state.learn(*self.loss(state, batch))
@@ -122,9 +122,7 @@ class Trainer:
     def _validate(self, name: str, state: TrainState, plan: Sequence[Step]) -> Epoch:
         """Work out the figures of an epoch whose steps are done."""
         context, world, images = self.task.context, self.task.world, self.task.fold.validation
-        losses = world.sum(torch.stack(state.losses)).double().cpu()
-        correct = world.sum(torch.stack(state.correct)).sum().cpu()
-        counts = world.sum(torch.tensor(state.counts, dtype=torch.float64, device=context.device)).cpu()
+        losses, correct, counts = world.sum(torch.stack(state.figures)).cpu().T
         if not torch.isfinite(losses).all():
             number = int((~torch.isfinite(losses)).nonzero()[0])
             where = f"in epoch {state.epoch}, step {number + 1} of {len(plan)}"
@@ -140,8 +138,9 @@ class Trainer:
             infinite = ~torch.isfinite(predict_logits(network, context, images.rows)).all(1).numpy()
             where = f"after epoch {state.epoch}, on validation images"
             raise self._diverged(validation_loss, where, images.rows[infinite])
-        loss, accuracy = float((losses * counts).sum() / counts.sum()), float(correct / counts.sum())
-        return Epoch(name, state.epoch, state.rate, loss, accuracy, validation_loss, validation_accuracy)
+        loss, accuracy = float((losses * counts).sum() / counts.sum()), float(correct.sum() / counts.sum())
+        rate = state.optimiser.param_groups[0]["lr"]
+        return Epoch(name, state.epoch, rate, loss, accuracy, validation_loss, validation_accuracy)
 
     def _diverged(self, loss: float, where: str, rows: Rows) -> UserError:
         names = self.task.names(rows)

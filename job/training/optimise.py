@@ -1,9 +1,7 @@
-"""The optimiser, its learning rate over the epochs, weights of classes in the loss, averaged weights."""
+"""The optimiser, its learning rate over the epochs, averaged weights."""
 
 import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -32,17 +30,6 @@ def factor(epoch: int, settings: Train) -> float:
     if settings.schedule == "step":
         return float(settings.lr_gamma ** (after // settings.lr_step))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (settings.epochs - settings.warmup_epochs))))
-
-
-def class_weights(classes: npt.NDArray[np.int64], count: int, settings: Train) -> torch.Tensor | None:
-    """Weight of each class in the loss, (count,) float32, or None where all classes weigh the same.
-
-    `balanced` is scikit-learn's rule: N / (classes x images of the class), so that the weights average 1 over images.
-    """
-    if settings.class_weights == "none":
-        return None
-    images = np.bincount(classes, minlength=count)
-    return torch.from_numpy(len(classes) / (count * images)).float()
 
 
 def averaged(network: nn.Module, settings: Train) -> AveragedModel | None:

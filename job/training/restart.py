@@ -91,6 +91,9 @@ class Restart:
 def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE) -> Iterator[Restart]:
     """Open the states of one fold for this process alone; they are removed when the block ends without an error.
 
+    A lock file beside the folder contains the number of the process. A trainer whose parent was killed needs a batch's
+    time to save its state and end: that is waited for.
+
     Args:
         folder: of the fold's states.
         digest: of everything that the result depends on.
@@ -100,23 +103,12 @@ def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE
     Raises:
         UserError: another process trains this fold and does not end within two minutes.
     """
+    states = Restart(folder / digest, every_seconds, world)
     if world.rank > 0:
-        yield Restart(folder / digest, every_seconds, world)
+        yield states
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f"{folder.name}.lock")):
-        for leftover in folder.glob("*/.*.tmp"):
-            leftover.unlink()
-        yield Restart(folder / digest, every_seconds, world)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which contains its holder's process number and is removed when the block ends without an error.
-
-    A trainer whose parent was killed needs a batch's time to save its state and end: that is waited for.
-    """
+    path = folder.with_name(f"{folder.name}.lock")
     try:
         lock = FileLock(path).acquire(timeout=_WAIT_SECONDS, poll_interval=0.2)
     except Timeout:
@@ -126,5 +118,8 @@ def _locked(path: Path) -> Iterator[None]:
         ) from None
     with lock:
         path.write_text(str(os.getpid()), encoding="utf-8")
-        yield
+        for leftover in folder.glob("*/.*.tmp"):
+            leftover.unlink()
+        yield states
+        shutil.rmtree(folder, ignore_errors=True)
         path.unlink()

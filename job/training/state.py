@@ -17,7 +17,7 @@ from job.training import optimise
 from job.training.history import Epoch, Fitted, State, snapshot
 from job.training.parallel import ALONE, World
 
-_VALUES = ("epoch", "losses", "correct", "counts", "rng_state", "best", "best_state")
+_VALUES = ("epoch", "figures", "rng_state", "best", "best_state")
 
 
 @dataclass
@@ -33,10 +33,9 @@ class TrainState:
         scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
         average: of the weights over the steps, or None.
         epoch: number of the present epoch, from 1.
-        losses: of this epoch's finished steps; left on the device, because reading a number back would make a GPU wait
-            at every step.
-        correct: number of correctly classified images in each of these steps, on the device.
-        counts: number of images in each of these steps that `correct` is about.
+        figures: of each finished step of this epoch its loss, its number of correctly classified images, and the number
+            of images that this is about: (3,) float64, left on the device, because reading a number back would make a
+            GPU wait at every step.
         rng_state: of the generators of dropout and stochastic depth, in the middle of an epoch; on the CPU.
         history: of the finished epochs.
         best: number of the best of them, 0 before the first has ended.
@@ -51,9 +50,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
     epoch: int = 1
-    losses: list[torch.Tensor] = field(default_factory=list)
-    correct: list[torch.Tensor] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    figures: list[torch.Tensor] = field(default_factory=list)
     rng_state: list[torch.Tensor] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     best: int = 0
@@ -70,11 +67,6 @@ class TrainState:
     def evaluated(self) -> nn.Module:
         """The network that is validated and kept."""
         return self.network if self.average is None else self.average.module
-
-    @property
-    def rate(self) -> float:
-        """The optimiser's learning rate."""
-        return float(self.optimiser.param_groups[0]["lr"])
 
     def set_rate(self, settings: Train) -> None:
         """Give the optimiser the learning rate of the present epoch."""
@@ -113,9 +105,8 @@ class TrainState:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        self.losses.append(loss.detach())
-        self.correct.append(correct.sum())
-        self.counts.append(len(correct))
+        figures = (loss.detach(), correct.sum(), torch.tensor(len(correct), device=loss.device))
+        self.figures.append(torch.stack([figure.double() for figure in figures]))
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Add a finished epoch to the history, keep its weights if it is the best, and begin the next."""
@@ -124,7 +115,7 @@ class TrainState:
             self.best = epoch.epoch
             self.best_state = snapshot(self.evaluated)
         self.epoch += 1
-        self.losses, self.correct, self.counts, self.rng_state = [], [], [], []
+        self.figures, self.rng_state = [], []
 
     def fitted(self) -> Fitted:
         """The best epoch so far and its weights."""
@@ -144,8 +135,7 @@ class TrainState:
         for name in _VALUES:
             setattr(self, name, saved[name])
         # Later steps add to these on the device; generators take their states from the CPU.
-        self.losses = [loss.to(self.context.device) for loss in self.losses]
-        self.correct = [number.to(self.context.device) for number in self.correct]
+        self.figures = [step.to(self.context.device) for step in self.figures]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
 
     def _parts(self) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from job.contracts.split import Fold, Rows
@@ -14,7 +16,6 @@ from job.inference.pixels import Normalise
 from job.models.network import build, normalisation
 from job.params import Params
 from job.seeds import derive
-from job.training import optimise
 from job.training.batch import Source
 from job.training.parallel import ALONE, World, synchronise
 from job.training.progress import Progress
@@ -51,14 +52,17 @@ class Task:
 
     def labelled(self) -> Source:
         """The fold's labelled images, used as the section `train` says."""
-        settings, images = self.params.train, self.fold.train
+        settings, images, weights = self.params.train, self.fold.train, None
+        if settings.class_weights == "balanced":
+            balanced = compute_class_weight("balanced", classes=np.arange(len(self.classes)), y=images.classes)
+            weights = torch.from_numpy(balanced).float()
         return Source(
             images.rows,
             torch.from_numpy(images.classes),
             settings.batch_size,
             augment=settings.augment,
             smoothing=settings.label_smoothing,
-            class_weights=optimise.class_weights(images.classes, len(self.classes), settings),
+            class_weights=weights,
         )
 
     def unlabelled(self, batch_size: int, augment: str) -> Source:

@@ -227,11 +227,11 @@ def test_the_probe_is_a_logistic_regression_on_the_features(task):
     fold = split.fold(1, CLASSES, labels="all")
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network = task.fresh_network("probe")
-    labelled = linear_probe.features(network, task.context, fold.train.rows)
+    labelled = linear_probe.features(task, network, fold.train.rows)
     assert labelled.shape == (len(fold.train.rows), 1280)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
     reference.fit(labelled, fold.train.classes)
-    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
+    expected = reference.predict_proba(linear_probe.features(task, network, fold.validation.rows))
     body = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("_fc")}
     network.load_state_dict(trained.models[0].state)
     assert np.allclose(
@@ -244,18 +244,16 @@ def test_a_probe_with_noise_sees_every_image_in_eight_versions(tmp_path):
     split, task = small_task(tmp_path, train={"augment": "dihedral"})
     fold = split.fold(1, CLASSES, labels="all")
     network = task.fresh_network("probe").eval()
-    plain = linear_probe.features(network, task.context, fold.train.rows)
+    plain = linear_probe.features(task, network, fold.train.rows)
     versions = [plain]
     for number in range(1, 8):
-        augmented = linear_probe.features(
-            network, task.context, fold.train.rows, "dihedral", 9, task.seed("noise", number)
-        )
+        augmented = linear_probe.features(task, network, fold.train.rows, number)
         assert augmented.shape == plain.shape
         assert not np.array_equal(augmented, versions[-1])
         versions.append(augmented)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=task.params.linear_probe.c, max_iter=10_000))
     reference.fit(np.concatenate(versions), np.tile(fold.train.classes, 8))
-    expected = reference.predict_proba(linear_probe.features(network, task.context, fold.validation.rows))
+    expected = reference.predict_proba(linear_probe.features(task, network, fold.validation.rows))
     trained = linear_probe.train(dataclasses.replace(task, fold=fold))
     network.load_state_dict(trained.models[0].state)
     assert np.allclose(

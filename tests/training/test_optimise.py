@@ -1,7 +1,5 @@
-import numpy as np
 import pytest
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR, StepLR
 
@@ -46,13 +44,6 @@ def test_the_optimiser_is_the_one_asked_for_and_leaves_frozen_weights_alone():
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.5, 0.1)
     assert {id(p) for p in sgd.param_groups[0]["params"]} == {id(p) for p in network[1].parameters()}
     assert isinstance(optimise.optimiser(network, params(optimiser="adamw")), torch.optim.AdamW)
-
-
-def test_class_weights_are_scikit_learns():
-    classes = np.array([0] * 7 + [1] * 2 + [2] * 4)
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=classes)
-    assert optimise.class_weights(classes, 3, params(class_weights="balanced")).tolist() == pytest.approx(expected)
-    assert optimise.class_weights(classes, 3, params()) is None
 
 
 def test_averaged_weights_follow_the_written_rule():
