@@ -27,8 +27,7 @@ from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.methods import efficientnet
-from job.models.fusion import fuse_batch_norm
-from job.models.network import build, normalisation
+from job.models.network import build, fuse_batch_norm, normalisation
 from job.params import Params
 from job.seeds import generator
 from job.training.progress import Progress

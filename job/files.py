@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the old content or the new content, never a part of it."""
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -94,6 +95,12 @@ def existing(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"{path} does not exist: {REMEDY}")
     return path
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal digits."""
+    with existing(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def awaits_fetch(folder: Path) -> bool:

@@ -1,6 +1,5 @@
 """An ensemble of this repository with torch: the final networks of a method's folds."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from job.contracts import paths
 from job.data.images import Pixels
 from job.ensemble.scoring import Manifest
 from job.errors import UserError
-from job.files import read_json
+from job.files import read_json, sha256
 from job.inference import runs, runtime
 from job.inference.context import autocast
 from job.inference.pixels import Normalise, views
@@ -127,6 +126,5 @@ def _check(path: Path, expected: str) -> None:
     """Refuse weights that are missing or have another SHA-256 than those that were evaluated."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `dvc repro`, or fetch it with `dvc pull train`")
-    with path.open("rb") as handle:
-        if hashlib.file_digest(handle, "sha256").hexdigest() != expected:
-            raise UserError(f"{path} is not the network that was evaluated: run `dvc repro`, which votes anew")
+    if sha256(path) != expected:
+        raise UserError(f"{path} is not the network that was evaluated: run `dvc repro`, which votes anew")

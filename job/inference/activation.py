@@ -39,15 +39,9 @@ def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tens
 def maps_of_run(
     folder: Path, store: PixelStore, rows: Rows, classes: npt.NDArray[np.int64], batch_size: int, device: torch.device
 ) -> torch.Tensor:
-    """Maps of a trained fold's network for these images: (N, h, w) on the CPU, as `grad_cam` returns them.
+    """Maps of the final network in a run's folder: (N, h, w) on the CPU, as `grad_cam` returns them.
 
-    Args:
-        folder: of the run.
-        store: holds the images.
-        rows: the images, (N,).
-        classes: the class number explained for each of them, (N,).
-        batch_size: images in one pass.
-        device: computes.
+    For each of the images, (N,) rows of the store, the class with the number in `classes`, (N,), is explained.
     """
     facts = runs.read_facts(folder)
     context = Context(store, runs.normalise(facts, device), device)

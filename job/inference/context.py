@@ -29,11 +29,9 @@ class Context:
     check: Callable[[], None] = lambda: None
 
     def images(self, rows: Rows, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
-        """Load and normalise the images of these rows: (B, 3, S, S) float32 on the device.
+        """Load and normalise the images of these rows, (B,): (B, 3, S, S) float32 on the device.
 
-        Args:
-            rows: of the pixel store, (B,).
-            change: is applied to the pixels, (B, 3, S, S) uint8, before they are normalised: augmentation.
+        `change`, an augmentation, is applied to the pixels, (B, 3, S, S) uint8, before they are normalised.
         """
         self.check()
         pixels = self.store.gather(rows, self.device)

@@ -8,8 +8,7 @@ from safetensors.torch import load_file
 
 from job.files import read_json
 from job.inference.pixels import Normalise
-from job.models.fusion import fuse_batch_norm
-from job.models.network import build, normalisation
+from job.models.network import build, fuse_batch_norm, normalisation
 
 WEIGHTS = "model.safetensors"
 

@@ -35,8 +35,12 @@ def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = settings.tf32
     torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    if keep_memory:
-        _keep_freed_memory()
+    if keep_memory and platform.libc_ver()[0] == "glibc":
+        # glibc returns large blocks to the system at every free and asks for them again at every allocation; each
+        # training step then pays for fresh zeroed pages. Kept in the heap they are reused.
+        libc = ctypes.CDLL(ctypes.util.find_library("c"))
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
     chosen = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device
     return torch.device("cpu" if chosen == "auto" else chosen)
 
@@ -52,12 +56,3 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "fp32"
     return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-
-
-def _keep_freed_memory() -> None:
-    # glibc returns large blocks to the system at every free and asks for them again at every allocation; each training
-    # step then pays for fresh zeroed pages. Kept in the heap they are reused.
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(ctypes.util.find_library("c"))
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, -1)

@@ -66,13 +66,9 @@ def classifier(network: nn.Module) -> nn.Linear:
 
 
 def features(task: Task, network: nn.Module, rows: Rows, version: int = 0) -> npt.NDArray[np.float64]:
-    """Inputs of the classification layer for these images, in evaluation mode: (N, D).
+    """Inputs of the classification layer for these images, (N,) rows, in evaluation mode: (N, D).
 
-    Args:
-        task: its section `train` says how images are augmented.
-        network: any network that ends with a linear layer.
-        rows: the images, (N,).
-        version: 0 for the images as they are; every other number gives an augmented version of its own.
+    Version 0 is that of the images as they are; every other number gives an augmented version of its own.
     """
     settings, context, seed = task.params.train, task.context, task.seed("noise", version)
     policy = settings.augment if version else "none"

@@ -32,7 +32,7 @@ from job.params import Params
 from job.seeds import derive
 from job.training.batch import Batch, consistency_loss
 from job.training.fit import Trainer, tune
-from job.training.history import Fitted, PseudoLabels, Trained
+from job.training.history import PseudoLabels, Trained
 from job.training.state import TrainState
 from job.training.task import Task
 from job.training.validation import train_batch_norm_alone
@@ -75,7 +75,11 @@ def train(task: Task) -> Trained:
 
     teacher = Trainer(task, "teacher", [unlabelled, task.labelled()], loss).fit(network, {"student": student})
     tuned = tune(task, student.network, "student-tuned", student.fitted(), settings.finetune_epochs)
-    return Trained([teacher, tuned], {1: _final_labels(task, network, teacher)})
+    # The labels of the trained teacher: during the training they change with every step.
+    network.load_state_dict(teacher.state)
+    predicted = probabilities(predict_logits(network, task.context, unlabelled.rows))
+    times = np.ones(len(predicted), dtype=np.int64)
+    return Trained([teacher, tuned], {1: PseudoLabels(unlabelled.rows, predicted, predicted.max(1), times)})
 
 
 def draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -111,10 +115,3 @@ def quiet_loss(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) 
         loss = functional.cross_entropy(network(images), classes)
     network.train()
     return loss
-
-
-def _final_labels(task: Task, network: nn.Module, teacher: Fitted) -> PseudoLabels:
-    """The labels of the trained teacher. During the training they change with every step."""
-    network.load_state_dict(teacher.state)
-    predicted = probabilities(predict_logits(network, task.context, task.fold.unlabelled))
-    return PseudoLabels(task.fold.unlabelled, predicted, predicted.max(1), np.ones(len(predicted), dtype=np.int64))

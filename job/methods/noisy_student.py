@@ -19,7 +19,7 @@ from job.params import Params
 from job.temperature import fit_temperature, tempered
 from job.training.batch import Source
 from job.training.fit import Trainer, tune
-from job.training.history import Fitted, PseudoLabels, Trained
+from job.training.history import PseudoLabels, Trained
 from job.training.task import Task
 
 
@@ -44,7 +44,12 @@ def train(task: Task) -> Trained:
         network.load_state_dict(models[-1].state)
         pseudo_labels[iteration], source = label(teacher, network)
         teacher, network = student, student.fresh_network("student", iteration)
-        models.append(_learn(student, network, f"student-{iteration}", source))
+        sources, name = [source], f"student-{iteration}"
+        if settings.train_on == "labelled+pseudo":
+            sources.append(replace(student.labelled(), augment=settings.augment))
+        fitted = Trainer(student, name, sources).fit(network)
+        # The bias of pseudo-labels is unlearned on true labels.
+        models.append(tune(student, network, f"{name}-tuned", fitted, settings.finetune_epochs))
     return Trained(models, pseudo_labels, (backbone, *[student.params.model.backbone] * settings.iterations))
 
 
@@ -113,12 +118,3 @@ def targets(logits: torch.Tensor, *, labels: str, temperature: float) -> torch.T
         temperature: of soft labels; a value below 1 sharpens them, one above 1 flattens them.
     """
     return logits.argmax(1) if labels == "hard" else (logits.double() / temperature).softmax(1).float()
-
-
-def _learn(task: Task, network: nn.Module, name: str, source: Source) -> Fitted:
-    settings, sources = task.params.noisy_student, [source]
-    if settings.train_on == "labelled+pseudo":
-        sources.append(replace(task.labelled(), augment=settings.augment))
-    fitted = Trainer(task, name, sources).fit(network)
-    # The bias of pseudo-labels is unlearned on true labels.
-    return tune(task, network, f"{name}-tuned", fitted, settings.finetune_epochs)

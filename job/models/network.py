@@ -1,9 +1,11 @@
 """The networks by name: two families, a fresh classification layer, weights from where the parameters say."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from job.models import efficientnet, weights
 from job.models.recomputation import recompute_activations
@@ -38,9 +40,8 @@ def build(
         classes: outputs of the classification layer.
         size: side of the images in pixels; decides the "same" padding of convolutions in efficientnet-pytorch.
         dropout: probability before the classification layer.
-        stochastic_depth: probability of skipping the last block in training, rising linearly from 0 at the first
-            (`drop_connect_rate` of efficientnet-pytorch, `stochastic_depth_prob` of torchvision; EfficientNets and
-            ConvNeXts have it, the others of torchvision do not).
+        stochastic_depth: probability of skipping the last block in training, rising linearly from 0 at the first; only
+            EfficientNets and ConvNeXts have it.
         seed: of the random weights.
         pretrained: `imagenet`, `none`, or the path of a weights file of the same backbone; gives all layers but the
             classification layer.
@@ -72,3 +73,20 @@ def build(
     if recompute:
         recompute_activations(network)
     return network.to(memory_format=torch.channels_last)
+
+
+def fuse_batch_norm(network: nn.Module) -> nn.Module:
+    """Multiply the batch norms of a network in evaluation mode into its convolutions, in place.
+
+    In evaluation mode batch norm is a factor and a shift per channel. In every backbone of `job.params.Backbone` a
+    batch norm that is registered directly after a convolution takes that convolution's output; a test compares outputs.
+
+    Returns:
+        The same network, whose outputs differ by rounding alone.
+    """
+    for module in list(network.modules()):
+        for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
+    return network

@@ -1,7 +1,7 @@
 """Classification networks of torchvision as the second family of backbones."""
 
 from torch import nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import get_model
 
 
 def build(backbone: str, *, classes: int, dropout: float, stochastic_depth: float) -> tuple[nn.Module, str]:
@@ -20,8 +20,3 @@ def build(backbone: str, *, classes: int, dropout: float, stochastic_depth: floa
         module.p = dropout
     setattr(parent, head.rpartition(".")[2], layer if dropouts else nn.Sequential(nn.Dropout(dropout), layer))
     return network, head
-
-
-def weights_url(backbone: str) -> str:
-    """Where torchvision publishes the best ImageNet weights of a network."""
-    return str(get_model_weights(backbone.removeprefix("torchvision/")).DEFAULT.url)

@@ -4,7 +4,6 @@ Nothing is ever substituted: a missing file is an error that names the alternati
 safetensors holds only numbers, and of a pickle torch reads only tensors and plain containers (`weights_only=True`).
 """
 
-import hashlib
 import importlib
 import pickle
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from job import files
 from job.errors import UserError
 
 State = dict[str, torch.Tensor]
@@ -32,8 +32,8 @@ def imagenet(backbone: str) -> State:
     """
     path = location(backbone)
     if not path.is_file():
-        _download(backbone, _url(backbone), path)
-    digest, expected = _digest(path), path.stem.rsplit("-", 1)[1]
+        _download(backbone, path)
+    digest, expected = files.sha256(path), path.stem.rsplit("-", 1)[1]
     if not digest.startswith(expected):
         raise UserError(
             f"{path}: SHA-256 starts with {digest[:8]}, not {expected}: the file is damaged or not the published one; "
@@ -59,7 +59,7 @@ def of_file(path: Path, sha256: str) -> State:
     """
     if not path.is_file():
         raise UserError(f"model.weights: {path} does not exist; name a weights file, or use imagenet or none")
-    if (digest := _digest(path)) != sha256:
+    if (digest := files.sha256(path)) != sha256:
         raise UserError(
             f"{path}: its SHA-256 is {digest}, not model.weights_sha256={sha256}: it is not the file you meant"
         )
@@ -68,13 +68,14 @@ def of_file(path: Path, sha256: str) -> State:
 
 def _url(backbone: str) -> str:
     if backbone.startswith("torchvision/"):
-        from job.models import torchvision_family  # noqa: PLC0415 - see network.build
+        from torchvision.models import get_model_weights  # noqa: PLC0415 - see network.build
 
-        return torchvision_family.weights_url(backbone)
+        return str(get_model_weights(backbone.removeprefix("torchvision/")).DEFAULT.url)
     return str(url_map[backbone])
 
 
-def _download(backbone: str, url: str, path: Path) -> None:
+def _download(backbone: str, path: Path) -> None:
+    url = _url(backbone)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=False)
@@ -84,11 +85,6 @@ def _download(backbone: str, url: str, path: Path) -> None:
             f"{url} ({error}). Put the file there, or use model.backbone=efficientnet-lite0 (its weights are "
             "installed), or model.weights=none to start from random weights."
         ) from None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _read(path: Path) -> State:

@@ -39,11 +39,9 @@ def run() -> str:
         for method in params.methods:
             table = cells[cells["method"] == method]
             targets = np.array([classes.index(name) for name in table["predicted"]], dtype=np.int64)
-            folds = []
+            rows, size, folds = table["row"].to_numpy(np.int64), params.predict.batch_size, []
             for fold in params.folds:
-                rows = table["row"].to_numpy(np.int64)
-                folder, size = paths.run(method, fold), params.predict.batch_size
-                folds.append(activation.maps_of_run(folder, store, rows, targets, size, device))
+                folds.append(activation.maps_of_run(paths.run(method, fold), store, rows, targets, size, device))
                 bar.update(len(table))
             maps.append(activation.as_bytes(torch.stack(folds).mean(dim=0)))
     with files.replacing_folder(paths.EXPLANATIONS) as folder:

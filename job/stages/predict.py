@@ -26,21 +26,19 @@ def run(method: str, fold: int) -> str:
     rows = {role: split.rows(role, fold) for role in predictions.ROLES if role != "masked" or facts["labels"] == "half"}
     models = runs.iterations(folder)
     # The vote is the last models' alone, and unlabelled images serve nothing else.
-    parts = [
-        (iteration, role)
+    roles = {
+        iteration: [role for role in rows if len(rows[role]) and (role != "unlabelled" or iteration == max(models))]
         for iteration in models
-        for role in rows
-        if len(rows[role]) and (role != "unlabelled" or iteration == max(models))
-    ]
+    }
     # Written down, because whoever predicts with these networks later must see images as they were seen here.
     views = VIEWS if params.predict.tta else 1
-    images = sum(len(rows[role]) for _, role in parts)
+    images = sum(len(rows[role]) for part in roles.values() for role in part)
     bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
     for iteration, path in models.items():
         context = Context(store, runs.normalise(facts, device, iteration), device, facts["precision"])
         network = runs.load_network(facts, path, device, iteration)
-        for role in [role for number, role in parts if number == iteration]:
+        for role in roles[iteration]:
             p = predict(network, context, rows[role], params.predict.batch_size, tta=params.predict.tta)
             bar.update(len(p))
             tables.append(predictions.fold_rows(split, role, fold, iteration, views, p, classes))

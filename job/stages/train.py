@@ -5,7 +5,7 @@ import importlib
 from job import params as parameters
 from job.contracts import paths
 from job.contracts.split import read_split
-from job.files import read_json, replacing_folder
+from job.files import read_json, replacing_folder, sha256
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
@@ -36,7 +36,8 @@ def run(method: str, fold: int) -> str:
     precision = runtime.resolve_precision(params.train.precision, device)
     context = Context(store, normalise, device, precision, check=stop.check)
     progress = Progress(method, fold, str(device), silent=world.rank > 0)
-    digest = identity.run_digest(params, method, fold, device, identity.data_digest())
+    data = "".join(map(sha256, (paths.PIXELS, paths.SUMMARY, paths.SPLIT)))
+    digest = identity.run_digest(params, method, fold, device, data)
     states = paths.STATE / f"{method}-{fold}"
     with memory_explained(), opened(states, digest, params.machine.save_every_seconds, world) as restart:
         part = split.fold(fold, classes, labels=labels)

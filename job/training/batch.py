@@ -99,9 +99,7 @@ class Batch:
     def images(self, source: int, augment: str | None = None) -> torch.Tensor:
         """Augmented and normalised images of a source: (B, 3, S, S) float32 on the device.
 
-        Args:
-            source: position in `sources`.
-            augment: another policy than the source's; its random draws are others than those of the source's.
+        With `augment`, another policy than the source's, the random draws are others too.
         """
         policy, seed = self.sources[source].augment, derive(self.seed, source)
         if augment is not None:
@@ -114,12 +112,7 @@ class Batch:
         return self.sources[source].targets[torch.from_numpy(self._share(source))].to(self.context.device)
 
     def supervised(self, source: int, logits: torch.Tensor) -> torch.Tensor:
-        """Weighted mean cross-entropy of a source's images: scalar.
-
-        Args:
-            source: position in `sources`.
-            logits: for its images, (B, C).
-        """
+        """Weighted mean cross-entropy of a source's images, with logits (B, C): scalar."""
         settings = self.sources[source]
         weights = settings.class_weights
         loss = functional.cross_entropy(

@@ -68,7 +68,7 @@ class Trainer:
             task.progress.resumed(self.name, len(state.history), images)
         try:
             while state.epoch <= settings.epochs and not all(
-                each.stalled(settings.patience) for each in states.values()
+                0 < settings.patience <= len(each.history) - each.best for each in states.values()
             ):
                 self._train_epoch(states)
                 if task.restart.due():

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 
 import job
-from job.contracts import paths
-from job.files import existing
 from job.params import Params
 
 _ROOT = Path(job.__file__).parent.parent
@@ -22,15 +20,6 @@ def parameters(params: Params, method: str) -> dict[str, Any]:
         "train": params.train.model_dump(),
         method: getattr(params, method).model_dump(),
     }
-
-
-def data_digest() -> str:
-    """SHA-256 over the digests of the pixels, the class names and the split."""
-    digest = hashlib.sha256()
-    for path in (paths.PIXELS, paths.SUMMARY, paths.SPLIT):
-        with existing(path).open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
 
 
 def code(method: str) -> list[Path]:
@@ -46,7 +35,7 @@ def code(method: str) -> list[Path]:
 
 
 def run_digest(params: Params, method: str, fold: int, device: torch.device, data: str) -> str:
-    """SHA-256 of parameters, data, code, and the kind of arithmetic of this machine."""
+    """SHA-256 of parameters, `data` (the digests of its files), code, and the kind of arithmetic of this machine."""
     cpu = torch.backends.cpu.get_cpu_capability()
     facts = {
         "parameters": parameters(params, method),

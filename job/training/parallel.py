@@ -70,11 +70,7 @@ def run_again_under_torchrun(settings: Train) -> None:
 
 
 def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
-    """Join the other processes; each uses the GPU of its number on its machine.
-
-    Args:
-        devices: `train.devices`.
-        device: of a process that trains alone.
+    """Join the other processes; each uses the GPU of its number on its machine, and one that trains alone `device`.
 
     Raises:
         UserError: their number is not `train.devices`, which is part of what identifies a run, or there is no GPU for

@@ -27,8 +27,8 @@ def write(
     Args:
         folder: of the run.
         trained: the models.
-        task: what they were trained with.
-        method: their method.
+        task: their training.
+        method: its method.
         prepared: `data/prepared/summary.json`: how a file becomes the input of the networks.
         labels: which training labels the method saw, `all` or `half`.
         split: names the images of pseudo-labels.

@@ -66,14 +66,11 @@ class Restart:
         return state
 
     def _newest(self, name: str) -> dict[str, Any] | None:
-        for path in self._generations(name):
-            if not path.exists():
-                continue
-            content = path.read_bytes()
-            if hashlib.sha256(content[_DIGEST_BYTES:]).digest() == content[:_DIGEST_BYTES]:
-                state: dict[str, Any] = torch.load(
-                    io.BytesIO(content[_DIGEST_BYTES:]), map_location="cpu", weights_only=True
-                )
+        for path in filter(Path.exists, self._generations(name)):
+            stored = path.read_bytes()
+            digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+            if hashlib.sha256(content).digest() == digest:
+                state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
                 return state
             sys.stderr.write(f"{path} is damaged: going on from what was saved before it\n")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -9,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from job.inference.context import Context
 from job.params import Train
-from job.training import optimise
 from job.training.history import Epoch, Fitted, State, snapshot
 from job.training.parallel import ALONE, World
 
@@ -60,7 +60,7 @@ class TrainState:
     def start(cls, network: nn.Module, context: Context, settings: Train, world: World = ALONE) -> TrainState:
         """The state before the first batch."""
         scaler = torch.amp.GradScaler(context.device.type, enabled=context.precision == "fp16")
-        optimiser, average = optimise.optimiser(network, settings), optimise.averaged(network, settings)
+        optimiser, average = make_optimiser(network, settings), averaged(network, settings)
         return cls(network, world.wrap(network), context, world, optimiser, scaler, average)
 
     @property
@@ -71,20 +71,12 @@ class TrainState:
     def set_rate(self, settings: Train) -> None:
         """Give the optimiser the learning rate of the present epoch."""
         for group in self.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * optimise.factor(self.epoch - 1, settings)
-
-    def stalled(self, patience: int) -> bool:
-        """Whether `patience` epochs have passed without a better one; never where it is 0."""
-        return patience > 0 and len(self.history) - self.best >= patience
+            group["lr"] = settings.learning_rate * factor(self.epoch - 1, settings)
 
     def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Pass several batches through the network as one, so that batch norm sees them together.
 
-        Args:
-            images: normalised, (B, 3, S, S) each.
-
-        Returns:
-            The logits of each, (B, C) float32.
+        From normalised images, (B, 3, S, S) each, to the logits of each, (B, C) float32.
         """
         with self.context.autocast():
             logits = self.parallel(images[0] if len(images) == 1 else torch.cat(images)).float()
@@ -147,12 +139,8 @@ class TrainState:
 def seeded(seed: int, device: torch.device, state: Sequence[torch.Tensor] = ()) -> Iterator[None]:
     """Run a block with the global generators set to `seed`, and restore them afterwards.
 
-    Each epoch is seeded by itself, so that its draws do not depend on what ran before it.
-
-    Args:
-        seed: of the generators.
-        device: its generator is set beside that of the CPU.
-        state: what `rng_state` returned within an earlier block; the generators go on from there.
+    Each epoch is seeded by itself, so that its draws do not depend on what ran before it. With the `state` that
+    `rng_state` returned within an earlier block the generators go on from there.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -167,3 +155,37 @@ def seeded(seed: int, device: torch.device, state: Sequence[torch.Tensor] = ()) 
 def rng_state(device: torch.device) -> list[torch.Tensor]:
     """States of the global generators: that of the CPU, then that of the GPU where `device` is one."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def make_optimiser(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW (Loshchilov & Hutter 2019), over the weights that require gradients."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+
+
+def factor(epoch: int, settings: Train) -> float:
+    """Share of `train.learning_rate` in an epoch, counted from 0.
+
+    A linear rise over `warmup_epochs`, then steps (times `lr_gamma` every `lr_step` epochs) or half a cosine down to
+    nothing after the last epoch (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts).
+    """
+    if epoch < settings.warmup_epochs:
+        return (epoch + 1) / (settings.warmup_epochs + 1)
+    after = epoch - settings.warmup_epochs
+    if settings.schedule == "step":
+        return float(settings.lr_gamma ** (after // settings.lr_step))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, after / (settings.epochs - settings.warmup_epochs))))
+
+
+def averaged(network: nn.Module, settings: Train) -> AveragedModel | None:
+    """A running average of weights and batch-norm statistics, or None when `train.ema_decay` is 0.
+
+    Exponential moving average with decay `train.ema_decay` per step (torch.optim.swa_utils); Noisy Student's source
+    evaluates such an average (decay 0.9999 over hundreds of thousands of steps).
+    """
+    if not settings.ema_decay:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)  # type: ignore[no-untyped-call]

@@ -28,11 +28,7 @@ def recompute_batch_norm(network: nn.Module, context: Context, rows: Rows, world
     Averaging over the training images under fixed weights is the repair of Wu & Johnson 2021 ("Rethinking Batch in
     BatchNorm", section 3). All else is in evaluation mode, so dropout does not disturb the statistics.
 
-    Args:
-        network: keeps its weights; its running means and variances change.
-        context: pixels and device.
-        rows: the images in random order: the variance of a batch of one class would miss what lies between classes.
-        world: the processes that train the network.
+    The images are to be in random order: the variance of a batch of one class would miss what lies between classes.
     """
     norms = train_batch_norm_alone(network)
     momenta = [norm.momentum for norm in norms]

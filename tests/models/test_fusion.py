@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from job.models.fusion import fuse_batch_norm
-from job.models.network import build
+from job.models.network import build, fuse_batch_norm
 from job.params import Backbone
 
 QUICK = (

@@ -21,8 +21,7 @@ from job.inference import runs, runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.methods import linear_probe, noisy_student
-from job.models.fusion import fuse_batch_norm
-from job.models.network import normalisation
+from job.models.network import fuse_batch_norm, normalisation
 from job.params import METHODS, load
 from job.training import record
 from job.training.fit import Trainer

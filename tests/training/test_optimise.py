@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR, StepLR
 
 from job.params import load
-from job.training import optimise
+from job.training.state import averaged, factor, make_optimiser
 from tests import ROOT
 
 
@@ -32,24 +32,24 @@ def test_learning_rates_are_those_of_torch(changes, reference):
         expected.append(theirs.param_groups[0]["lr"])
         theirs.step()
         scheduler.step()
-    ours = [0.1 * optimise.factor(epoch, params(epochs=12, **changes)) for epoch in range(12)]
+    ours = [0.1 * factor(epoch, params(epochs=12, **changes)) for epoch in range(12)]
     assert ours == pytest.approx(expected)
 
 
 def test_the_optimiser_is_the_one_asked_for_and_leaves_frozen_weights_alone():
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[0].requires_grad_(requires_grad=False)
-    sgd = optimise.optimiser(network, params(momentum=0.5, weight_decay=0.1))
+    sgd = make_optimiser(network, params(momentum=0.5, weight_decay=0.1))
     assert isinstance(sgd, torch.optim.SGD)
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.5, 0.1)
     assert {id(p) for p in sgd.param_groups[0]["params"]} == {id(p) for p in network[1].parameters()}
-    assert isinstance(optimise.optimiser(network, params(optimiser="adamw")), torch.optim.AdamW)
+    assert isinstance(make_optimiser(network, params(optimiser="adamw")), torch.optim.AdamW)
 
 
 def test_averaged_weights_follow_the_written_rule():
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
-    average = optimise.averaged(network, params(ema_decay=0.9))
-    assert optimise.averaged(network, params()) is None
+    average = averaged(network, params(ema_decay=0.9))
+    assert averaged(network, params()) is None
     expected = None
     for value in (1.0, 3.0, -2.0):
         nn.init.constant_(network[0].weight, value)
