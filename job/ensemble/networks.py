@@ -66,7 +66,7 @@ class TorchEnsemble:
         folds = [paths.run(method, member["fold"]) for member in described["members"]]
         for fold, member in zip(folds, described["members"], strict=True):
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
-        facts = runs.read_facts(folds[0])
+        facts = read_json(folds[0] / runs.FACTS)
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
         params = load()
         train = params.train.model_copy(update={"device": device, "threads": facts["threads"]})
@@ -79,7 +79,7 @@ class TorchEnsemble:
             synthetic=facts.get("synthetic", False),
         )
         normalise = runs.normalise(facts, self.device)
-        networks = [runs.load_network(runs.read_facts(fold), fold / runs.WEIGHTS, self.device) for fold in folds]
+        networks = [runs.load_network(read_json(fold / runs.FACTS), fold / runs.WEIGHTS, self.device) for fold in folds]
         # Not predict.tta of today's parameters: what was evaluated is what predicts.
         tta = described["views"] > 1
         self.members = [

@@ -8,6 +8,7 @@ import torch
 from captum.attr import LayerGradCam
 
 from job.contracts.split import Rows
+from job.files import read_json
 from job.inference import runs
 from job.inference.context import Context
 from job.inference.pixels import PixelStore, in_batches
@@ -43,7 +44,7 @@ def maps_of_run(
 
     For each of the images, (N,) rows of the store, the class with the number in `classes`, (N,), is explained.
     """
-    facts = runs.read_facts(folder)
+    facts = read_json(folder / runs.FACTS)
     context = Context(store, runs.normalise(facts, device), device)
     network = runs.load_network(facts, folder / runs.WEIGHTS, device)
     parts = []

@@ -6,17 +6,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from job.files import read_json
 from job.inference.pixels import Normalise
 from job.models.network import build, fuse_batch_norm, normalisation
 
-WEIGHTS = "model.safetensors"
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """`model.json`."""
-    facts: dict[str, Any] = read_json(folder / "model.json")
-    return facts
+WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 
 def iterations(folder: Path) -> dict[int, Path]:

@@ -83,11 +83,9 @@ def train(task: Task) -> Trained:
 
 
 def draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Draw a class for every image from the teacher's probabilities: (N, C) to (N,) int64 on the same device.
+    """Draw a class for every image from the teacher's logits: (N, C) to (N,) int64 on the same device.
 
-    Args:
-        logits: of the teacher.
-        generator: on the CPU, so that every device draws alike.
+    The generator is one on the CPU, so that every device draws alike.
     """
     return torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator).squeeze(1).to(logits.device)
 

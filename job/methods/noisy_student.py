@@ -112,9 +112,6 @@ def select(probabilities: npt.NDArray[np.floating], *, confidence: float, balanc
 def targets(logits: torch.Tensor, *, labels: str, temperature: float) -> torch.Tensor:
     """Targets of a student: the predicted class (N,) int64 when `hard`, the probabilities (N, C) float32 when `soft`.
 
-    Args:
-        logits: of the teacher, (N, C).
-        labels: `hard` or `soft`.
-        temperature: of soft labels; a value below 1 sharpens them, one above 1 flattens them.
+    The logits are those of the teacher, (N, C). A temperature below 1 sharpens soft labels, one above 1 flattens them.
     """
     return logits.argmax(1) if labels == "hard" else (logits.double() / temperature).softmax(1).float()

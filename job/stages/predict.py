@@ -6,7 +6,7 @@ from tqdm import tqdm
 from job import params as parameters
 from job.contracts import paths, predictions
 from job.contracts.split import read_split
-from job.files import replacing
+from job.files import read_json, replacing
 from job.inference import runs, runtime
 from job.inference.context import Context
 from job.inference.pixels import VIEWS, PixelStore
@@ -19,7 +19,7 @@ def run(method: str, fold: int) -> str:
     parameters.check_fold(params, method, fold)
     device = runtime.setup(params.train, keep_memory=params.machine.keep_memory)
     folder = paths.run(method, fold)
-    facts = runs.read_facts(folder)
+    facts = read_json(folder / runs.FACTS)
     classes = tuple(facts["classes"])
     split = read_split(paths.SPLIT, classes)
     store = PixelStore.open(paths.PIXELS).near(device)

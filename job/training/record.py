@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from job.contracts.split import Split
 from job.files import write_json
-from job.inference.runs import WEIGHTS
+from job.inference.runs import FACTS, WEIGHTS
 from job.training.history import PseudoLabels, Trained
 from job.training.task import Task
 
@@ -45,7 +45,7 @@ def write(
             if iteration in trained.pseudo_labels:
                 _write_pseudo_labels(part / "pseudo_labels.csv", trained.pseudo_labels[iteration], task.classes, split)
     write_json(
-        folder / "model.json",
+        folder / FACTS,
         {
             "method": method,
             "fold": task.fold.number,
@@ -63,7 +63,6 @@ def write(
 def _write_pseudo_labels(path: Path, pseudo: PseudoLabels, classes: tuple[str, ...], split: Split) -> None:
     table = pd.DataFrame(pseudo.probabilities, columns=[f"p_{name}" for name in classes])
     table.insert(0, "image", split.names(pseudo.rows))
-    table["label"] = np.asarray(classes)[pseudo.probabilities.argmax(1)]
-    table["confidence"] = pseudo.confidence
-    table["times"] = pseudo.times
+    predicted = np.asarray(classes)[pseudo.probabilities.argmax(1)]
+    table = table.assign(label=predicted, confidence=pseudo.confidence, times=pseudo.times)
     table.to_csv(path, index=False, lineterminator="\n")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from job.contracts.split import Fold, Rows
@@ -54,8 +53,9 @@ class Task:
         """The fold's labelled images, used as the section `train` says."""
         settings, images, weights = self.params.train, self.fold.train, None
         if settings.class_weights == "balanced":
-            balanced = compute_class_weight("balanced", classes=np.arange(len(self.classes)), y=images.classes)
-            weights = torch.from_numpy(balanced).float()
+            # The rule of scikit-learn: the weights average 1 over the images.
+            counts = np.bincount(images.classes, minlength=len(self.classes))
+            weights = torch.from_numpy(len(images.classes) / (len(counts) * counts)).float()
         return Source(
             images.rows,
             torch.from_numpy(images.classes),

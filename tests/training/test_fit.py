@@ -8,6 +8,7 @@ from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import efficientnet
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torchvision.transforms import v2
 
@@ -194,6 +195,13 @@ def test_soft_targets_are_probabilities(context):
     hard = train(context, network())
     fitted = train(context, network(), sources=[Source(ROWS, soft, 8)])
     assert [e.train_loss for e in fitted.history] == pytest.approx([e.train_loss for e in hard.history], rel=1e-4)
+
+
+def test_class_weights_are_scikit_learns(context):
+    whole = task(context, ROWS[:7], class_weights="balanced")
+    expected = compute_class_weight("balanced", classes=np.arange(2), y=CLASSES[:7])
+    assert whole.labelled().class_weights.tolist() == pytest.approx(expected)
+    assert task(context, class_weights="none").labelled().class_weights is None
 
 
 def test_what_is_minimised_is_the_written_sum(context):

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from job.contracts.split import Split, read_split
 from job.errors import StoppedError, UserError
+from job.files import read_json
 from job.inference import predict as inference
 from job.inference import runs, runtime
 from job.inference.context import Context
@@ -156,7 +157,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     folder.mkdir()
     prepared = {"classes": CLASSES, "size": 32, "crop": 0, "center": "cell", "synthetic": True}
     record.write(folder, trained, task, method="noisy_student", prepared=prepared, labels="half", split=split)
-    facts = runs.read_facts(folder)
+    facts = read_json(folder / runs.FACTS)
     assert facts["synthetic"]
     assert list(runs.iterations(folder)) == [0, 1, 2]
     for iteration, path in runs.iterations(folder).items():
