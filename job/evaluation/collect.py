@@ -3,8 +3,6 @@
 Baselines say what knowing nothing, or only the size of a cell, is worth on the test images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

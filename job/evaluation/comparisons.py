@@ -5,8 +5,6 @@ votes of the other methods, and with the mean of its own folds; every student wi
 network on the same labels where that was trained. Their p-values are adjusted for their number (Holm 1979).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 

@@ -4,8 +4,6 @@ Everything is chosen on the pooled validation predictions, each cell predicted b
 it, at their temperature, and tried on the test cells with the folds' logits averaged, at the same temperature.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

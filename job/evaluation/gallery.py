@@ -1,7 +1,5 @@
 """Which cells a person should look at: each method's surest errors and the cells that it is least sure of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

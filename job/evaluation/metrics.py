@@ -7,8 +7,6 @@ the probabilities and the truth, from 0 to 1 whatever the number of classes. ECE
 the predicted class (Guo et al. 2017, arXiv:1706.04599), which scikit-learn does not have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

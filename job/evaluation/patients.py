@@ -1,7 +1,5 @@
 """Each subject by itself: how many of its cells are predicted to be what, and how well persons are ranked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

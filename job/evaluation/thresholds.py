@@ -4,8 +4,6 @@ From which probability on a cell counts as positive (two classes only), and from
 pathologist. A cell that reaches the threshold counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

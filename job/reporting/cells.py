@@ -1,7 +1,5 @@
 """Pictures of cells: a thumbnail, and the same with its activation map laid over it."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -5,8 +5,6 @@ TRIPOD+AI (Collins et al., doi:10.1136/bmj-2023-078378; 27 items). What a progra
 ethics and funding, is said to be open.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -5,8 +5,6 @@ reader's light or dark theme. Every method has one colour, marker and dash on al
 differ by fill. Colour is never the only difference.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

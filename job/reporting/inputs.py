@@ -1,7 +1,5 @@
 """What the report is made from: the files of `results/`, two summaries of the data, and the parameters."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

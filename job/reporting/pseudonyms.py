@@ -1,7 +1,5 @@
 """Numbers in the place of names: patients and files of a report are told apart and not told."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace

@@ -6,8 +6,6 @@ They belong to another test set (C-NMC 2019, 1,836 ALL and 578 HEM images of 15 
 shown beside this job's figures for orientation, never as a comparison. Rates are per cent as printed, with two digits.
 """
 
-from __future__ import annotations
-
 SETTINGS = {
     "Data": "C-NMC 2019",
     "Images": "12,528 of 450 × 450 pixels, whole",

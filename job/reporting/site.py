@@ -1,7 +1,5 @@
 """The static site: pages from templates, tables as CSV, and the files the pages need, all in one folder."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Words and numbers as the report prints them: one place for every format and every name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import PurePath

@@ -1,7 +1,5 @@
 """The trace of one method's self-training: its pseudo-labels and its teachers and students, by fold and iteration."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any

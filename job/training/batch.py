@@ -1,7 +1,5 @@
 """The images that a network learns from: sources, the steps of an epoch over them, and the batch of a step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

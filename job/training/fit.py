@@ -1,7 +1,5 @@
 """The training loop: epochs of steps over sources of images, and the checkpoint that validates best."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The result of a training: its epochs, the best of them, and its weights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Appendix: every parameter of the run; and, added later, experiments, commit, machine and digests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath

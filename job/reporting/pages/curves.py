@@ -1,7 +1,5 @@
 """Curves: what a threshold trades (ROC, precision and recall), and how training went epoch by epoch."""
 
-from __future__ import annotations
-
 from itertools import product
 from statistics import fmean
 from typing import Any

@@ -1,7 +1,5 @@
 """Data: what was found, who is in which part, copies, refused files, and what shows that the test set is apart."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from PIL import Image

@@ -1,7 +1,5 @@
 """Decisions: thresholds, cells left to a pathologist, and whether a probability means what it says."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from job.reporting import figures, text

@@ -1,7 +1,5 @@
 """Errors: the test cells whose vote is wrong, the closest calls, and where the folds looked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Method and limits: what was done, in words; how the metrics are defined; what the figures cannot say."""
 
-from __future__ import annotations
-
 from job.reporting import text
 from job.reporting.checklist import ITEMS
 from job.reporting.figures import Page

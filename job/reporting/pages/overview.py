@@ -1,7 +1,5 @@
 """Overview: what this is, how good it is and whether to trust it; all models; what was run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from job.params import Train

@@ -1,7 +1,5 @@
 """Patients: each test patient by itself, and every cell of each."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import compress
 from typing import Any

@@ -1,7 +1,5 @@
 """Performance: thresholds, folds and their votes, patients, learning curves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Scores: the page of anybody's predictions: every metric of every model, curves and patients."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from job.reporting import text

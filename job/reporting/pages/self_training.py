@@ -1,7 +1,5 @@
 """Self-training: what the pseudo-labels were worth, and the metrics from teacher to last student, method by method."""
 
-from __future__ import annotations
-
 from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
