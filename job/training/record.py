@@ -16,6 +16,7 @@ from job.contracts.split import Split
 from job.files import write_json
 from job.inference.runs import FACTS, WEIGHTS
 from job.training.history import PseudoLabels, Trained
+from job.training.identity import parameters
 from job.training.task import Task
 
 
@@ -56,6 +57,8 @@ def write(
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "precision": task.context.precision,
             "threads": task.params.train.threads,
+            # So that weights which left the repository still say how they were made.
+            "parameters": parameters(task.params, method),
         },
     )
 

@@ -159,6 +159,7 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     record.write(folder, trained, task, method="noisy_student", prepared=prepared, labels="half", split=split)
     facts = read_json(folder / runs.FACTS)
     assert facts["synthetic"]
+    assert facts["parameters"]["train"] == task.params.train.model_dump()
     assert list(runs.iterations(folder)) == [0, 1, 2]
     for iteration, path in runs.iterations(folder).items():
         network = runs.load_network(facts, path, torch.device("cpu"), iteration)
