@@ -89,7 +89,8 @@ def test_the_papers_student_learns_from_both_with_noise_and_smooths_true_labels_
     assert (networks["teacher"]._dropout.p, networks["student-1"]._dropout.p) == (0.5, 0.3)
     (tuned,) = trainers["student-1-tuned"].sources
     assert (tuned.augment, tuned.rows.tolist()) == ("none", task.fold.train.rows.tolist())
-    assert trainers["student-1-tuned"].settings.learning_rate == pytest.approx(task.params.train.learning_rate / 10)
+    tuned_rate = trainers["student-1-tuned"].task.params.train.learning_rate
+    assert tuned_rate == pytest.approx(task.params.train.learning_rate / 10)
     assert [epoch.model for epoch in trained.models[1].history] == ["student-1", "student-1-tuned"]
     assert trained.models[1].best == max(trained.models[1].history, key=lambda epoch: epoch.score)
 
@@ -120,5 +121,5 @@ def test_students_may_be_another_network(tmp_path, monkeypatch):
     assert sizes["student-1"] == sizes["student-2"] > sizes["teacher"]
     # Each network sees its pixels as its own weights expect them.
     row = task.fold.unlabelled[:1]
-    teacher, student = (trainers[name].context.images(row) for name in ("teacher", "student-1"))
+    teacher, student = (trainers[name].task.context.images(row) for name in ("teacher", "student-1"))
     assert not torch.allclose(teacher, student)
