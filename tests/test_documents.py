@@ -86,7 +86,6 @@ def go_on(folder, text):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("documents")
 def test_every_command_runs(tmp_path):
     folder = repository.create(tmp_path / "repository")
     repository.lend_environment(folder)

@@ -104,7 +104,6 @@ def ended(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("pipeline")
 def test_killed_and_started_again_it_ends_with_every_experiment(ended, monkeypatch):
     monkeypatch.chdir(ended)
 

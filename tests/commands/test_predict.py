@@ -25,7 +25,6 @@ from tests.fixtures.cells import disc
 from tests.fixtures.cells import save as save_image
 from tests.pipeline import repository
 
-pytestmark = pytest.mark.xdist_group("predict")  # one process makes the networks and the exported file
 CLASSES = ("HEM", "<ALL>, 2")
 SIZE = 64
 

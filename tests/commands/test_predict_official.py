@@ -9,7 +9,6 @@ from tests.pipeline import repository
 SAMPLE = SHARED / "C-NMC_Leukemia"
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("official"),
     pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of C-NMC is not on this machine (set CNMC_FACTS)"),
 ]
 

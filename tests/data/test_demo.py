@@ -17,7 +17,6 @@ from job.demo import cohort as demo
 from job.errors import UserError
 from job.seeds import generator
 
-pytestmark = pytest.mark.xdist_group("demo")  # one process draws the cells
 NAME = re.compile(r"UID_(?P<patient>H?h?\d+)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>all|hem)\.png")
 
 

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(
         not (SHARED / "official_index.csv").is_file(), reason="facts of C-NMC are not on this machine (set CNMC_FACTS)"
     ),
-    pytest.mark.xdist_group("official"),
 ]
 NAMES = {"image": str, "label": str, "patient": str, "subject": str}
 

@@ -12,7 +12,6 @@ from tests.pipeline import repository
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["csv", "folders"])
-@pytest.mark.xdist_group("classes")
 def test_three_classes_go_through_every_stage_and_method(tmp_path, layout):
     folder = repository.create(tmp_path / "repository")
     if layout == "csv":

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from tests.pipeline import repository
 
-pytestmark = [pytest.mark.xdist_group("experiments"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from tests.pipeline import repository
 from tests.pipeline.repository import script
 
-pytestmark = [pytest.mark.xdist_group("machines"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 FOLDS = [1, 2, 3, 4, 5]
 OUTPUTS = ("data", "runs", "predictions", "ensembles", "results", "site")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline import repository
 
-pytestmark = [pytest.mark.xdist_group("published"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 OUTPUTS = ("runs", "predictions", "ensembles", "results", "site")
 OWN = Path(sys.prefix, "bin").resolve()
 OTHERS = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part).resolve() != OWN]

@@ -8,8 +8,6 @@ import pytest
 
 from tests.pipeline import chaos, repository
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):

@@ -14,7 +14,6 @@ from tests.pipeline import repository
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ssh"),
     pytest.mark.skipif(SSHD is None, reason="no SSH server on this machine (apt-get install openssh-server)"),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from tests import ROOT
 from tests.pipeline import repository
 
-pytestmark = [pytest.mark.xdist_group("versioned"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 DOWNLOADED = "data/raw/C-NMC_Leukemia"
 
 
