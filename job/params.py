@@ -61,6 +61,7 @@ class Data(Section):
     crop: Annotated[int, Field(ge=0, le=4096)]
     center: Literal["cell", "image"]
     max_rejected: Annotated[int, Field(ge=0)]
+    near_copies: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Split(Section):

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from job.data import subjects
+from job.data.near_copies import NearCopy
 from job.data.tree import Listing, Refusal
 
 _SHEET = 12  # cells of each class on the contact sheet
@@ -84,6 +86,32 @@ def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[st
             cell = Image.fromarray(np.asarray(array[row]))
             strip.paste(cell.resize((_CELL, _CELL), Image.Resampling.BICUBIC), (_CELL * place, 0))
         strip.save(folder / f"{number}.png")
+
+
+def links(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[dict[str, Any]]:
+    """Pairs of patients that near copies link, with the number of these and the closest one, by its rows."""
+    closest: dict[tuple[str, ...], dict[str, Any]] = {}
+    patient = index["patient"].tolist()
+    for pair in sorted(pairs, key=lambda pair: -pair.agreement):
+        people = sorted({patient[pair.one], patient[pair.other]} - {""}, key=subjects.natural)
+        if len(people) == 2:
+            facts = {"rows": [pair.one, pair.other], "agreement": round(pair.agreement, 3), "pairs": 0}
+            entry = closest.setdefault(tuple(people), {"patients": people} | facts)
+            entry["pairs"] += 1
+    return sorted(closest.values(), key=lambda entry: [subjects.natural(name) for name in entry["patients"]])
+
+
+def write_links(path: Path, store: Path, entries: list[dict[str, Any]]) -> None:
+    """The closest near copies of every pair of patients side by side, a row for each entry; nothing without entries."""
+    if not entries:
+        return
+    array = np.load(store, mmap_mode="r")
+    sheet = Image.new("RGB", (2 * _CELL, _CELL * len(entries)))
+    for place, entry in enumerate(entries):
+        for side, row in enumerate(entry["rows"]):
+            cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+            sheet.paste(cell, (_CELL * side, _CELL * place))
+    sheet.save(path)
 
 
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:

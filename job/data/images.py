@@ -67,7 +67,7 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"unreadable: {error.strerror}") from None
-    image, mode = _decode(content)
+    image, mode = decode(content)
     box = cell_box(image)
     square = _square(image.size, box, crop, center)
     drawn = image.crop(image.getbbox() or (0, 0, *image.size))
@@ -122,8 +122,12 @@ def cell_box(image: Image.Image) -> Box:
     return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
-def _decode(content: bytes) -> tuple[Image.Image, str]:
-    """RGB image, turned as its EXIF orientation says, and the mode it was stored in."""
+def decode(content: bytes) -> tuple[Image.Image, str]:
+    """RGB image, turned as its EXIF orientation says, and the mode it was stored in.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
     if not content:
         raise UnreadableImageError("empty file")
     try:

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from job.data import describe, images, layouts, store, subjects
+from job.data import describe, images, layouts, near_copies, store, subjects
 from job.data.tree import Listing, Refusal, is_synthetic
 from job.errors import UserError
 from job.params import Data
 
 COLUMNS = [
     "row", "image", "label", "patient", "subject", "origin", "width", "height", "mode", "file_sha256", "pixel_sha256",
-    "box_x", "box_y", "box_w", "box_h", "copies",
+    "cell", "box_x", "box_y", "box_w", "box_h", "copies",
 ]  # fmt: skip
 
 
@@ -45,6 +45,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     store.keep_rows(folder / "images.npy", np.flatnonzero(keep))
     index = index[keep].reset_index(drop=True)
     index.insert(0, "row", np.arange(len(index)))
+    near = _near_copies(index, root, data.near_copies) if data.near_copies else []
+    index["cell"] = subjects.cells(index["pixel_sha256"], [(pair.one, pair.other) for pair in near])
     index["subject"] = subjects.assign(index)
     # Other images with the same pixels.
     index["copies"] = index.groupby("pixel_sha256")["image"].transform("size") - 1
@@ -54,6 +56,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
     describe.write_cells(folder / "cells", folder / "images.npy", index, classes)
+    links = describe.links(index, near)
+    describe.write_links(folder / "cells" / "links.png", folder / "images.npy", links)
     synthetic = is_synthetic(root)
     return {
         "name": "Synthetic cells" if synthetic else describe.name(index, listing, root),
@@ -65,7 +69,15 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
         "center": data.center,
         "ignored": listing.ignored,
         **describe.summary(index, listing, sorted(rejected), synthetic=synthetic),
+        "near_copies": {"pairs": len(near), "links": links},
     }
+
+
+def _near_copies(index: pd.DataFrame, root: Path, bar: float) -> list[near_copies.NearCopy]:
+    """Pairs of rows that show the same cell and have not the same pixels."""
+    digest = index["pixel_sha256"].tolist()
+    pairs = near_copies.find([root / image for image in index["image"]], bar)
+    return [pair for pair in pairs if digest[pair.one] != digest[pair.other]]
 
 
 def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusal]]:

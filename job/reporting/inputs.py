@@ -36,7 +36,8 @@ class ReportInputs:
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
     `data/prepared/summary.json`; `predictions`, `history` and `differences` the tables `results/predictions.csv`,
     `results/history.csv` and `results/differences.csv`; `cells` a strip of cells per class, none where no image may be
-    shown; `gallery` is None where no cells were chosen, as for predictions of somebody else.
+    shown; `links` a picture of near copies under several patients; `gallery` is None where no cells were chosen, as for
+    predictions of somebody else.
     """
 
     params: Params
@@ -47,6 +48,7 @@ class ReportInputs:
     prepared: dict[str, Any]
     differences: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: list[Path] = field(default_factory=list)
+    links: Path | None = None
     gallery: Gallery | None = None
 
     @property
@@ -143,7 +145,7 @@ def read(params: Params) -> ReportInputs:
     for path, stage in writers.items():
         if not path.is_file():
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
-    evaluation = read_json(paths.EVALUATION)
+    evaluation, links = read_json(paths.EVALUATION), paths.CELLS.absolute() / "links.png"
     return ReportInputs(
         params=params,
         evaluation=evaluation,
@@ -155,6 +157,7 @@ def read(params: Params) -> ReportInputs:
         cells=[existing(paths.CELLS.absolute() / f"{number}.png") for number in range(len(evaluation["classes"]))]
         if params.report.publish_images
         else [],
+        links=links if params.report.publish_images and links.is_file() else None,
         gallery=_gallery(params),
     )
 

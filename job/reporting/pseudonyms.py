@@ -15,7 +15,7 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
     The numbers follow the names' digests, so that they say nothing about the order of the names.
     """
     frame, copies = inputs.predictions, inputs.prepared["copies"]
-    linked = copies["linked_patients"]
+    linked, near = copies["linked_patients"], inputs.prepared["near_copies"]
     judged = [row for entry in inputs.evaluation["patients"] for row in entry["subjects"]]
     named = [name for row in judged for name in (row["subject"], *row["patients"])]
     named += [row[key] for row in inputs.split["patients"] for key in ("patient", "subject")]
@@ -38,6 +38,7 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
         prepared={
             **inputs.prepared,
             "copies": {**copies, "linked_patients": [[patients[name] for name in names] for names in linked]},
+            "near_copies": {**near, "links": [_renamed(entry, patients) for entry in near["links"]]},
             # Reasons name files too (a second file of that name, a row without its file), so none is told.
             "refusals": [],
             "reasons": [{"reason": "not told: report.pseudonyms", "files": inputs.prepared["rejected"]}],

@@ -20,10 +20,10 @@ from job.split import holdout
 def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
-    The index has the columns `row, image, label, patient, subject, origin, pixel_sha256`; an unknown label is empty.
+    The index has the columns `row, image, label, patient, subject, origin, cell`; an unknown label is empty.
     A UserError says why no such split exists for this data.
     """
-    table = index[["row", "image", "subject", "label", "pixel_sha256"]].copy()
+    table = index[["row", "image", "subject", "label", "cell"]].copy()
     labelled = table["label"] != ""
     held_out, target = holdout.test_subjects(index, settings)
     in_test = table["subject"].isin(held_out)
@@ -112,7 +112,7 @@ def _with_first_copy(decided: pd.Series, training: pd.DataFrame) -> pd.Series:
 
     So no copy of an image that validates, or whose label is masked, is trained on.
     """
-    return decided.groupby(training["pixel_sha256"]).transform("first")
+    return decided.groupby(training["cell"]).transform("first")
 
 
 def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: np.random.Generator) -> set[str]:
@@ -138,8 +138,8 @@ def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Serie
     kept_out = set(table.loc[table["role"] == "test", "subject"])
     if settings.fold_by == "subject":
         kept_out |= set(table.loc[table["role"] == "train", "subject"])
-    copied = set(index.loc[~nobody, "pixel_sha256"])
-    pool = nobody & ~table["subject"].isin(kept_out) & ~index["pixel_sha256"].isin(copied)
+    copied = set(index.loc[~nobody, "cell"])
+    pool = nobody & ~table["subject"].isin(kept_out) & ~index["cell"].isin(copied)
     masked = table["half"] == "masked"
     return {"masked_half": masked, "pool": pool, "both": masked | pool}[settings.unlabelled]
 
@@ -177,8 +177,8 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
         "disjoint": {
             "subjects_in_train_and_test": len(shared),
             "patients_in_train_and_test": len(patients_shared),
-            "images_in_train_and_test": len(set(train["pixel_sha256"]) & set(test["pixel_sha256"])),
-            "copies_in_several_folds": int(training.groupby("pixel_sha256")["fold"].nunique().gt(1).sum()),
+            "cells_in_train_and_test": len(set(train["cell"]) & set(test["cell"])),
+            "copies_in_several_folds": int(training.groupby("cell")["fold"].nunique().gt(1).sum()),
         },
         "unlabelled": {
             "of": settings.unlabelled,

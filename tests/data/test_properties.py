@@ -66,11 +66,11 @@ PEOPLE = st.lists(st.tuples(st.sampled_from(["", *"abcdefgh"]), st.integers(0, 1
 @given(PEOPLE)
 def test_subjects_are_the_connected_sets_of_patients(rows):
     """Against a search that needs no library: join until nothing changes."""
-    index = pd.DataFrame(rows, columns=["patient", "pixel_sha256"])
+    index = pd.DataFrame(rows, columns=["patient", "cell"])
     index.insert(0, "image", [f"{n}.png" for n in range(len(index))])
-    index["pixel_sha256"] = index["pixel_sha256"].astype(str)
+    index["cell"] = index["cell"].astype(str)
     groups = [{n} for n in range(len(index))]
-    for column in ("patient", "pixel_sha256"):
+    for column in ("patient", "cell"):
         for value in set(index[column]) - {""}:
             same = set(index.index[index[column] == value])
             touched = [group for group in groups if group & same]
@@ -98,7 +98,7 @@ def indexes(draw):
     index.insert(0, "row", np.arange(len(index)))
     index["image"] = [f"{n}.png" for n in range(len(index))]
     pixels = draw(st.lists(st.integers(0, 400), min_size=len(index), max_size=len(index)))
-    index["pixel_sha256"] = [str(pixel) for pixel in pixels]
+    index["cell"] = [str(pixel) for pixel in pixels]
     index["origin"] = "train"
     return index.assign(subject=assign(index))
 
@@ -123,7 +123,7 @@ def test_whatever_the_classes_no_subject_is_on_two_sides(index, seed, fold_by, s
     assert set(train["label"]) == set(test["label"]) == set(labelled["label"])
     assert not set(frame.loc[frame["pool"], "subject"]) & set(test["subject"])
     never = frame[frame["pool"] & (frame["role"] == "unlabelled")]
-    assert not set(never["pixel_sha256"]) & set(train["pixel_sha256"])
+    assert not set(never["cell"]) & set(train["cell"])
     if fold_by == "subject":
         assert (train.groupby("subject")["fold"].nunique() == 1).all()
         assert (train.groupby("subject")["half"].nunique() == 1).all()

@@ -25,7 +25,7 @@ def make_index(sizes, linked=()):
     for first, second in linked:
         table.loc[table["patient"].isin([first, second]), "subject"] = f"{first}+{second}"
     table["origin"] = "train"
-    table["pixel_sha256"] = table["image"]
+    table["cell"] = table["image"]
     table.insert(0, "row", np.arange(len(table)))
     return table
 
@@ -40,7 +40,7 @@ def test_copies_of_an_image_validate_together_and_are_masked_together(all_sizes,
     index = make_index({"ALL": all_sizes, "HEM": hem_sizes})
     for rows in index.groupby("label").groups.values():
         for one, other in data.draw(st.lists(st.tuples(*[st.sampled_from(list(rows))] * 2), min_size=1, max_size=3)):
-            index.loc[other, "pixel_sha256"] = index.loc[one, "pixel_sha256"]
+            index.loc[other, "cell"] = index.loc[one, "cell"]
     index["subject"] = assign(index)
     try:
         table, proof = split(index, params(seed=seed, test="fraction", folds=2, fold_by=fold_by, labelled_share=share))
@@ -48,7 +48,7 @@ def test_copies_of_an_image_validate_together_and_are_masked_together(all_sizes,
         reject()
     train = table[table["role"] == "train"]
     for column in ("fold", "half"):
-        assert (train.groupby(index["pixel_sha256"])[column].nunique() == 1).all()
+        assert (train.groupby(index["cell"])[column].nunique() == 1).all()
     assert proof["disjoint"]["copies_in_several_folds"] == 0
 
 
@@ -68,7 +68,7 @@ def test_whatever_the_data_no_subject_is_on_two_sides(all_sizes, hem_sizes, seed
     assert proof["disjoint"] == {
         "subjects_in_train_and_test": 0,
         "patients_in_train_and_test": 0,
-        "images_in_train_and_test": 0,
+        "cells_in_train_and_test": 0,
         "copies_in_several_folds": 0,
     }
     train = table[table["role"] == "train"]

@@ -1,5 +1,6 @@
 """Data: what was found, who is in which part, copies, refused files, and what shows that the test set is apart."""
 
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -9,6 +10,7 @@ from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
 
+LINKS = "images/near-copies.png"
 PARTS = {"train": "Training", "test": "Test", "unlabelled": "Unlabelled"}
 
 
@@ -23,6 +25,9 @@ def page(inputs: ReportInputs) -> Page:
             "prepared": inputs.prepared,
             "disjoint": inputs.split["disjoint"],
             "copies": inputs.prepared["copies"],
+            "near": inputs.prepared["near_copies"],
+            "near_bar": inputs.params.data.near_copies,
+            "link_sheet": _picture(inputs.links, LINKS) if inputs.links else None,
             "sheets": _sheets(inputs),
             "unlabelled_of": inputs.split["unlabelled"],
             "leak": shared / validation if validation else None,
@@ -34,18 +39,23 @@ def page(inputs: ReportInputs) -> Page:
         },
         tables={"distribution": distribution_table(inputs), "folds": folds, **_found(inputs)},
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
-        files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)},
+        files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)}
+        | ({LINKS: inputs.links.read_bytes()} if inputs.links else {}),
     )
 
 
 def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """The strip of cells of each class: its picture in the site, and the picture's size in pixels."""
-    sheets = []
-    for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=False)):
-        with Image.open(path) as picture:
-            width, height = picture.size
-        sheets.append({"label": name, "file": f"images/cells-{number + 1}.png", "width": width, "height": height})
-    return sheets
+    """The strip of cells of each class."""
+    return [
+        {"label": name, **_picture(path, f"images/cells-{number + 1}.png")}
+        for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=False))
+    ]
+
+
+def _picture(path: Path, file: str) -> dict[str, Any]:
+    """A picture by its name in the site, and its size in pixels."""
+    with Image.open(path) as picture:
+        return {"file": file, "width": picture.width, "height": picture.height}
 
 
 def distribution_table(inputs: ReportInputs) -> Table:
@@ -132,6 +142,14 @@ def _found(inputs: ReportInputs) -> dict[str, Table]:
         "cells": Table.of("cell-sizes", "Sizes of the cells.", sides, by_class),
         "files": Table.of("image-sizes", "Sizes and colour modes of the files.", sizes, by_size),
         "folders": Table.of("folders", "Images in each folder of C-NMC 2019.", folders, inputs.prepared["folders"]),
+        "links": Table.of(
+            "near-copies",
+            "Patients whose pictures show the same cell.",
+            columns("name", **{"patients.0": "Patient", "patients.1": "and patient"})
+            + columns("count", pairs="Near copies")
+            + columns("ratio", agreement="Agreement of the closest"),
+            inputs.prepared["near_copies"]["links"],
+        ),
         "reasons": Table.of("refused-by-reason", "Refused files by reason.", reasons, inputs.prepared["reasons"]),
         "refused": Table.of("refused", caption, refused, first),
     }

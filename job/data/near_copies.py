@@ -1,0 +1,182 @@
+"""Pictures of the same cell that are not copies pixel by pixel: cropped a few pixels apart, or compressed again.
+
+Exact digests miss them, and in C-NMC they stand under the numbers of several patients. Pairs are proposed by small
+sketches of the cells (nearest neighbours, scikit-learn) and decided by the cells themselves: the outlines must cover
+each other, and the fine structure inside must agree. Both are measured after the best shift, by cross-correlation.
+
+Example:
+    >>> pairs = find(paths, bar=0.7)
+    >>> pairs[0]
+    NearCopy(one=12, other=340, overlap=0.97, agreement=0.93)
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import fft
+from scipy.ndimage import binary_erosion, gaussian_filter
+from sklearn.neighbors import radius_neighbors_graph
+from tqdm import tqdm
+
+from job.data import images
+
+Grey = npt.NDArray[np.float32]
+
+BACKGROUND = 30
+"""Brightest grey value that is taken for background: JPEG leaves up to 26 around a cell."""
+
+LEAST_OVERLAP = 0.8
+"""Least share of the joint area that two outlines must have in common."""
+
+_PROPOSED = 0.6  # correlation of two sketches from which on a pair is looked at
+_SKETCH = 32  # side of a sketch
+_VIEW = 464  # side in pixels of the file of what is compared, centred on the cell; holds every cell of C-NMC
+_HALF = _VIEW // 2  # comparisons run at half resolution
+_RIM = 6  # pixels at half resolution that are left out at the outline: its brightness is alike in most cells
+_FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard deviations of two blurs, in pixels
+
+
+@dataclass(frozen=True)
+class NearCopy:
+    """Two positions in a list of images that show the same cell.
+
+    Attributes:
+        one: the smaller position.
+        other: the larger position.
+        overlap: share of the joint area of the two outlines that both have, 0 to 1.
+        agreement: correlation of the fine structure inside both, -1 to 1.
+    """
+
+    one: int
+    other: int
+    overlap: float
+    agreement: float
+
+
+def sketch(grey: Image.Image) -> Grey:
+    """A cell as (1024,) float32 of length 1: brightness less the cell's mean, nothing outside, centred on the cell.
+
+    All zeros where there is no cell on a dark background: an empty picture, or one that is filled to all its edges.
+    """
+    if _box(grey) in (None, (0, 0, *grey.size)):
+        return np.zeros(_SKETCH**2, dtype=np.float32)
+    small = np.asarray(_centred(grey).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
+    return _unit(_inside(small)[0].ravel())
+
+
+def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
+    """Every pair of near copies among these image files; exact copies are among them.
+
+    Args:
+        paths: the files, which `images.read` accepts.
+        bar: least agreement of the fine structure. In C-NMC, 0.6 to 0.8 find the same groups of patients.
+    """
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as threads:  # decoding and resizing release the interpreter's lock
+        drawn = tqdm(threads.map(_sketch_file, paths), total=len(paths), desc="sketches", unit="image", disable=None)
+        pairs = propose(np.stack(list(drawn)))
+    if not len(pairs):
+        return []
+    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+        # Sorted by the first image, so that a process decodes it once for all its pairs.
+        jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
+        compared = processes.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
+        bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
+        results = [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
+    return [pair for pair in results if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+
+
+def propose(sketches: Grey) -> npt.NDArray[np.int64]:
+    """Pairs of positions whose sketches are alike, (pairs, 2), the smaller one first, in ascending order."""
+    drawn = np.flatnonzero(np.abs(sketches).sum(axis=1) > 0)
+    if len(drawn) < 2:
+        return np.empty((0, 2), dtype=np.int64)
+    # Of vectors of length 1 the distance follows from the correlation.
+    graph = radius_neighbors_graph(sketches[drawn], np.sqrt(2 - 2 * _PROPOSED), include_self=False).tocoo()
+    pairs = drawn[np.stack([graph.row, graph.col], axis=1)]
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    return np.asarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
+
+
+def compare(one: Image.Image, other: Image.Image) -> tuple[float, float]:
+    """Overlap of the outlines and agreement of the fine structure of two grey images, after the best shift."""
+    return _compared(_view(one), _view(other))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A cell at half resolution: grey values, where the cell is, its fine structure, and its spectrum."""
+
+    cell: npt.NDArray[np.bool_]
+    structure: Grey
+    spectrum: npt.NDArray[np.complex64]
+
+
+def _view(grey: Image.Image) -> _View:
+    values = np.asarray(_centred(grey).resize((_HALF, _HALF), Image.Resampling.BOX), dtype=np.float32)
+    flat, cell = _inside(values)
+    return _View(cell, gaussian_filter(values, _FINE) - gaussian_filter(values, _COARSE), fft.rfft2(flat))
+
+
+def _compared(one: _View, other: _View) -> tuple[float, float]:
+    product = fft.irfft2(one.spectrum * np.conj(other.spectrum), s=one.cell.shape)
+    shift = np.unravel_index(int(product.argmax()), product.shape)
+    cell = np.roll(other.cell, shift, axis=(0, 1))
+    structure = np.roll(other.structure, shift, axis=(0, 1))
+    both = one.cell & cell
+    overlap = float(both.sum() / max(1, (one.cell | cell).sum()))
+    if overlap < LEAST_OVERLAP:
+        return overlap, 0.0
+    interior = binary_erosion(both, iterations=_RIM)
+    x, y = one.structure[interior], structure[interior]
+    if len(x) < _SKETCH**2 // 4 or not (x.std() and y.std()):
+        return overlap, 0.0
+    return overlap, float(np.corrcoef(x, y)[0, 1])
+
+
+def _compare_files(pair: tuple[str, str]) -> tuple[float, float]:
+    return _compared(*map(_read, pair))
+
+
+def _sketch_file(path: Path) -> Grey:
+    return sketch(_grey(path))
+
+
+@lru_cache(maxsize=64)
+def _read(path: str) -> _View:
+    return _view(_grey(Path(path)))
+
+
+def _grey(path: Path) -> Image.Image:
+    return images.decode(path.read_bytes())[0].convert("L")
+
+
+def _centred(grey: Image.Image) -> Image.Image:
+    """A square of `_VIEW` pixels whose centre is that of the cell's box, or of the image where there is none."""
+    left, top, right, bottom = _box(grey) or (0, 0, *grey.size)
+    x, y = (left + right - _VIEW) // 2, (top + bottom - _VIEW) // 2
+    return grey.crop((x, y, x + _VIEW, y + _VIEW))
+
+
+def _box(grey: Image.Image) -> tuple[int, int, int, int] | None:
+    return grey.point([0] * (BACKGROUND + 1) + [255] * (255 - BACKGROUND)).getbbox()
+
+
+def _inside(values: Grey) -> tuple[Grey, npt.NDArray[np.bool_]]:
+    """Values less their mean inside the cell and 0 outside, and where the cell is."""
+    cell = values > BACKGROUND
+    mean = values[cell].mean() if cell.any() else 0.0
+    return np.where(cell, values - mean, 0).astype(np.float32), cell
+
+
+def _unit(vector: Grey) -> Grey:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else vector
