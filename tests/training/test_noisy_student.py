@@ -53,7 +53,7 @@ def sources_of(monkeypatch, task):
     """The trainer and the network of each model of a run, by the model's name."""
     trainers, networks, fit = {}, {}, Trainer.fit
 
-    def spy(trainer, network, beside):
+    def spy(trainer, network, beside=None):
         trainers[trainer.name], networks[trainer.name] = trainer, network
         return fit(trainer, network, beside)
 
