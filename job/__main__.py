@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", "score new cells with a trained ensemble")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
     predict.add_argument("--out", required=True, type=Path, help="the table that is written, as CSV")
-    predict.add_argument("--model", default="efficientnet", help="method whose ensemble judges (efficientnet)")
+    predict.add_argument("--model", help="method whose ensemble predicts (efficientnet)")
     predict.add_argument("--onnx", type=Path, help="use this file of `export` instead, without torch")
     called = predict.add_mutually_exclusive_group()
     called.add_argument("--threshold", metavar="CLASS=P", help="call CLASS from this mean probability on (majority)")

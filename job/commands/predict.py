@@ -18,19 +18,28 @@ BATCH = 64
 
 
 def run(
-    paths: list[Path], model: str, out: Path, onnx: Path | None, threshold: str | None, operating_point: str | None,
-    min_agreement: float, device: str, maps: Path | None = None,
-) -> str:  # fmt: skip
+    paths: list[Path],
+    model: str | None,
+    out: Path,
+    onnx: Path | None,
+    threshold: str | None,
+    operating_point: str | None,
+    min_agreement: float,
+    device: str,
+    maps: Path | None = None,
+) -> str:
     """Write `out`; a sentence with the number of images of each predicted class. The arguments are the command line's.
 
     Raises:
-        UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, or a
-            folder of maps that cannot be made.
+        UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, a
+            folder of maps that cannot be made, or no file that can be read.
     """
     machine.check_file(out)
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files = scoring.find(paths)
+    if out.resolve() in {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
+        raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
     if maps and onnx:
         raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
     if maps and (maps.is_file() or (maps.is_dir() and any(maps.iterdir()))):
@@ -39,9 +48,11 @@ def run(
     ensemble: scoring.Ensemble = (
         importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx)
         if onnx
-        else importlib.import_module("job.ensemble.networks").TorchEnsemble(model, device)
+        else importlib.import_module("job.ensemble.networks").TorchEnsemble(model or "efficientnet", device)
     )
     manifest = ensemble.manifest
+    if onnx and model not in (None, manifest.method):
+        raise UserError(f"--model {model}: {onnx} is an ensemble of {manifest.method}: leave one of the two out")
     rule = _rule(manifest, threshold, operating_point, min_agreement)
     batch = max(1, min(BATCH, ensemble.most_pixels // manifest.size**2))
     calls: Counter[str] = Counter()
@@ -57,6 +68,8 @@ def run(
         for row in tqdm(rows, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
             calls[row[1] or "not readable"] += 1
+    if set(calls) == {"not readable"}:
+        raise UserError(f"none of the {len(files)} files can be read: {out} gives the reason for each")
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
     synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
     return f"{out}: {len(files)} images, {counts}{synthetic}; not for clinical use"

@@ -15,8 +15,8 @@ def run(port: int) -> None:
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(SITE))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    except OSError as error:
-        raise UserError(f"port {port} cannot be opened ({error.strerror}): name another with --port") from None
+    except (OSError, OverflowError) as error:
+        raise UserError(f"port {port} cannot be opened ({error}): name another with --port") from None
     with server:
         sys.stdout.write(f"serving {SITE}/ at http://127.0.0.1:{server.server_port}/ until Ctrl-C\n")
         sys.stdout.flush()

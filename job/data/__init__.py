@@ -1,1 +1,1 @@
-"""What the images are: layout, index, pixel store, subjects, splits, demo cells."""
+"""What the images are: layouts, index, pixel store, near copies, subjects."""

@@ -30,7 +30,8 @@ def read(root: Path, layout: str) -> Listing:
         UserError: the folder is missing, or its layout is none of them, or more than one.
     """
     if not root.is_dir():
-        raise UserError(f"data.root: folder {root.absolute()} does not exist. {_EXPECTED} {cnmc.HOW_TO_GET}")
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"data.root: {root.absolute()} {problem}. {_EXPECTED} {cnmc.HOW_TO_GET}")
     tree = walk(root)
     layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")
     listing = LAYOUTS[layout].listing(root, tree) if layout in LAYOUTS else _folders(tree)

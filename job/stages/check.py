@@ -15,9 +15,11 @@ def run() -> str:
     # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
     if root != paths.DEMO and not root.is_dir() and not awaits_fetch(root):
         where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
+        problem = "is not a folder" if root.exists() else "does not exist"
         raise UserError(
-            f"data.root: folder {root.absolute()} does not exist{where}. Set data.root to the folder that holds "
-            f"training_data/, as unpacked from Kaggle (andrewmvd/leukemia-classification), or to {paths.DEMO}."
+            f"data.root: {root.absolute()} {problem}{where}. Set data.root to "
+            "a folder of images (C-NMC as unpacked from Kaggle, andrewmvd/leukemia-classification; labels.csv with its "
+            f"images; or one folder per class), or to {paths.DEMO}."
         )
     write_json(paths.CHECKED, {"parameters": "valid"})
     return "params.yaml is valid"

@@ -232,6 +232,29 @@ def test_what_cannot_be_scored_is_a_sentence_and_leaves_no_file(here, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_read_is_never_replaced(here, exported, tmp_path, capsys):
+    picture = tmp_path / "cell.png"
+    save_image(picture, disc(1))
+    for arguments, out in (([picture], picture), (["cells", "--onnx", exported], exported)):
+        content = out.read_bytes()
+        assert main(["predict", *map(str, arguments), "--out", str(out)]) == 2
+        assert "would be replaced" in capsys.readouterr().err
+        assert out.read_bytes() == content
+
+
+def test_a_model_that_the_onnx_file_does_not_hold_is_an_error(here, exported, tmp_path, capsys):
+    arguments = ["cells", "--onnx", str(exported), "--out", str(tmp_path / "scores.csv")]
+    assert main(["predict", *arguments, "--model", "efficientnet"]) == 2
+    assert "is an ensemble of two" in capsys.readouterr().err
+
+
+def test_nothing_readable_is_an_error_and_the_table_says_why(here, tmp_path, capsys):
+    (tmp_path / "text.bmp").write_text("no image")
+    assert main(["predict", str(tmp_path / "text.bmp"), "--out", str(tmp_path / "scores.csv")]) == 2
+    assert "none of the 1 files can be read" in capsys.readouterr().err
+    assert "not an image" in (tmp_path / "scores.csv").read_text()
+
+
 @pytest.mark.parametrize("command", [["predict", "cells"], ["export"]])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(here, tmp_path, capsys, monkeypatch, command):
     monkeypatch.setattr("job.ensemble.networks.TorchEnsemble.__init__", lambda *_: pytest.fail("it went to work"))

@@ -144,10 +144,25 @@ def test_a_rule_of_ones_own_does_not_move_the_abstention(here):
     assert other["abstention"] == plain["abstention"]
 
 
+def test_score_replaces_neither_its_input_nor_pages_of_others(here):
+    path = here / "out/predictions.csv"
+    path.parent.mkdir()
+    predictions().to_csv(path, index=False)
+    content = path.read_bytes()
+    with pytest.raises(UserError, match="would be replaced"):
+        score.run(path, here / "out", site_too=False, synthetic=False)
+    (here / "other/site").mkdir(parents=True)
+    (here / "other/site/index.html").write_text("a report")
+    with pytest.raises(UserError, match="holds other files than this command's pages"):
+        score.run(path, here / "other", site_too=True, synthetic=False)
+    assert path.read_bytes() == content
+    assert (here / "other/site/index.html").read_text() == "a report"
+
+
 def test_a_byte_order_mark_is_no_part_of_a_name(here):
     path = here / "excel.csv"
     predictions().to_csv(path, index=False, encoding="utf-8-sig")
-    assert "1 sets of predictions scored" in score.run(path, here / "out", site_too=False, synthetic=False)
+    assert "sets of predictions scored: 1;" in score.run(path, here / "out", site_too=False, synthetic=False)
 
 
 def change(column, value, line=7):
@@ -222,7 +237,7 @@ def test_what_is_no_table_is_refused_by_its_line(here, damage, says):
 def test_blank_lines_at_the_end_are_no_rows(here):
     path = here / "theirs.csv"
     path.write_text(predictions().to_csv(index=False) + "\n\r\n")
-    assert "1 sets of predictions scored" in score.run(path, here / "out", site_too=False, synthetic=False)
+    assert "sets of predictions scored: 1;" in score.run(path, here / "out", site_too=False, synthetic=False)
 
 
 def test_what_stands_in_the_way_is_said_before_anything_is_written(here):

@@ -1,4 +1,4 @@
-"""Performance: thresholds, folds and their votes, patients, learning curves."""
+"""Performance: ROC and precision-recall, folds and their votes, declared comparisons, patients, learning curves."""
 
 from typing import Any
 
