@@ -101,6 +101,16 @@ def links(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[dict[str, Any]
     return sorted(closest.values(), key=lambda entry: [subjects.natural(name) for name in entry["patients"]])
 
 
+def contradictions(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[str]:
+    """A warning where pictures of one cell have labels of two classes: one of them is wrong, and nobody knows which."""
+    label = index["label"].tolist()
+    wrong = [pair for pair in pairs if len({label[pair.one], label[pair.other]} - {""}) == 2]
+    if not wrong:
+        return []
+    first = " and ".join(index["image"].iloc[row] for row in (wrong[0].one, wrong[0].other))
+    return [f"{len(wrong):,} near copies have labels of two classes, such as {first}: one of the two is wrong."]
+
+
 def write_links(path: Path, store: Path, entries: list[dict[str, Any]]) -> None:
     """The closest near copies of every pair of patients side by side, a row for each entry; nothing without entries."""
     if not entries:

@@ -107,13 +107,8 @@ def propose(sketches: Grey) -> npt.NDArray[np.int64]:
     return np.asarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
 
 
-def compare(one: Image.Image, other: Image.Image) -> tuple[float, float]:
-    """Overlap of the outlines and agreement of the fine structure of two grey images, after the best shift."""
-    return _compared(_view(one), _view(other))
-
-
 @dataclass(frozen=True)
-class _View:
+class View:
     """A cell at half resolution: grey values, where the cell is, its fine structure, and its spectrum."""
 
     cell: npt.NDArray[np.bool_]
@@ -121,13 +116,15 @@ class _View:
     spectrum: npt.NDArray[np.complex64]
 
 
-def _view(grey: Image.Image) -> _View:
+def view(grey: Image.Image) -> View:
+    """What is compared of a grey picture."""
     values = np.asarray(_centred(grey).resize((_HALF, _HALF), Image.Resampling.BOX), dtype=np.float32)
     flat, cell = _inside(values)
-    return _View(cell, gaussian_filter(values, _FINE) - gaussian_filter(values, _COARSE), fft.rfft2(flat))
+    return View(cell, gaussian_filter(values, _FINE) - gaussian_filter(values, _COARSE), fft.rfft2(flat))
 
 
-def _compared(one: _View, other: _View) -> tuple[float, float]:
+def compare(one: View, other: View) -> tuple[float, float]:
+    """Overlap of the outlines and agreement of the fine structure of two cells, after the best shift."""
     product = fft.irfft2(one.spectrum * np.conj(other.spectrum), s=one.cell.shape)
     shift = np.unravel_index(int(product.argmax()), product.shape)
     cell = np.roll(other.cell, shift, axis=(0, 1))
@@ -144,7 +141,7 @@ def _compared(one: _View, other: _View) -> tuple[float, float]:
 
 
 def _compare_files(pair: tuple[str, str]) -> tuple[float, float]:
-    return _compared(*map(_read, pair))
+    return compare(*map(_read, pair))
 
 
 def _sketch_file(path: Path) -> Grey:
@@ -152,8 +149,8 @@ def _sketch_file(path: Path) -> Grey:
 
 
 @lru_cache(maxsize=64)
-def _read(path: str) -> _View:
-    return _view(_grey(Path(path)))
+def _read(path: str) -> View:
+    return view(_grey(Path(path)))
 
 
 def _grey(path: Path) -> Image.Image:

@@ -1,5 +1,6 @@
 """From a folder of images to the index (one row per image), the pixel store, and every refused file with its reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     links = describe.links(index, near)
     describe.write_links(folder / "cells" / "links.png", folder / "images.npy", links)
     synthetic = is_synthetic(root)
+    listing = replace(listing, warnings=[*listing.warnings, *describe.contradictions(index, near)])
     return {
         "name": "Synthetic cells" if synthetic else describe.name(index, listing, root),
         "synthetic": synthetic,

@@ -20,6 +20,10 @@ def cell(number: int, patient: int = 0) -> Image.Image:
     return Image.fromarray(cells.draw(cells.sample("all", generator(0, "near copies", "patient", patient), rng), rng))
 
 
+def view(image: Image.Image) -> near_copies.View:
+    return near_copies.view(image.convert("L"))
+
+
 def shifted(image: Image.Image, x: int, y: int) -> Image.Image:
     moved = Image.new("RGB", image.size)
     moved.paste(image, (x, y))
@@ -45,7 +49,7 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 )
 def test_a_near_copy_agrees_with_its_original(copy):
     original = cell(1)
-    overlap, agreement = near_copies.compare(original.convert("L"), copy(original).convert("L"))
+    overlap, agreement = near_copies.compare(view(original), view(copy(original)))
     assert overlap > near_copies.LEAST_OVERLAP
     assert agreement > 0.75
 
@@ -58,8 +62,8 @@ def _without_a_corner(image: Image.Image) -> Image.Image:
 
 
 def test_different_cells_of_one_patient_never_agree():
-    greys = [cell(number).convert("L") for number in range(12)]
-    agreements = [near_copies.compare(one, other)[1] for one, other in itertools.combinations(greys, 2)]
+    views = [view(cell(number)) for number in range(12)]
+    agreements = [near_copies.compare(one, other)[1] for one, other in itertools.combinations(views, 2)]
     assert max(agreements) < 0.5
 
 
@@ -94,3 +98,15 @@ def test_a_near_copy_links_its_patients_and_is_shown(tmp_path):
         assert index["cell"].nunique() == len(set(subjects))
         assert summary["near_copies"]["pairs"] == len(summary["near_copies"]["links"]) == (1 if bar else 0)
         assert (out / "cells/links.png").exists() == bool(bar)
+
+
+def test_near_copies_of_two_classes_are_said(tmp_path):
+    root = tmp_path / "root"
+    near_copy = as_jpeg(shifted(cell(1), 5, 3), 90)
+    for name, picture in {"all/UID_1_1_1_all": cell(1), "hem/UID_H1_1_1_hem": near_copy}.items():
+        path = root / "training_data/fold_0" / f"{name}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    (tmp_path / "out").mkdir()
+    summary = prepare(data(root, near_copies=0.7), tmp_path / "out")
+    assert any("1 near copies have labels of two classes" in warning for warning in summary["warnings"])
