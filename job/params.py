@@ -70,6 +70,8 @@ class Split(Section):
     seed: Seed
     test: Literal["report", "official", "fraction"]
     test_share: Share
+    draws: Annotated[int, Field(ge=1, le=10_000)]
+    linked: Literal["drop_training", "drop_test", "refuse"]
     folds: Annotated[int, Field(ge=2, le=50)]
     fold_by: Literal["image", "subject"]
     labelled_share: Annotated[float, Field(gt=0, le=1)]

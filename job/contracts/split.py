@@ -14,7 +14,7 @@ from job.contracts.tables import REMEDY, IntArray, check_one_of, check_unique, c
 from job.errors import UserError
 
 COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
-ROLES = ("train", "test", "unlabelled")
+ROLES = ("train", "test", "unlabelled", "left_out")  # left_out: of a subject on both sides, see split.linked
 Rows = IntArray  # rows of the pixel store, (N,) int64
 
 

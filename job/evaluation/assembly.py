@@ -124,7 +124,7 @@ def distribution(split: Split, patients: pd.Series[str], truth: Truth) -> list[d
     table["label"] = truth.labels(table["image"].tolist()).to_numpy()
     groups: list[tuple[str, str | None, pd.DataFrame]] = [
         (role, label, table[(table["role"] == role) & (table["label"] == label)])
-        for role in ("train", "test")
+        for role in ("train", "test", "left_out")
         for label in truth.dataset.classes
     ]
     groups.append(("unlabelled", None, table[table["role"] == "unlabelled"]))
@@ -137,6 +137,7 @@ def distribution(split: Split, patients: pd.Series[str], truth: Truth) -> list[d
             "images": len(rows),
         }
         for role, label, rows in groups
+        if len(rows) or role != "left_out"
     ]
 
 

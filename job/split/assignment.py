@@ -25,9 +25,10 @@ def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str,
     """
     table = index[["row", "image", "subject", "label", "cell"]].copy()
     labelled = table["label"] != ""
-    held_out, target = holdout.test_subjects(index, settings)
-    in_test = table["subject"].isin(held_out)
-    table["role"] = np.select([~labelled, in_test], ["unlabelled", "test"], default="train")
+    held_out, left_out, target = holdout.test_set(index, settings)
+    table["role"] = np.select(
+        [~labelled, left_out, table["subject"].isin(held_out)], ["unlabelled", "left_out", "test"], default="train"
+    )
     training = table[table["role"] == "train"]
     _check_classes(table, index)
     _check_training(training, settings)
@@ -173,6 +174,7 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
         "test": settings.test,
         "fold_by": settings.fold_by,
         "target": target,
+        "left_out": _left_out(index[table["role"] == "left_out"], settings.linked),
         "folds": folds,
         "disjoint": {
             "subjects_in_train_and_test": len(shared),
@@ -189,15 +191,24 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
     }
 
 
+def _left_out(images: pd.DataFrame, linked: str) -> dict[str, Any]:
+    """How many labelled images, and whose, are neither trained on nor tested, with the sentence that says why."""
+    patients = sorted(set(images["patient"]) - {""}, key=natural)
+    part, other = ("training", "test") if linked == "drop_training" else ("test", "training")
+    whose = f" of {'patients' if len(patients) > 1 else 'patient'} {', '.join(patients)}" if patients else ""
+    sentence = f"{len(images)} {part} images{whose} left out: they have, or share, pictures in the {other} part"
+    return {"linked": linked, "images": len(images), "patients": patients, "sentence": sentence}
+
+
 def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:
     """Labelled images of every patient and class, in all and in each validation fold; empty without patients."""
     labelled = index[(index["label"] != "") & (index["patient"] != "")]
     rows = []
-    for (patient, label), group in labelled.groupby(["patient", "label"]):
+    for (patient, label, role), group in labelled.groupby(["patient", "label", "role"]):
         counts = group["fold"].value_counts()
         rows.append({
             "patient": str(patient), "subject": group["subject"].iloc[0], "label": str(label),
-            "role": group["role"].iloc[0], "images": len(group),
+            "role": str(role), "images": len(group),
             "folds": [int(counts.get(number, 0)) for number in range(1, folds + 1)],
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["label"], natural(row["patient"])))

@@ -1,5 +1,7 @@
 """Choosing the test subjects: as many patients and images as the published report, the official part, or a share."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -21,25 +23,31 @@ REPORT_TEST = {
 """Table 1 of the report: patients and images held out, each out of the whole set's."""
 
 
-def test_subjects(index: pd.DataFrame, settings: Split) -> tuple[set[str], dict[str, Any]]:
-    """Subjects of the test set, and for each class the target (where there is one) and what was reached.
+def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool], dict[str, Any]]:
+    """Who is tested: subjects, the images of them (or of the others) that are left out, and what was reached.
 
-    A UserError says why the data has no such test set.
+    Returns:
+        The subjects of the test set; for each row of the index whether it is left out, because its subject would
+        otherwise be on both sides; for each class the target (where there is one) and what was reached.
+
+    Raises:
+        UserError: the data has no such test set.
     """
     labelled = index[index["label"] != ""]
     targets: dict[str, dict[str, int]] = {}
+    left_out = pd.Series(data=False, index=index.index)
     if settings.test == "official":
-        chosen = _official(labelled)
+        chosen, left_out = _official(index, settings.linked)
     else:
         for label, subjects in labelled.groupby("label")["subject"].nunique().items():
             if subjects < 2:
                 raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
         if settings.test == "report":
             targets = _report_targets(labelled)
-            chosen = _nearest_to(targets, labelled, settings.seed)
+            chosen = _nearest_to(targets, labelled, settings)
         else:
             chosen = _fraction(labelled, settings)
-    return chosen, _reached(labelled, chosen, targets)
+    return chosen, left_out, _reached(labelled[~left_out[labelled.index]], chosen, targets)
 
 
 def _report_targets(labelled: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -60,14 +68,15 @@ def _report_targets(labelled: pd.DataFrame) -> dict[str, dict[str, int]]:
     return targets
 
 
-def _nearest_to(targets: dict[str, dict[str, int]], labelled: pd.DataFrame, seed: int) -> set[str]:
+def _nearest_to(targets: dict[str, dict[str, int]], labelled: pd.DataFrame, settings: Split) -> set[str]:
     """Subjects with as many patients and images of each class as the targets say, or the nearest there are."""
     chosen: set[str] = set()
     for label, group in labelled.groupby("label"):
         people = group.assign(person=_people(group)).groupby("subject")
         table = people.agg(patients=("person", "nunique"), images=("image", "size"))
         table = table.loc[sorted(table.index, key=natural)]
-        chosen |= choose(table, **targets[str(label)], rng=generator(seed, "split", "test", str(label)))
+        rng = generator(settings.seed, "split", "test", str(label))
+        chosen |= choose(table, **targets[str(label)], rng=rng, draws=settings.draws)
     return chosen
 
 
@@ -95,10 +104,12 @@ def _fraction(labelled: pd.DataFrame, settings: Split) -> set[str]:
     return chosen
 
 
-def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Generator) -> set[str]:
+def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Generator, draws: int = 1) -> set[str]:
     """Draw, uniformly among all such sets, subjects with that many patients and images, or the nearest there are.
 
-    `subjects` has one row per subject with the columns `patients` and `images`; its index holds the names.
+    `subjects` has one row per subject with the columns `patients` and `images`; its index holds the names. Of several
+    `draws`, the set is kept in which the images are spread most evenly over the subjects: the one with the largest
+    effective number of subjects, (sum of images)^2 / sum of squares (Kish 1965, Survey Sampling).
 
     All sets are counted by dynamic programming (the counting form of the subset-sum problem) and one is drawn by
     walking back through the counts, so every exact solution is equally likely. Nearest means: the number of patients
@@ -117,12 +128,22 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
         ways.append(after)
     if not np.isfinite(ways[-1][p, m]):
         raise UserError(f"split.test=report: {len(subjects)} subjects are too many to count; use split.test=fraction")
-    chosen: set[str] = set()
-    for i in range(len(subjects), 0, -1):
-        without, both = ways[i - 1][p, m], ways[i][p, m]
-        if rng.random() * both >= without:
-            chosen.add(str(subjects.index[i - 1]))
-            p, m = p - people[i - 1], m - sizes[i - 1]
+    drawn = [_walk_back(ways, people, sizes, (p, m), rng) for _ in range(draws)]
+    # All have the same number of images, so the smallest sum of squares has the largest effective number.
+    best = min(drawn, key=lambda chosen: int((sizes[chosen] ** 2).sum()))
+    return set(subjects.index[best].astype(str))
+
+
+def _walk_back(
+    ways: list[npt.NDArray[np.float64]], people: Counts, sizes: Counts, end: tuple[int, int], rng: np.random.Generator
+) -> list[int]:
+    """One set with `end` patients and images: each subject is in it as often as the counts say."""
+    p, m = end
+    chosen = []
+    for i in range(len(sizes) - 1, -1, -1):
+        if rng.random() * ways[i + 1][p, m] >= ways[i][p, m]:
+            chosen.append(i)
+            p, m = p - people[i], m - sizes[i]
     return chosen
 
 
@@ -146,20 +167,25 @@ def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple
     return int(counts[best]), int(sums[best])
 
 
-def _official(labelled: pd.DataFrame) -> set[str]:
-    test = set(labelled.loc[labelled["origin"].isin(HELD_OUT), "subject"])
-    train = set(labelled.loc[labelled["origin"] == "train", "subject"])
-    if not test:
+def _official(index: pd.DataFrame, linked: str) -> tuple[set[str], pd.Series[bool]]:
+    """Subjects of the images that the data itself holds out, and the images that `linked` takes out of either part."""
+    labelled = index["label"] != ""
+    held_out, training = labelled & index["origin"].isin(HELD_OUT), labelled & ~index["origin"].isin(HELD_OUT)
+    if not held_out.any():
         raise UserError(
             "split.test=official needs images that the data set itself holds out (the labelled preliminary part of "
             "C-NMC, rows of labels.csv with split=test): add them, or use split.test=report or fraction"
         )
-    if both := sorted(test & train, key=natural):
+    test = set(index.loc[held_out, "subject"])
+    both = sorted(test & set(index.loc[training, "subject"]), key=natural)
+    if both and linked == "refuse":
         raise UserError(
-            f"split.test=official would put subject {both[0]} on both sides (it has, or shares, images in both parts): "
-            "use split.test=report or fraction"
+            f"split.test=official would put subject {both[0]} on both sides (it has, or shares, images in both parts; "
+            f"{len(both)} such subjects): use split.linked=drop_training or drop_test, or another split.test"
         )
-    return test
+    if linked == "drop_test":
+        return test - set(both), held_out & index["subject"].isin(both)
+    return test, training & index["subject"].isin(test)
 
 
 def _reached(labelled: pd.DataFrame, chosen: set[str], targets: dict[str, dict[str, int]]) -> dict[str, Any]:

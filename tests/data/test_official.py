@@ -106,7 +106,7 @@ def test_for_a_hundred_seeds_no_subject_is_on_two_sides(whole):
     drawn = set()
     labelled = index[index["label"] != ""]
     for seed in range(100):
-        held_out, target = holdout.test_subjects(index, split_params(seed=seed))
+        held_out, _, target = holdout.test_set(index, split_params(seed=seed))
         in_test = labelled["subject"].isin(held_out)
         for column in ("subject", "patient", "pixel_sha256"):
             assert not set(labelled.loc[in_test, column]) & set(labelled.loc[~in_test, column])

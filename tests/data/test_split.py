@@ -144,9 +144,48 @@ def test_official_tests_on_the_preliminary_part_only():
     assert set(table.loc[table["role"] == "test", "subject"]) == {"1", "2", "H1", "H2"}
     with pytest.raises(UserError, match="the labelled preliminary part of C-NMC"):
         split(index.assign(origin="train"), params(test="official"))
-    index.loc[index["patient"].isin(["2", "3"]), "subject"] = "2+3"
-    with pytest.raises(UserError, match=r"subject 2\+3 on both sides"):
-        split(index, params(test="official"))
+
+
+@pytest.mark.parametrize("own_column", [False, True])
+@pytest.mark.parametrize(
+    ("linked", "left", "part"), [("drop_training", {"3"}, "train"), ("drop_test", {"2"}, "preliminary")]
+)
+def test_linked_subjects_are_left_out_of_one_side(linked, left, part, own_column):
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12}, linked=[("2", "3")])
+    index.loc[index["patient"].isin(["1", "2", "H1", "H2"]), "origin"] = "preliminary"
+    if own_column:  # one patient stands in both parts of a table of one's own: no link is needed
+        index["origin"] = index["origin"].replace("preliminary", "test")
+        index.loc[index["subject"] == "2+3", "patient"] = "2+3"
+        left, part = {"2+3"}, part.replace("preliminary", "test")
+    pool = index[index["patient"] == "H1"].assign(label="", origin="final", patient="", subject="2+3")
+    pool.loc[pool.index[-1], "subject"] = "nobody's"
+    index = pd.concat([index, pool.assign(image="pool/" + pool["image"], cell=pool["image"] + "x")], ignore_index=True)
+    index["row"] = np.arange(len(index))
+    table, proof = split(index, params(test="official", linked=linked, unlabelled="both", folds=2, fold_by="subject"))
+    assert set(table[table["role"] == "left_out"]["image"]) == set(
+        index[index["patient"].isin(left) & (index["origin"] == part)]["image"]
+    )
+    used = table[table["role"].isin(["train", "test"])]
+    assert (used.groupby("subject")["role"].nunique() == 1).all()
+    assert table.loc[table["role"] == "left_out", ["half", "pool", "label"]].eq(["", 0, ""]).all(axis=None)
+    # A picture of a held-out subject does not come back through the pool.
+    assert not table.loc[(table["pool"] == 1) & (table["subject"] == "2+3"), "image"].str.startswith("pool").any()
+    assert proof["unlabelled"]["pool"] == 1
+    assert (proof["left_out"]["images"], proof["left_out"]["patients"]) == (5, sorted(left))
+    with pytest.raises(UserError, match=r"subject 2\+3 on both sides.*1 such.*split\.linked=drop_training"):
+        split(index, params(test="official", linked="refuse"))
+
+
+def test_of_several_draws_the_most_even_patients_are_tested():
+    sizes = pd.DataFrame({"patients": 1, "images": [90, 5, 5, 30, 30, 40, 10, 50, 20, 80]}, index=list("abcdefghij"))
+    effective = {1: [], 30: []}
+    for draws, values in effective.items():
+        for seed in range(20):
+            chosen = choose(sizes, 3, 100, generator(seed), draws)
+            images = sizes.loc[list(chosen), "images"]
+            values.append(images.sum() ** 2 / (images**2).sum())
+    assert min(effective[1]) < 1.3
+    assert min(effective[30]) > 2.8
 
 
 def test_fewer_subjects_than_folds_is_an_error():

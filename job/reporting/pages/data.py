@@ -11,7 +11,7 @@ from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
 
 LINKS = "images/near-copies.png"
-PARTS = {"train": "Training", "test": "Test", "unlabelled": "Unlabelled"}
+PARTS = {"train": "Training", "test": "Test", "left_out": "Left out", "unlabelled": "Unlabelled"}
 
 
 def page(inputs: ReportInputs) -> Page:
@@ -30,6 +30,7 @@ def page(inputs: ReportInputs) -> Page:
             "link_sheet": _picture(inputs.links, LINKS) if inputs.links else None,
             "sheets": _sheets(inputs),
             "unlabelled_of": inputs.split["unlabelled"],
+            "left_out": inputs.split["left_out"],
             "leak": shared / validation if validation else None,
             "fold_by": inputs.split["fold_by"],
             "targets": {name: entry for name, entry in inputs.split["target"].items() if entry["wanted"]},
@@ -101,7 +102,9 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
     for label in inputs.classes:
         # Parts differ by colour, classes by fill: the positive class, or the first one, is solid.
         filled = label == (inputs.evaluation["positive"] or inputs.classes[0])
-        for part, colour in (("Training", "var(--series-3)"), ("Test", "var(--series-6)")):
+        for part, colour in zip(
+            PARTS.values(), ("var(--series-3)", "var(--series-6)", "var(--series-1)"), strict=False
+        ):
             group, style = table.where(label=label, part=part), figures.GREY._replace(colour=colour)
             names = [figures.label(f"{patient}, {text.name(label)}") for patient in group.values("patient")]
             name = f"{text.name(label)}, {part.lower()}"
