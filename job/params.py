@@ -68,7 +68,7 @@ class Split(Section):
     """Who is held out, which fold validates what, which labels are masked."""
 
     seed: Seed
-    test: Literal["report", "official", "fraction"]
+    test: Literal["report", "official", "fraction", "fold_0", "fold_1", "fold_2"]
     test_share: Share
     draws: Annotated[int, Field(ge=1, le=10_000)]
     linked: Literal["drop_training", "drop_test", "refuse"]

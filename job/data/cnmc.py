@@ -15,6 +15,7 @@ from job.errors import UserError
 
 CLASSES = ("HEM", "ALL")
 TRAINING = "training_data"
+FOLDS = ("fold_0", "fold_1", "fold_2")
 PRELIMINARY = PurePosixPath("validation_data/C-NMC_test_prelim_phase_data")
 PRELIMINARY_LABELS = PurePosixPath("validation_data/C-NMC_test_prelim_phase_data_labels.csv")
 FINAL = PurePosixPath("testing_data/C-NMC_test_final_phase_data")
@@ -76,7 +77,7 @@ def listing(root: Path, tree: Tree) -> Listing:
             rejected.append((image, entry))
             continue
         # Within a part a name is one cell, whatever its folder and format: twice means unpacked or converted twice.
-        first = entries.setdefault(f"{entry.origin}/{official(image).stem.upper()}", entry)
+        first = entries.setdefault(f"{official(image).parts[0]}/{official(image).stem.upper()}", entry)
         if first is not entry:
             rejected.append((image, f"the same name as {first.image}: unpacked or converted twice, remove one"))
     present = {PurePosixPath(entry.image).stem for entry in entries.values() if entry.origin == "preliminary"}
@@ -110,7 +111,7 @@ def _training_entry(image: str, path: PurePosixPath) -> Entry | str:
         return f"unknown folder: expected {' or '.join(name.lower() for name in CLASSES)}, not {path.parent.name}"
     if folder != label:
         return f"contradiction: folder says {folder}, name says {label}"
-    return Entry(image, label, patient, "train", str(path.parent))
+    return Entry(image, label, patient, path.parts[1] if path.parts[1] in FOLDS else "train", str(path.parent))
 
 
 def _preliminary_labels(root: Path, file: str) -> tuple[dict[str, tuple[str, str] | str], list[Refusal]]:

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from job.contracts.split import COLUMNS
 from job.data.subjects import natural
+from job.data.tree import HELD_OUT
 from job.errors import UserError
 from job.params import Split
 from job.seeds import derive, generator
@@ -174,7 +175,7 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
         "test": settings.test,
         "fold_by": settings.fold_by,
         "target": target,
-        "left_out": _left_out(index[table["role"] == "left_out"], settings.linked),
+        "left_out": _left_out(index[table["role"] == "left_out"], settings),
         "folds": folds,
         "disjoint": {
             "subjects_in_train_and_test": len(shared),
@@ -191,13 +192,21 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
     }
 
 
-def _left_out(images: pd.DataFrame, linked: str) -> dict[str, Any]:
+def _left_out(images: pd.DataFrame, settings: Split) -> dict[str, Any]:
     """How many labelled images, and whose, are neither trained on nor tested, with the sentence that says why."""
-    patients = sorted(set(images["patient"]) - {""}, key=natural)
-    part, other = ("training", "test") if linked == "drop_training" else ("test", "training")
+    unseen = images["origin"].isin(HELD_OUT) & (settings.test != "official")
+    linked = images[~unseen]
+    part, other = ("training", "test") if settings.linked == "drop_training" else ("test", "training")
+    patients = sorted(set(linked["patient"]) - {""}, key=natural)
     whose = f" of {'patients' if len(patients) > 1 else 'patient'} {', '.join(patients)}" if patients else ""
-    sentence = f"{len(images)} {part} images{whose} left out: they have, or share, pictures in the {other} part"
-    return {"linked": linked, "images": len(images), "patients": patients, "sentence": sentence}
+    sentences = []
+    if len(linked):
+        sentences.append(
+            f"{len(linked)} {part} images{whose} left out: they have, or share, pictures in the {other} part"
+        )
+    if unseen.any():
+        sentences.append(f"the {unseen.sum()} images of the data's own test part left out: they stay unseen")
+    return {"images": len(images), "linked": len(linked), "patients": patients, "sentences": sentences}
 
 
 def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:

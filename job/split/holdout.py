@@ -24,11 +24,11 @@ REPORT_TEST = {
 
 
 def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool], dict[str, Any]]:
-    """Who is tested: subjects, the images of them (or of the others) that are left out, and what was reached.
+    """Who is tested, which images are left out, and what was reached.
 
     Returns:
-        The subjects of the test set; for each row of the index whether it is left out, because its subject would
-        otherwise be on both sides; for each class the target (where there is one) and what was reached.
+        The subjects of the test set; for each row of the index whether it is neither trained on nor tested; for each
+        class the target (where there is one) and what was reached.
 
     Raises:
         UserError: the data has no such test set.
@@ -36,17 +36,17 @@ def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[
     labelled = index[index["label"] != ""]
     targets: dict[str, dict[str, int]] = {}
     left_out = pd.Series(data=False, index=index.index)
-    if settings.test == "official":
-        chosen, left_out = _official(index, settings.linked)
-    else:
+    if settings.test in ("report", "fraction"):
         for label, subjects in labelled.groupby("label")["subject"].nunique().items():
             if subjects < 2:
                 raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
-        if settings.test == "report":
-            targets = _report_targets(labelled)
-            chosen = _nearest_to(targets, labelled, settings)
-        else:
-            chosen = _fraction(labelled, settings)
+    if settings.test == "report":
+        targets = _report_targets(labelled)
+        chosen = _nearest_to(targets, labelled, settings)
+    elif settings.test == "fraction":
+        chosen = _fraction(labelled, settings)
+    else:
+        chosen, left_out = _parts(index, settings)
     return chosen, left_out, _reached(labelled[~left_out[labelled.index]], chosen, targets)
 
 
@@ -167,25 +167,33 @@ def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple
     return int(counts[best]), int(sums[best])
 
 
-def _official(index: pd.DataFrame, linked: str) -> tuple[set[str], pd.Series[bool]]:
-    """Subjects of the images that the data itself holds out, and the images that `linked` takes out of either part."""
-    labelled = index["label"] != ""
-    held_out, training = labelled & index["origin"].isin(HELD_OUT), labelled & ~index["origin"].isin(HELD_OUT)
+def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool]]:
+    """Subjects of a part of the data (its own test part, or a fold of C-NMC), and the images that are left out.
+
+    With a fold, the data's own test part stays unseen: settings can be chosen without it.
+    """
+    official = settings.test == "official"
+    labelled, own_test = index["label"] != "", index["origin"].isin(HELD_OUT)
+    held_out = labelled & (own_test if official else index["origin"] == settings.test)
+    training = labelled & ~own_test & ~held_out
     if not held_out.any():
-        raise UserError(
-            "split.test=official needs images that the data set itself holds out (the labelled preliminary part of "
-            "C-NMC, rows of labels.csv with split=test): add them, or use split.test=report or fraction"
+        what = (
+            "the labelled preliminary part of C-NMC, or rows of labels.csv with split=test"
+            if official
+            else (f"images in training_data/{settings.test}/ of C-NMC")
         )
+        raise UserError(f"split.test={settings.test} needs {what}: add them, or use split.test=report or fraction")
     test = set(index.loc[held_out, "subject"])
     both = sorted(test & set(index.loc[training, "subject"]), key=natural)
-    if both and linked == "refuse":
+    if both and settings.linked == "refuse":
         raise UserError(
-            f"split.test=official would put subject {both[0]} on both sides (it has, or shares, images in both parts; "
-            f"{len(both)} such subjects): use split.linked=drop_training or drop_test, or another split.test"
+            f"split.test={settings.test} would put subject {both[0]} on both sides (it has, or shares, images in both "
+            f"parts; {len(both)} such subjects): use split.linked=drop_training or drop_test, or another split.test"
         )
-    if linked == "drop_test":
-        return test - set(both), held_out & index["subject"].isin(both)
-    return test, training & index["subject"].isin(test)
+    unseen = labelled & own_test & ~held_out
+    if settings.linked == "drop_test":
+        return test - set(both), unseen | (held_out & index["subject"].isin(both))
+    return test, unseen | (training & index["subject"].isin(test))
 
 
 def _reached(labelled: pd.DataFrame, chosen: set[str], targets: dict[str, dict[str, int]]) -> dict[str, Any]:

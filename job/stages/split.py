@@ -22,6 +22,5 @@ def run() -> str:
     write_json(paths.SPLIT_FACTS, proof)
     roles = table["role"].value_counts()
     counts = ", ".join(f"{roles.get(role, 0)} {role}" for role in ("train", "test", "unlabelled"))
-    left = proof["left_out"]
-    who = f"; {left['sentence']} (split.linked={left['linked']})" if left["images"] else ""
-    return f"data/split.csv: {counts} images, {len(proof['folds'])} folds, no subject in both training and test{who}"
+    facts = [f"{counts} images", f"{len(proof['folds'])} folds", "no subject in both training and test"]
+    return f"data/split.csv: {', '.join(facts)}" + "".join(f"; {one}" for one in proof["left_out"]["sentences"])

@@ -41,7 +41,7 @@ def test_classes_patients_and_origins(root, tmp_path):
     assert by.loc["training_data/fold_0/hem/UID_H2_1_1_hem.bmp", ["label", "patient", "origin"]].tolist() == [
         "HEM",
         "H2",
-        "train",
+        "fold_0",
     ]
     assert by.loc["validation_data/C-NMC_test_prelim_phase_data/1.bmp", ["label", "patient", "origin"]].tolist() == [
         "ALL", "90", "preliminary",

@@ -171,9 +171,23 @@ def test_linked_subjects_are_left_out_of_one_side(linked, left, part, own_column
     # A picture of a held-out subject does not come back through the pool.
     assert not table.loc[(table["pool"] == 1) & (table["subject"] == "2+3"), "image"].str.startswith("pool").any()
     assert proof["unlabelled"]["pool"] == 1
-    assert (proof["left_out"]["images"], proof["left_out"]["patients"]) == (5, sorted(left))
+    assert (proof["left_out"]["linked"], proof["left_out"]["patients"]) == (5, sorted(left))
     with pytest.raises(UserError, match=r"subject 2\+3 on both sides.*1 such.*split\.linked=drop_training"):
         split(index, params(test="official", linked="refuse"))
+
+
+def test_a_fold_of_the_training_part_is_tested_while_the_preliminary_part_stays_unseen():
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12}, linked=[("2", "3")])
+    index.loc[index["patient"].isin(["1", "H1"]), "origin"] = "preliminary"
+    index.loc[index["patient"].isin(["2", "H2", "H3"]), "origin"] = "fold_1"
+    table, proof = split(index, params(test="fold_1", folds=2))
+    who = index.groupby(table["role"])["patient"].unique().map(set)
+    assert who["test"] == {"2", "H2", "H3"}
+    assert who["left_out"] == {"1", "H1", "3"}
+    assert not table.loc[table["role"] == "left_out", "label"].any()
+    assert [sentence.split(" left out")[0] for sentence in proof["left_out"]["sentences"]] == [
+        "5 training images of patient 3", "the 9 images of the data's own test part"
+    ]  # fmt: skip
 
 
 def test_of_several_draws_the_most_even_patients_are_tested():
