@@ -7,7 +7,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report folds smoke experiments doctor test test-all bench ablation chaos lint lint-workflows current audit format lock clean help
+.PHONY: report folds smoke experiments doctor test test-all bench ablation study chaos lint lint-workflows current audit format lock clean help
 
 ##@ Start
 
@@ -76,6 +76,9 @@ bench: .venv/installed  ## speed and memory, as ratios of two ways measured in o
 
 ablation: .venv/installed  ## what each part of self-training brings, over three seeds; continues where it was stopped
 	@python -m benchmarks.ablation --jobs $(JOBS)
+
+study: .venv/installed  ## the real C-NMC: settings chosen on its training part, then both test sets; ROOT=folder of training_data/
+	@python -m benchmarks.study --root "$(ROOT)" --jobs $(JOBS)
 
 chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must equal an undisturbed run
 	@python -m tests.pipeline.chaos --kills 50

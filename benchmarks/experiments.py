@@ -62,10 +62,15 @@ class Clone:
         self.repository = folder / "repository"
         self._lock = lock
 
-    def prepare(self, common: Settings) -> None:
-        """Clone the repository, set what all arms share, and make images and split once: the experiments' baseline."""
-        state = {"of": _digests(), "common": dict(common)}
-        if (self.folder / "baseline.json").is_file() and read_json(self.folder / "baseline.json") == state:
+    def prepare(self, common: Settings, *, pinned: bool = False) -> None:
+        """Clone the repository, set what all arms share, and make images and split once: the experiments' baseline.
+
+        A `pinned` clone keeps the code it began with, for experiments that take longer than a version lives.
+        """
+        before = read_json(self.folder / "baseline.json") if (self.folder / "baseline.json").is_file() else {}
+        keep = pinned and before.get("common") == dict(common)
+        state = before if keep else {"of": _digests(), "common": dict(common)}
+        if before == state:
             self._name_a_remote()
             shutil.rmtree(self.repository / ".dvc/tmp/exps/standalone", ignore_errors=True)
             return
@@ -95,13 +100,14 @@ class Clone:
         if subprocess.run([*_DVC, "repro", "--quiet", "split"], cwd=here, env=_ENVIRONMENT, check=False).returncode:
             raise UserError("the images or the split could not be made: see the message above")
         _git(here, "add", "--all", "dvc.lock", "params.yaml")
-        _git(here, "commit", "--quiet", "--allow-empty", "--message", "images and split of the ablation")
+        _git(here, "commit", "--quiet", "--allow-empty", "--message", "images and split of the experiments")
 
     def _name_a_remote(self) -> None:
         """An empty one: with `--pull` DVC 3.67 restores no stage from its run cache unless there is a remote to ask."""
         remote = (self.folder / "remote").absolute()
         remote.mkdir(exist_ok=True)
-        text = f"[core]\n    remote = empty\n['remote \"empty\"']\n    url = {remote}\n"
+        # Links, because every experiment has the images in a folder of its own.
+        text = f"[core]\n    remote = empty\n['remote \"empty\"']\n    url = {remote}\n[cache]\n    type = hardlink\n"
         write_text(self.repository / ".dvc/config.local", text)
 
     def run_all(self, wanted: Mapping[str, Settings], jobs: int) -> None:
@@ -131,6 +137,11 @@ class Clone:
             name.removeprefix(references)
             for name in _git(self.repository, "for-each-ref", "--format=%(refname)", references).split()
         }
+
+    @property
+    def commit(self) -> str:
+        """What was cloned, in short."""
+        return _git(self.repository, "rev-parse", "--short", "HEAD~1")
 
     def run(self, name: str, settings: Settings) -> float:
         """One experiment; seconds of its training, from the moment the stage starts.

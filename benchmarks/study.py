@@ -1,0 +1,157 @@
+"""`make study ROOT=DIR`: the real C-NMC. Settings are chosen on its training part, then its test sets are scored once.
+
+Every training is an experiment of DVC in a clone under `.work/study/`, which keeps the code it began with. The command
+may be killed anywhere and started again; what is finished is not repeated, and each table is written as soon as its
+experiments are there. The order of `main` is the protocol: the candidates are judged on the three official folds of the
+training part, each held out in turn with the preliminary part unseen, and what comes after takes the winner as it is.
+
+DIR is the folder that holds `training_data/`; nothing of it is copied into the repository but figures.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import study_tables as tables
+from benchmarks.arms import RECOMMENDED
+from benchmarks.experiments import Clone, Settings, opened
+from job.errors import UserError
+
+FOLDER = Path(".work/study")
+RESULTS = Path(__file__).with_name("study")
+
+COMMON: Settings = {"data.pixels": 96, "data.crop": 320, "split.test": "fold_0", "split.fold_by": "subject"}
+"""96 pixels of a crop of 320, because two CPU cores train it; the report has 450 pixels of the whole image."""
+
+HELD_OUT = ("fold_0", "fold_1", "fold_2")
+BASE: dict[str, str | int | float] = {"methods": "[efficientnet]", "train.batch_norm": "running"}
+RATE: dict[str, str | int | float] = {
+    "train.augment": "dihedral", "train.learning_rate": 0.01, "train.schedule": "cosine",
+    "train.batch_norm": "recomputed",
+}  # fmt: skip
+CANDIDATES: dict[str, dict[str, str | int | float]] = {
+    "linear probe": {"methods": "[linear_probe]"},
+    "linear probe, 8 views": {"methods": "[linear_probe]", "train.augment": "dihedral", "predict.tta": "true"},
+    "as published": BASE,
+    "flips and turns": BASE | {"train.augment": "dihedral"},
+    "and a rate of 0.01, cosine": BASE | RATE,
+    "and balanced loss": BASE | RATE | {"train.class_weights": "balanced"},
+    "and averaged weights": BASE | RATE | {"train.class_weights": "balanced", "train.ema_decay": 0.99},
+    "the same with noise for cells": BASE | RATE | {"train.class_weights": "balanced", "train.augment": "cells"},
+}
+"""What was tried, in this order and all of it. One network each, four epochs, validated on a fifth of the subjects."""
+SHORT: Settings = {"folds": "[1]", "train.epochs": 4}
+
+LONG: Settings = {"train.epochs": 10}
+PUBLISHED: Settings = BASE | LONG | {"methods": "[efficientnet, noisy_student]", "split.fold_by": "image"}
+"""The report's four systems: folds by image, their vote, three students after each other, their vote."""
+TEST_SETS: dict[str, Settings] = {
+    "official preliminary part": {"split.test": "official"},
+    **{f"Table 1, draw {seed}": {"split.test": "report", "split.seed": seed} for seed in (1, 2, 3)},
+}
+
+SHARES = (0.1, 0.2, 0.5)
+SEEDS = (1, 2)
+EFFICIENTNET = {"methods": "[efficientnet]", "efficientnet.labels": "half"}
+NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
+SELF_TRAINING: dict[str, dict[str, str | int | float]] = {
+    "labelled alone": EFFICIENTNET,
+    tables.CONTROL: EFFICIENTNET | {"train.augment": "cells"},  # and a student's steps: see `_steps`
+    "as published": {"methods": "[noisy_student]"},
+    "recommended form": NOISY | RECOMMENDED,
+    "FixMatch": {"methods": "[fixmatch]"},
+    "Meta Pseudo Labels": {"methods": "[meta_pseudo_labels]"},
+    "recommended form, final part as pool": NOISY | RECOMMENDED | {"split.unlabelled": "both"},
+}
+"""Each is compared with the labelled images alone, and with these under a student's steps and noise."""
+
+
+def main() -> int:
+    """Run what is missing, in the order of the protocol, and write the tables that are complete."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds training_data/ of C-NMC 2019")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="experiments at a time")
+    options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    try:
+        with opened(FOLDER) as clone:
+            clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
+            chosen = choose(clone, options.jobs)
+            systems(clone, chosen, options.jobs)
+            self_training(clone, chosen, options.jobs)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def choose(clone: Clone, jobs: int) -> Settings:
+    """The candidate with the best AUROC on the held-out official folds, trained as long as the systems are."""
+    names = {arm: {fold: f"choice-{_slug(arm)}-{fold}" for fold in HELD_OUT} for arm in CANDIDATES}
+    clone.run_all(
+        {
+            name: SHORT | CANDIDATES[arm] | {"split.test": fold}
+            for arm, by_fold in names.items()
+            for fold, name in by_fold.items()
+        },
+        jobs,
+    )
+    table = tables.choice(clone, names)
+    _write(clone, "choice", table)
+    best = str(table.loc[table["auroc"].idxmax(), "candidate"])
+    print(f"chosen: {best}")
+    return CANDIDATES[best]
+
+
+def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
+    """The published systems and the chosen setting on the test sets."""
+    probe = CANDIDATES["linear probe, 8 views"]
+    arms = {"linear probe": probe, "chosen": LONG | chosen | {"predict.tta": "true"}, "published": PUBLISHED}
+    names = {(where, arm): f"{_slug(where)}-{arm.replace(' ', '-')}" for where in TEST_SETS for arm in arms}
+    for where, setting in TEST_SETS.items():
+        clone.run_all({names[where, arm]: arms[arm] | setting for arm in arms}, jobs)
+        done = {key: name for key, name in names.items() if name in clone.finished()}
+        _write(clone, "systems", tables.systems(clone, done))
+
+
+def self_training(clone: Clone, chosen: Settings, jobs: int) -> None:
+    """What pseudo-labels bring where labels are few, on the held-out official folds."""
+    learning = {key: value for key, value in chosen.items() if key.startswith("train.")}
+    for share in SHARES:
+        names = {
+            arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in HELD_OUT] for seed in SEEDS]
+            for arm in SELF_TRAINING
+        }
+        wanted: dict[str, Settings] = {
+            names[arm][row][column]: SHORT | learning | settings | _steps(arm, share)
+            | {"split.test": fold, "split.labelled_share": share, "train.seed": seed}
+            for arm, settings in SELF_TRAINING.items()
+            for row, seed in enumerate(SEEDS)
+            for column, fold in enumerate(HELD_OUT)
+        }  # fmt: skip
+        clone.run_all(wanted, jobs)
+        _write(clone, f"self_training_{round(100 * share)}", tables.self_training(clone, names))
+
+
+def _steps(arm: str, share: float) -> Settings:
+    """As many steps for the control as the recommended student takes: an epoch of it passes over the masked images."""
+    return {"train.epochs": round(4 * (1 - share) / share)} if arm == tables.CONTROL else {}
+
+
+def _write(clone: Clone, name: str, table: pd.DataFrame) -> None:
+    path = RESULTS / f"{name}.csv"
+    path.write_text(table.to_csv(index=False, float_format="%.4f", lineterminator="\n"), encoding="utf-8")
+    print(f"{path} (commit {clone.commit}, {platform.machine()}, {time.strftime('%F %R')})\n{tables.markdown(table)}\n")
+
+
+def _slug(text: str) -> str:
+    return text.replace(",", "").replace(" ", "-").lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The tables of `make study`: what the finished experiments say about images that nothing was chosen on."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
+
+from benchmarks.comparison import Comparison
+from benchmarks.experiments import Clone
+from job.contracts.dataset import Dataset, read_dataset
+
+CONTROL = "labelled alone, a student's steps and noise"
+SIZE = "baseline/area"
+REFERENCES = ("labelled alone", CONTROL)
+
+
+def choice(clone: Clone, names: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """A row per candidate: AUROC per cell on each held-out official fold, their mean, and what validation promised."""
+    rows = []
+    for candidate, by_fold in names.items():
+        row: dict[str, object] = {"candidate": candidate}
+        promised, size = [], []
+        for fold, name in by_fold.items():
+            table = _predictions(clone, name)
+            model = f"{table['method'].dropna().iloc[0]}/fold-1"
+            row[fold] = _auroc(table[(table["model"] == model) & (table["role"] == "test")])
+            promised.append(_auroc(table[(table["kind"] == "out_of_fold") & (table["role"] == "validation")]))
+            size.append(_auroc(table[(table["model"] == SIZE) & (table["role"] == "test")]))
+        row |= {"auroc": pd.Series({fold: row[fold] for fold in by_fold}).mean()}
+        rows.append(row | {"promised": sum(promised) / len(promised), "size_alone": sum(size) / len(size)})
+    return pd.DataFrame(rows)
+
+
+def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """A row per test set and model: figures per cell, and per patient with 95 % intervals over subjects."""
+    rows = []
+    for (where, arm), name in names.items():
+        table = _predictions(clone, name)
+        table = table[table["role"] == "test"]
+        if arm == "linear probe":
+            rows.append({"test set": where, "system": "size alone"} | _figures(clone, table[table["model"] == SIZE]))
+        for method in table.loc[table["kind"] == "fold", "method"].unique():
+            of = table[table["method"] == method]
+            label = f"{arm}: {method.replace('_', ' ')}"
+            folds = [_per_cell(rows) for _, rows in of[of["kind"] == "fold"].groupby("model")]
+            mean = pd.DataFrame(folds).mean().to_dict()
+            rows.append({"test set": where, "system": f"{label}, mean of {len(folds)} folds"} | mean)
+            rows += [
+                {"test set": where, "system": f"{label}, {rule}"}
+                | _figures(clone, of[of["model"] == f"{method}/{rule}"])
+                for rule in ("majority", "mean")
+            ]
+    return pd.DataFrame(rows)
+
+
+def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:
+    """A row per arm: AUROC per patient over the held-out folds and seeds, and its differences to the two references."""
+    predictions = {
+        arm: [pd.concat([_of_one_fold(clone, name) for name in folds], ignore_index=True) for folds in seeds]
+        for arm, seeds in names.items()
+    }
+    comparison = Comparison(predictions, _dataset(clone))
+    pairs = [(arm, other) for arm in names for other in REFERENCES if arm not in REFERENCES or arm > other]
+    differences = comparison.differences(pairs, "auroc")
+    rows = []
+    for arm in names:
+        row: dict[str, object] = {"arm": arm, **comparison.figure(arm, "auroc")}
+        for other in REFERENCES:
+            if found := differences.get((arm, other)):
+                row |= {f"less {other}": found.value, f"{other}, low": found.low, f"{other}, high": found.high}
+                row |= {f"{other}, p (Holm)": found.p_holm}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for docs/results.md."""
+    cells = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value)).replace("nan", "–")
+    lines = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _predictions(clone: Clone, name: str) -> pd.DataFrame:
+    text = {"image": str, "subject": str, "label": str, "model": str, "role": str}
+    return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
+
+
+def _of_one_fold(clone: Clone, name: str) -> pd.DataFrame:
+    table = _predictions(clone, name)
+    return table[(table["role"] == "test") & (table["kind"] == "fold")]
+
+
+def _dataset(clone: Clone) -> Dataset:
+    return read_dataset(clone.repository / "data/prepared/summary.json")
+
+
+def _auroc(table: pd.DataFrame) -> float:
+    return float(roc_auc_score(table["label"] == "ALL", table["p_ALL"]))
+
+
+def _per_cell(table: pd.DataFrame) -> dict[str, float]:
+    """Figures in which every cell counts once, as the published tables have them."""
+    truth, predicted = table["label"], table["predicted"]
+    return {
+        "accuracy": accuracy_score(truth, predicted),
+        "weighted F1": f1_score(truth, predicted, average="weighted"),
+        "sensitivity": recall_score(truth, predicted, pos_label="ALL"),
+        "specificity": recall_score(truth, predicted, pos_label="HEM"),
+        "AUROC": _auroc(table),
+    }
+
+
+def _figures(clone: Clone, table: pd.DataFrame) -> dict[str, float | None]:
+    """Per cell, and AUROC and balanced accuracy per patient with intervals."""
+    result: dict[str, float | None] = dict(_per_cell(table))
+    comparison = Comparison({"": [table]}, _dataset(clone))
+    for metric, name in (("auroc", "AUROC per patient"), ("balanced_accuracy", "balanced accuracy per patient")):
+        figure = comparison.figure("", metric)
+        result |= {name: figure["value"], f"{name}, low": figure["low"], f"{name}, high": figure["high"]}
+    return result
