@@ -72,14 +72,18 @@ def operating_points(method: Fitted, settings: Evaluation) -> dict[str, Any]:
         if reason is None:
             predicted = np.where(test_score >= threshold, positive, 1 - positive)
             figures = intervals.figures(replace(tried_on, predicted=predicted))
-            over_subjects = {rate: intervals.entry(figures[rate]) for rate in ("sensitivity", "specificity")}
-            sensitivity, specificity = (rate["value"] for rate in over_subjects.values())
+            hits, cleared = figures["sensitivity"], figures["specificity"]
             point |= {
                 "validation": thresholds.counts(score, truth, threshold),
                 "test": thresholds.counts(test_score, test_truth, threshold),
-                "by_subject": over_subjects,
+                "by_subject": {"sensitivity": intervals.entry(hits), "specificity": intervals.entry(cleared)},
                 "at_prevalences": [
-                    thresholds.at_prevalence(sensitivity, specificity, share) for share in settings.prevalences
+                    {
+                        "prevalence": share,
+                        "ppv": intervals.predictive_value(hits, cleared, share),
+                        "npv": intervals.predictive_value(cleared, hits, 1 - share),
+                    }
+                    for share in settings.prevalences
                 ],
             }
         points.append(point)

@@ -165,6 +165,36 @@ def entry(figure: SubjectMean) -> dict[str, float | None]:
     return {"value": None if np.isnan(figure.value) else round(figure.value, DIGITS), "low": low, "high": high}
 
 
+def predictive_value(hit: SubjectMean, miss: SubjectMean, share: float) -> dict[str, float | None]:
+    """PPV or NPV where a share of the cells is of the class, with its 95 % interval, as `value, low, high`.
+
+    By Bayes' rule the odds to be right are share / (1 - share) x hit / (1 - miss). The interval is made on the logit
+    scale (Mercaldo, Lau and Zhou 2007, Stat Med 26:2170), over subjects. None where nothing is predicted to be of the
+    class, or no interval can be made.
+
+    Args:
+        hit: the recall of the class: sensitivity for PPV, specificity for NPV.
+        miss: the recall of the other class.
+        share: of cells that are of the class.
+    """
+    right, wrong = hit.value * share, (1 - miss.value) * (1 - share)
+    if np.isnan(right + wrong) or right + wrong <= 0:
+        return {"value": None, "low": None, "high": None}
+    value, low, high = right / (right + wrong), None, None
+    if 0 < value < 1:
+        log_odds = SubjectMean(
+            float(special.logit(value)),
+            hit.each,
+            hit.deviation / hit.value + miss.deviation / (1 - miss.value),
+            min(hit.fewest, miss.fewest),
+        )
+        if log_odds.fewest >= FEWEST_FOR_A_FIGURE and log_odds.error > _NOTHING:
+            low, high = (
+                round(float(special.expit(log_odds.value + sign * log_odds.half_width)), DIGITS) for sign in (-1, 1)
+            )
+    return {"value": round(value, DIGITS), "low": low, "high": high}
+
+
 def difference(one: SubjectMean, other: SubjectMean) -> Difference:
     """The paired difference of two models on the same cells, `one` less `other`; its interval ends at -1 and 1."""
     paired = one - other

@@ -67,17 +67,6 @@ def counts(score: FloatArray, positive: BoolArray, threshold: float) -> dict[str
     }
 
 
-def at_prevalence(sensitivity: float | None, specificity: float | None, share: float) -> dict[str, float | None]:
-    """PPV and NPV where this share of cells is positive, by Bayes' rule; None where there is no such prediction."""
-    values: dict[str, float | None] = {"prevalence": share, "ppv": None, "npv": None}
-    if sensitivity is not None and specificity is not None:
-        alarm = sensitivity * share + (1 - specificity) * (1 - share)
-        clear = specificity * (1 - share) + (1 - sensitivity) * share
-        values["ppv"] = sensitivity * share / alarm if alarm else None
-        values["npv"] = specificity * (1 - share) / clear if clear else None
-    return values
-
-
 def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence[float]) -> list[dict[str, Any]]:
     """Net benefit per cell of following the model, and of taking every cell for positive; of taking none it is 0.
 

@@ -379,18 +379,30 @@ def _check_point(point, validation, test, report):
             _same(entry, interval(made[rate]), rate)
     for row in point["at_prevalences"]:
         share = row["prevalence"]
-        sensitivity, specificity = (point["by_subject"][rate]["value"] for rate in ("sensitivity", "specificity"))
-        if sensitivity is None or specificity is None:
-            assert row["ppv"] is None
-            continue
-        # Of a million cells.
-        tp, fp = 1e6 * share * sensitivity, 1e6 * (1 - share) * (1 - specificity)
-        fn, tn = 1e6 * share - tp, 1e6 * (1 - share) - fp
-        for name, good, bad in (("ppv", tp, fp), ("npv", tn, fn)):
-            if good + bad:
-                np.testing.assert_allclose(row[name], good / (good + bad))
+        hits, cleared = (made[rate][0][1] for rate in ("sensitivity", "specificity"))
+        for name, own, others, part in (("ppv", hits, cleared, share), ("npv", cleared, hits, 1 - share)):
+            if not hits or not cleared or (np.mean([*own.values()]) == 0 and np.mean([*others.values()]) == 1):
+                assert row[name]["value"] is None
             else:
-                assert row[name] is None
+                _same(row[name], _predictive_value(own, others, part), name)
+
+
+def _predictive_value(hit, miss, share):
+    """Bayes' rule for a million cells; the error by the delta method, subject by subject."""
+    mean_hit, mean_miss = (np.mean(list(one.values())) for one in (hit, miss))
+    good, bad = 1e6 * share * mean_hit, 1e6 * (1 - share) * (1 - mean_miss)
+    fewest = min(len(hit), len(miss))
+    if not good or not bad or fewest < 3:
+        return good / (good + bad), None
+    moves = pd.Series(0.0, index=sorted({*hit, *miss}))
+    for sample, mean, slope in ((hit, mean_hit, 1 / mean_hit), (miss, mean_miss, 1 / (1 - mean_miss))):
+        for subject, value in sample.items():
+            moves[subject] += slope * (value - mean) / np.sqrt(len(sample) * (len(sample) - 1))
+    error = np.sqrt((moves**2).sum())
+    if error < 1e-9:
+        return good / (good + bad), None
+    ends = stats.t(fewest - 1, np.log(good / bad), error).interval(0.95)
+    return good / (good + bad), tuple(1 / (1 + np.exp(-np.array(ends))))
 
 
 def _check_net_benefit(curve, rows, positive):

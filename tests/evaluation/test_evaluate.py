@@ -36,7 +36,8 @@ def test_the_figures_in_evaluation_json_are_what_scikit_learn_computes_from_pred
         "models 3 metrics mcc",
         "models 3 by_subject auroc low",
         "calibration 0 temperature",
-        "operating_points 1 points 1 at_prevalences 0 ppv",
+        "operating_points 1 points 1 at_prevalences 0 ppv value",
+        "operating_points 1 points 0 at_prevalences 0 npv high",
     ],
 )
 def test_a_figure_that_does_not_follow_from_the_predictions_is_noticed(evaluated, tmp_path, place):

@@ -1,5 +1,7 @@
 """Figures over subjects: the t-tests that they reduce to, and when there is no interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,3 +173,17 @@ def test_only_declared_pairs_are_compared():
     assert comparisons.declared(["linear_probe"], [], same_labels=True)[1:] == [
         ("linear_probe/majority", "linear_probe/folds")
     ]
+
+
+def test_predictive_values_follow_from_the_rates_and_the_stated_share():
+    hit, miss = (intervals.SubjectMean(0.8, np.full(4, 0.8), np.full(4, 0.02), 4) for _ in range(2))
+    assert intervals.predictive_value(hit, miss, 0.5)["value"] == pytest.approx(0.8)
+    # One positive in ten: 0.08 true alarms beside 0.18 false ones.
+    rare = intervals.predictive_value(hit, miss, 0.1)
+    assert rare["value"] == pytest.approx(0.08 / 0.26, abs=1e-6)
+    assert 0 < rare["low"] < rare["value"] < rare["high"] < 1
+    nobody = replace(hit, value=np.nan)
+    never = intervals.predictive_value(replace(hit, value=0.0), replace(miss, value=1.0), 0.1)
+    assert intervals.predictive_value(nobody, miss, 0.1)["value"] is never["value"] is None
+    assert intervals.predictive_value(hit, replace(miss, value=1.0), 0.1) == {"value": 1, "low": None, "high": None}
+    assert intervals.predictive_value(hit, replace(miss, fewest=2), 0.1)["low"] is None

@@ -51,15 +51,9 @@ def test_one_class_on_validation_gives_a_reason_and_no_threshold():
     assert [reason for _, _, reason in points] == [None, *["the validation images are all of one class"] * 3]
 
 
-def test_predictive_values_at_the_sets_own_prevalence_are_the_observed_ones():
+def test_counts_at_a_threshold():
     found = thresholds.counts(SCORE, POSITIVE, 0.6)
     assert (found["TP"], found["FN"], found["FP"], found["TN"]) == (4, 1, 1, 4)
-    half = {"prevalence": 0.5, "ppv": 4 / 5, "npv": 4 / 5}
-    assert thresholds.at_prevalence(0.8, 0.8, 0.5) == pytest.approx(half)
-    # One positive in ten: 0.08 true alarms beside 0.18 false ones.
-    assert thresholds.at_prevalence(0.8, 0.8, 0.1)["ppv"] == pytest.approx(0.08 / 0.26)
-    assert thresholds.at_prevalence(None, 0.8, 0.1) == {"prevalence": 0.1, "ppv": None, "npv": None}
-    assert thresholds.at_prevalence(0.0, 1.0, 0.1)["ppv"] is None
 
 
 def test_net_benefit_by_hand():

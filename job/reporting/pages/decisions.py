@@ -23,6 +23,7 @@ def page(inputs: ReportInputs) -> Page | None:
         return None
     points = inputs.evaluation["operating_points"]
     tables = {f"points-{entry['method']}": _points(entry) for entry in points}
+    tables |= {"predictive": _predictive(points)} if points else {}
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
@@ -70,15 +71,28 @@ def _points(entry: dict[str, Any]) -> Table:
     for key, label in rates.items():
         ends = {f"by_subject.{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
         heads += columns("percent", f"{label[:-3]} per patient, %", **ends)
-    for n, at in enumerate(next((point["at_prevalences"] for point in entry["points"] if point["threshold"]), [])):
-        labels = {f"at_prevalences.{n}.ppv": "PPV, %", f"at_prevalences.{n}.npv": "NPV, %"}
-        heads += columns("percent", f"If {100 * at['prevalence']:g} % of the cells were positive", **labels)
     points = [
         point | {"name": POINTS.get(point["name"], point["name"]) + (f": {point['reason']}" if point["reason"] else "")}
         for point in entry["points"]
     ]
     method = entry["method"]
     return Table.of(f"thresholds-{text.slug(method)}", f"{text.method_name(method)}: operating points.", heads, points)
+
+
+def _predictive(entries: list[dict[str, Any]]) -> Table:
+    """What a prediction is worth where other shares of cells are positive than the split made."""
+    heads = columns("method", method="Method") + columns("name", name="Threshold by")
+    heads += columns("percent", prevalence="Positive cells, %")
+    for key in ("ppv", "npv"):
+        labels = {f"{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
+        heads += columns("percent", f"{key.upper()} per patient, %", **labels)
+    rows = [
+        {"method": entry["method"], "name": POINTS.get(point["name"], point["name"]), **at}
+        for entry in entries
+        for point in entry["points"]
+        for at in point.get("at_prevalences", ())
+    ]
+    return Table.of("predictive-values", "What a prediction is worth, by the share of positive cells.", heads, rows)
 
 
 def _thresholds(inputs: ReportInputs) -> Figure:
