@@ -1,0 +1,111 @@
+"""The protocol of the study: what is chosen, on what, and what is looked at afterwards."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from benchmarks import study, study_tables
+from job.contracts.dataset import Dataset
+from job.params import Params
+from tests import ROOT
+
+RNG = np.random.default_rng(0)
+
+
+class Experiments:
+    """Stands in for the clone: remembers the order and makes up predictions of a stated skill."""
+
+    repository, commit = Path(), "abc"
+
+    def __init__(self, skills):
+        self.skills, self.ran = skills, {}
+
+    def run_all(self, wanted, jobs):  # noqa: ARG002 - as the clone's
+        self.ran |= wanted
+
+    def finished(self):
+        return set(self.ran)
+
+    def read(self, name, path):
+        assert path == "results/predictions.csv"
+        settings = self.ran[name]
+        skill = next((value for part, value in self.skills.items() if part in name), 0.5)
+        methods = str(settings["methods"]).strip("[]").split(", ")
+        label = np.repeat(["ALL", "HEM"], 60)
+        table = pd.DataFrame({"image": range(120), "subject": np.arange(120) // 6, "label": label, "role": "test"})
+        for column in ("image", "subject"):  # every test set has its own
+            table[column] = f"{settings['split.test']}/" + table[column].astype(str)
+        parts = []
+        for method in methods:
+            models = {
+                f"{method}/fold-1": "fold", f"{method}/majority": "ensemble", f"{method}/mean": "ensemble",
+                "baseline/area": "baseline",
+            }  # fmt: skip
+            for model, kind in models.items():
+                p = 1 / (1 + np.exp(-skill * 3 * (label == "ALL") - RNG.normal(0, 1, 120)))
+                predicted = np.where(p > 0.5, "ALL", "HEM")
+                of = method if kind != "baseline" else None
+                parts.append(table.assign(model=model, kind=kind, method=of, p_ALL=p, p_HEM=1 - p, predicted=predicted))
+            held_in = parts[-4].assign(role="validation", kind="out_of_fold", model=f"{method}/out_of_fold")
+            # Validation would choose another candidate.
+            parts.append(held_in.assign(p_ALL=1 - parts[-4]["p_ALL"]))
+        return pd.concat(parts).to_csv(index=False)
+
+
+@pytest.fixture
+def clone(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    dataset = Dataset("cells", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
+    monkeypatch.setattr(study_tables, "read_dataset", lambda _: dataset)
+    return Experiments({"balanced-loss": 1.5})
+
+
+def test_every_experiment_has_valid_parameters():
+    """A typo would be found after hours."""
+    values = YAML(typ="safe").load(ROOT / "params.yaml")
+    settings = [study.COMMON, study.SHORT, study.PUBLISHED, *study.CANDIDATES.values(), *study.TEST_SETS.values()]
+    for key, value in [pair for one in [*settings, *study.SELF_TRAINING.values()] for pair in one.items()]:
+        *section, name = key.split(".")
+        where = values[section[0]] if section else values
+        assert name in where, key
+        where[name] = YAML(typ="safe").load(value) if isinstance(value, str) else value
+        Params.model_validate(values)
+
+
+def test_settings_are_chosen_on_official_folds_before_a_test_set_is_seen(clone, tmp_path):
+    chosen = study.choose(clone, 1)
+    assert chosen is study.CANDIDATES["and balanced loss"]
+    seen = {settings["split.test"] for settings in clone.ran.values()}
+    assert seen == set(study.HELD_OUT)
+    choice = pd.read_csv(tmp_path / "choice.csv")
+    assert len(choice) == len(study.CANDIDATES)
+    assert choice.loc[5, "auroc"] > choice["auroc"].drop(5).max()
+    assert choice.loc[5, "promised"] < 0.5
+
+
+def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(clone, tmp_path):
+    chosen = study.CANDIDATES["and balanced loss"]
+    study.systems(clone, chosen, 1)
+    for name, settings in clone.ran.items():
+        if name.endswith("chosen"):
+            assert settings["train.class_weights"] == "balanced"
+        if name.endswith("published"):
+            assert settings["split.fold_by"] == "image"
+    table = pd.read_csv(tmp_path / "systems.csv")
+    assert set(table["test set"]) == set(study.TEST_SETS)
+    row = table[table["system"] == "published: noisy student, majority"].iloc[0]
+    assert row["AUROC per patient, low"] < row["AUROC per patient"] < row["AUROC per patient, high"]
+
+
+def test_self_training_is_compared_with_labelled_images_alone_and_with_its_control(clone, tmp_path):
+    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1)
+    control = [settings for name, settings in clone.ran.items() if name.startswith("few-0.1-labelled-alone-a")]
+    # A student passes nine times as many masked images as there are labelled ones, in each of four epochs.
+    assert {settings["train.epochs"] for settings in control} == {36}
+    table = pd.read_csv(tmp_path / "self_training_10.csv").set_index("arm")
+    differences = table.filter(regex="^less")
+    assert differences.notna().sum().tolist() == [len(table) - 1, len(table) - 2]
+    assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
