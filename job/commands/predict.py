@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from job.commands import machine
 from job.contracts.paths import EVALUATION
+from job.data import tree
 from job.ensemble import scoring
 from job.errors import UserError
 from job.files import read_json, replacing, replacing_folder
@@ -30,6 +31,8 @@ def run(
 ) -> str:
     """Write `out`; a sentence with the number of images of each predicted class. The arguments are the command line's.
 
+    What lies in the folders and is not scored is listed beside it, in `NAME.left_out.csv`, with the reason.
+
     Raises:
         UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, a
             folder of maps that cannot be made, or no file that can be read.
@@ -37,8 +40,13 @@ def run(
     machine.check_file(out)
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
-    files = scoring.find(paths)
-    if out.resolve() in {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
+    files, left_out = tree.gather(paths)
+    reasons = ", ".join(f"{kind['files']} {kind['reason']}" for kind in tree.reasons(left_out))
+    if not files:
+        why = f" ({reasons})" if reasons else ""
+        raise UserError(f"no images, {', '.join(sorted(tree.SUFFIXES))}, in {', '.join(map(str, paths))}{why}")
+    beside = out.with_suffix(".left_out.csv")
+    if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
     if maps and onnx:
         raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
@@ -68,11 +76,16 @@ def run(
         for row in tqdm(rows, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
             calls[row[1] or "not readable"] += 1
+    beside.unlink(missing_ok=True)  # of an earlier call
+    if left_out:
+        with replacing(beside) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+            csv.writer(handle, lineterminator="\n").writerows([("file", "reason"), *left_out])
     if set(calls) == {"not readable"}:
         raise UserError(f"none of the {len(files)} files can be read: {out} gives the reason for each")
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
     synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
-    return f"{out}: {len(files)} images, {counts}{synthetic}; not for clinical use"
+    missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
+    return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
 
 
 def _rule(

@@ -1,6 +1,5 @@
 """What `prepare` says of the images it read: counts, copies, sizes, refusals, warnings, and a few cells to look at."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image
 
 from job.data import subjects
 from job.data.near_copies import NearCopy
-from job.data.tree import Listing, Refusal
+from job.data.tree import Listing, Refusal, reasons
 
 _SHEET = 12  # cells of each class on the contact sheet
 _CELL = 96  # pixels
@@ -48,7 +47,7 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
         "patients": int(people["patient"].nunique()),
         "subjects": int(index.loc[somebody, "subject"].nunique()),
         "rejected": len(rejected),
-        "reasons": _reasons(rejected),
+        "reasons": reasons(rejected),
         "refusals": [{"file": file, "reason": reason} for file, reason in rejected[:_LISTED]],
         "scaled_in": int(index["scaled_in"].sum()),
         "without_cell": int((index["box_w"] == 0).sum()),
@@ -147,13 +146,6 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
             "so cell sizes mean nothing here and a crop around the cell keeps the whole image."
         )
     return sentences
-
-
-def _reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
-    """Refused files by kind of reason, most frequent first."""
-    # `line 7: contradiction: name says HEM` is of the kind `contradiction`.
-    kinds = Counter(re.sub("^line [^:]*:", "", reason).split(":")[0].strip() for _, reason in rejected)
-    return [{"reason": kind, "files": count} for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
 
 
 def _sizes(index: pd.DataFrame) -> list[dict[str, Any]]:

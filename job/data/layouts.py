@@ -37,7 +37,7 @@ def read(root: Path, layout: str) -> Listing:
     listing = LAYOUTS[layout].listing(root, tree) if layout in LAYOUTS else _folders(tree)
     _check_classes({entry.label for entry in listing.entries})
     return replace(
-        listing, layout=layout, reason=reason, rejected=tree.rejected + listing.rejected, ignored=tree.ignored
+        listing, layout=layout, reason=reason, rejected=tree.rejected + listing.rejected, ignored=len(tree.ignored)
     )
 
 

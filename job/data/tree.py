@@ -3,14 +3,28 @@
 import os
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from job.errors import UserError
 
 SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 NOT_AN_IMAGE = "not an image by its extension"
+NOT_REGULAR = "not a regular file"
 SYNTHETIC_MARK = "SYNTHETIC.txt"
 
-_LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
+_LITTER = re.compile(
+    r"\..+"  # hidden: .DS_Store, ._name, .git, .ipynb_checkpoints, .Trash-1000, .~lock.labels.csv#
+    r"|.*~|~\$.*|#.*#|.*\.(bak|orig|tmp|swp|swo|lnk|dvc|pyc)|__pycache__"  # editors, offices, programs
+    r"|(eh)?thumbs(_vista)?\.db|desktop\.ini|\$RECYCLE\.BIN|RECYCLER|System Volume Information|found\.\d{3}"
+    r"|.*[:\uf03a](Zone\.Identifier|SmartScreen|encryptable|com\.dropbox\..*|AFP_.*)(:\$DATA)?"  # Windows' streams
+    r"|__MACOSX|Icon\r|Network Trash Folder|Temporary Items|lost\+found"
+    r"|@eaDir|@tmp|@Recycle|@Recently-Snapshot|#recycle|#snapshot",  # network disks
+    re.IGNORECASE,
+)
+"""Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
 
 Refusal = tuple[str, str]
 """A file (its path relative to the root) and the reason why it is refused, for rejected.csv."""
@@ -18,12 +32,15 @@ Refusal = tuple[str, str]
 
 @dataclass(frozen=True)
 class Tree:
-    """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone."""
+    """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone.
+
+    `ignored` is litter; of a folder of litter it names the folder alone.
+    """
 
     images: list[str]
     others: list[str]
     rejected: list[Refusal]
-    ignored: int
+    ignored: list[str]
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class Listing:
     warnings: list[str] = field(default_factory=list)  # sentences for the report
     layout: str = ""  # name of the layout
     reason: str = ""  # why it is this layout
-    ignored: int = 0  # files that operating systems leave behind, such as Thumbs.db
+    ignored: int = 0  # files and folders that systems and editors leave behind, such as Thumbs.db
 
 
 def is_synthetic(root: Path) -> bool:
@@ -66,12 +83,15 @@ def is_synthetic(root: Path) -> bool:
     return above or any(SYNTHETIC_MARK in names for _, _, names in os.walk(root))
 
 
-def walk(root: Path) -> Tree:
-    """List a folder. The root itself may be a symbolic link; what lies in it may not lead out of it."""
+def walk(root: Path, *, any_name: bool = False) -> Tree:
+    """List a folder. The root itself may be a symbolic link; what lies in it may not lead out of it.
+
+    Names that no table can hold are refused, unless `any_name` says that the reader writes them with escapes.
+    """
     images: list[str] = []
     others: list[str] = []
     rejected: list[Refusal] = []
-    ignored = 0
+    ignored: list[str] = []
     real = os.path.realpath(root)
 
     def unreadable(error: OSError) -> None:
@@ -82,16 +102,53 @@ def walk(root: Path) -> Tree:
         for name in [*folders, *names]:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if _LITTER.match(name):
-                ignored += 1
-            elif reason := _refused(path, real):
+            if name == ".dvcignore" and _names_something(path):
+                rejected.append((relative, "DVC would not see changes of the files that it names: remove it"))
+            elif _LITTER.fullmatch(name):
+                ignored.append(shown(relative))
+            elif reason := _refused(path, real, any_name=any_name):
                 rejected.append((shown(relative), reason))
             elif path.is_dir():
                 kept.append(name)
             else:
                 (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
-    return Tree(by_path(images), by_path(others), sorted(rejected), ignored)
+    return Tree(by_path(images), by_path(others), sorted(rejected), sorted(ignored))
+
+
+def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
+    """Image files that are named, or that lie in named folders at any depth, each once; and what was left out, and why.
+
+    In folders the rules are those of `walk`; a file that somebody names is taken whatever its extension and its links.
+    A UserError says that a path does not exist.
+    """
+    files: list[Path] = []
+    left_out: list[Refusal] = []
+    for path in paths:
+        if path.is_dir():
+            tree = walk(path, any_name=True)
+            files += [path / image for image in tree.images]
+            refused = [(other, NOT_AN_IMAGE) for other in tree.others] + tree.rejected
+            refused += [(name, "litter of a system or an editor") for name in tree.ignored]
+            left_out += [(shown((path / name).as_posix()), reason) for name, reason in refused]
+        elif path.is_file():
+            files.append(path)
+        elif path.exists():
+            left_out.append((shown(path.as_posix()), NOT_REGULAR))
+        else:
+            raise UserError(f"{path} does not exist")
+    first: dict[str, Path] = {}
+    for file in files:
+        if (same := first.setdefault(os.path.realpath(file), file)) is not file:
+            left_out.append((shown(file.as_posix()), f"named twice: the same file as {shown(same.as_posix())}"))
+    return list(first.values()), list(dict.fromkeys(left_out))
+
+
+def reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
+    """Refused files by kind of reason, most frequent first."""
+    # `line 7: contradiction: name says HEM` is of the kind `contradiction`.
+    kinds = Counter(re.sub("^line [^:]*:", "", reason).split(":")[0].strip() for _, reason in rejected)
+    return [{"reason": kind, "files": count} for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
 
 
 def by_path(paths: list[str]) -> list[str]:
@@ -105,9 +162,15 @@ def shown(text: str) -> str:
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in valid)
 
 
-def _refused(path: Path, root: str) -> str | None:
+def _names_something(file: Path) -> bool:
+    """Whether a file of patterns has a line that is no comment."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.strip() and not line.startswith("#") for line in lines)
+
+
+def _refused(path: Path, root: str, *, any_name: bool) -> str | None:
     """Why a file or folder is not read, by its name and kind."""
-    if shown(path.name) != path.name:
+    if not any_name and shown(path.name) != path.name:
         return "name with control characters or not in UTF-8: rename it"
     if path.is_symlink():
         try:
@@ -119,4 +182,4 @@ def _refused(path: Path, root: str) -> str | None:
         if target.is_dir():
             return "symbolic link to a folder of the root, whose files are read where they lie"
     # Opening a pipe would wait for ever.
-    return None if path.is_file() or path.is_dir() else "not a regular file"
+    return None if path.is_file() or path.is_dir() else NOT_REGULAR

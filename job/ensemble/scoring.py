@@ -1,6 +1,5 @@
 """New cells through an ensemble: images read ahead in small numbers, scored in batches, one row each. Without torch."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from job.data import images, tree
-from job.errors import UserError
 from job.evaluation import votes
 
 
@@ -54,28 +52,6 @@ class Rule:
     threshold: tuple[str, float] | None = None
     temperature: float = 1.0
     min_agreement: float = 0.0  # the share of members that must vote alike; below it the ensemble abstains
-
-
-def find(paths: list[Path]) -> list[Path]:
-    """The image files that are named, or that lie in named folders at any depth, in order of their names.
-
-    There must be one at least, and every path must exist.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-            # `._name.bmp` is what macOS leaves beside a file on other systems' disks, and no image.
-            files += sorted(
-                file for file in inside if file.suffix.lower() in tree.SUFFIXES and not file.name.startswith("._")
-            )
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UserError(f"{path} does not exist")
-    if not files:
-        raise UserError(f"no images ({', '.join(sorted(tree.SUFFIXES))}) in {', '.join(map(str, paths))}")
-    return files
 
 
 def columns(manifest: Manifest, *, pictures: bool = False) -> list[str]:

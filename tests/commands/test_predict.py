@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from job.__main__ import main
+from job.data.tree import gather
 from job.ensemble import scoring
 from job.ensemble.networks import TorchEnsemble
 from job.inference.activation import grad_cam
@@ -40,7 +41,7 @@ def trained(tmp_path_factory):
     for number in range(10):
         save_image(root / f"cells/{'ab'[number % 2]}/{number}.png", disc(number))
     (root / "data/prepared").mkdir(parents=True)
-    pixels = np.stack([scoring.images.read(path, SIZE, 30, "cell")[0] for path in scoring.find([root / "cells"])])
+    pixels = np.stack([scoring.images.read(path, SIZE, 30, "cell")[0] for path in gather([root / "cells"])[0]])
     np.save(root / "data/prepared/images.npy", pixels)
     backbone = "torchvision/resnet18"
     mean, std = normalisation(backbone)
@@ -162,6 +163,29 @@ def test_a_bad_image_is_a_row_and_stops_nothing(here, tmp_path):
     assert all(row["call"] == "" and row[f"p_{CLASSES[0]}"] == "" for row in bad)
     good = {row["image"].rsplit("/", 1)[1]: row["p_HEM"] for row in rows if not row["problem"]}
     assert good == {row["image"].rsplit("/", 1)[1]: row["p_HEM"] for row in predict(tmp_path / "other.csv", "cells")}
+
+
+def test_what_is_left_out_is_said_and_listed_and_a_file_named_twice_is_one_row(here, tmp_path, capsys):
+    folder = tmp_path / "new"
+    shutil.copytree(here / "cells", folder)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "a/.DS_Store").touch()
+    (folder / "a/out.png").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "5.png")
+    out = tmp_path / "scores.csv"
+    assert len(predict(out, folder, folder / "a", folder / "a/../a/0.png")) == 10
+    said = capsys.readouterr().out
+    assert "10 images" in said
+    assert "6 named twice" in said
+    assert "1 not an image by its extension" in said
+    reasons = dict(csv.reader((tmp_path / "scores.left_out.csv").read_text().splitlines()))
+    assert reasons[f"{folder}/5.png"] == "not a regular file"
+    assert reasons[f"{folder}/a/out.png"] == "symbolic link out of the root"
+    assert reasons[f"{folder}/notes.txt"] == "not an image by its extension"
+    predict(out, folder / "b")
+    assert not (tmp_path / "scores.left_out.csv").exists()
+    assert main(["predict", str(folder / "5.png"), "--out", str(out)]) == 2
+    assert "(1 not a regular file)" in capsys.readouterr().err
 
 
 def test_a_map_shows_where_the_folds_looked_for_the_class_that_was_called(here, tmp_path):

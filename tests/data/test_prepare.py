@@ -8,7 +8,9 @@ from PIL import Image
 from job.data import layouts
 from job.data.images import UnreadableImageError, cell_box, read
 from job.data.prepare import prepare
+from job.data.tree import gather, walk
 from job.errors import UserError
+from tests import ROOT
 from tests.fixtures import cells
 from tests.fixtures.parameters import data
 
@@ -98,6 +100,45 @@ def test_system_litter_is_ignored_and_counted(root, tmp_path):
         (root / "training_data/fold_0/all" / name).write_bytes(b"litter")
     summary, _, _ = prepared(root, tmp_path / "out")
     assert (summary["ignored"], summary["rejected"]) == (3, 0)
+
+
+LITTER = [
+    "1.bmp:Zone.Identifier", "1.bmp\uf03aZone.Identifier", ".gitignore", "x.bmp.dvc", ".~lock.labels.csv#",
+    "labels.csv~", "~$labels.xlsx", "#labels.csv#", "labels.csv.bak", "a.swp", ".ipynb_checkpoints/1-checkpoint.bmp",
+    ".Trash-1000/1.bmp", "__MACOSX/._1.bmp", "@eaDir/1.bmp", "$RECYCLE.BIN/1.bmp", "System Volume Information/1.bmp",
+    "#recycle/1.bmp", "lost+found/1.bmp", ".git/1.bmp", "ehthumbs.db", "DESKTOP.INI", "Icon\r", "__pycache__/1.pyc",
+]  # fmt: skip
+
+
+def test_litter_of_every_kind_is_no_data_for_any_reader(tmp_path):
+    for number, name in enumerate(["ALL/1.bmp", "ALL/2.bmp", "HEM/1.bmp", "HEM/2.bmp", *LITTER]):
+        cells.save(tmp_path / "in" / "x.bmp", cells.disc(number))
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / "x.bmp").rename(tmp_path / "mine" / name)
+    summary, index, _ = prepared(tmp_path / "mine", tmp_path / "out")
+    assert (summary["classes"], len(index), summary["rejected"]) == (["ALL", "HEM"], 4, 0)
+    assert summary["ignored"] == len(LITTER)
+    files, left_out = gather([tmp_path / "mine"])
+    assert [file.relative_to(tmp_path / "mine").as_posix() for file in files] == index["image"].tolist()
+    assert len(left_out) == len(LITTER)
+
+
+def test_what_an_ignore_file_of_dvc_names_is_not_read_unseen(root, tmp_path):
+    """DVC would leave the named files out of the stage's dependency: a picture replaced there would change nothing."""
+    (root / ".dvcignore").write_text("# only a comment\n\n")
+    assert prepared(root, tmp_path / "out")[0]["ignored"] == 1
+    (root / ".dvcignore").write_text("fold_1\n")
+    with pytest.raises(UserError, match=r"\.dvcignore: DVC would not see changes"):
+        prepared(root, tmp_path / "out")
+
+
+def test_no_pattern_of_this_repository_hides_a_folder_of_images(tmp_path):
+    lines = (ROOT / ".dvcignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#") and "/" not in line]
+    for pattern in patterns:
+        (tmp_path / pattern.replace("*", "x")).touch()
+    tree = walk(tmp_path)
+    assert len(tree.ignored) == len(patterns)
 
 
 def truncated(path):
