@@ -83,9 +83,7 @@ def listing(root: Path, tree: Tree) -> Listing:
     present = {PurePosixPath(entry.image).stem for entry in entries.values() if entry.origin == "preliminary"}
     refused += [(tables[0], f"row for image {stem} without a file") for stem in sorted(set(labels) - present)]
     _check_patients(entries.values())
-    return Listing(
-        list(entries.values()), rejected + refused, CLASSES, positive="ALL", name="C-NMC 2019", published=PUBLISHED
-    )
+    return Listing(list(entries.values()), rejected + refused, CLASSES, name="C-NMC 2019", published=PUBLISHED)
 
 
 def _entry(image: str, labels: dict[str, tuple[str, str] | str]) -> Entry | str:

@@ -1,14 +1,16 @@
 """Anybody's images with a table beside them: `labels.csv` with the columns file, patient, label[, split]."""
 
 import unicodedata
-from collections import Counter
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from job.contracts.names import filled
 from job.contracts.tables import read_rows
 from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree, shown
+from job.errors import UserError
 
 NAME = "labels.csv"
+COLUMNS = ("file", "patient", "label")
 SPLITS = ("train", "test", "unlabelled")
 _composed = partial(unicodedata.normalize, "NFC")
 
@@ -26,9 +28,11 @@ def listing(root: Path, tree: Tree) -> Listing:
     row needs a label, and a patient unless no row has one. A UserError says what keeps the table from being read.
     """
     table = _table(tree) or NAME
-    rows, problems = read_rows(root / table, ("file", "patient", "label"))
+    rows, problems = read_rows(root / table, COLUMNS)
+    if not rows:
+        raise UserError(f"{root / table} has no rows below its header: write one for each image, {','.join(COLUMNS)}")
     images = {_composed(image): image for image in tree.images}
-    patients_known = any(row["patient"] for _, row in rows)
+    patients_known = any(filled(row["patient"]) for _, row in rows)
     entries: dict[str, Entry] = {}
     contradicted: set[str] = set()
     for number, row in rows:
@@ -44,7 +48,7 @@ def listing(root: Path, tree: Tree) -> Listing:
     rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in entries]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
-    return Listing(kept, rejected, warnings=_spelt_alike(kept))
+    return Listing(kept, rejected, warnings=_not_used(rows))
 
 
 def _table(tree: Tree) -> str | None:
@@ -62,23 +66,27 @@ def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> E
     """The entry of a row, or the reason why it is refused."""
     if image is None:
         return f"row for {row['file']!r} without a file"
-    label, patient = (_composed(row[name]) for name in ("label", "patient"))
-    split = row.get("split", "").lower() or ("train" if label else "")
+    label, patient = (_composed(filled(row[name])) for name in ("label", "patient"))
+    split = filled(row.get("split", "")).lower() or ("train" if label else "")
     if any(shown(name) != name for name in (label, patient)):
         return "label or patient with control characters"
     if not split:
-        return f"label missing: fill it in, or set split to unlabelled for {image}"
+        return f"label missing: fill it in, or set split to unlabelled for {image}{_gap(row['label'])}"
     if split not in SPLITS:
         return f"unknown split {row['split']!r}: expected {', '.join(SPLITS)} or nothing"
     if split == "unlabelled":
         return Entry(image, "", patient, split)
     missing = "label" if not label else "patient" if patients_known and not patient else None
-    return f"{missing} missing for {image}" if missing else Entry(image, label, patient, split)
+    return f"{missing} missing for {image}{_gap(row[missing])}" if missing else Entry(image, label, patient, split)
 
 
-def _spelt_alike(entries: list[Entry]) -> list[str]:
-    """A warning of patients that differ in upper and lower case alone: one may be on both sides of a split."""
-    patients = sorted({entry.patient for entry in entries if entry.patient})
-    spellings = Counter(patient.casefold() for patient in patients)
-    alike = [patient for patient in patients if spellings[patient.casefold()] > 1]
-    return [f"Patients {', '.join(alike)} differ only in upper and lower case and count as different."] if alike else []
+def _gap(text: str) -> str:
+    return f" ({text!r} stands for a missing value)" if text else ""
+
+
+def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:
+    """Warnings of what the table says and nothing reads: further columns, labels of images called unlabelled."""
+    columns = [name for name in rows[0][1] if name not in (*COLUMNS, "split")]
+    sentences = [f"Not used of {NAME}: the columns {', '.join(columns)}."] if columns else []
+    labels = sum(row.get("split", "").lower() == "unlabelled" and filled(row["label"]) != "" for _, row in rows)
+    return sentences + ([f"Not used of {NAME}: {labels} labels of rows with split unlabelled."] if labels else [])

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from job.contracts import names
 from job.data import cnmc, labels
 from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
 from job.errors import UserError
@@ -23,11 +24,12 @@ _EXPECTED = (
 )
 
 
-def read(root: Path, layout: str) -> Listing:
+def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
     """List the images of a data set whose layout is `c-nmc`, `csv`, `folders`, or recognised (`auto`).
 
     Raises:
-        UserError: the folder is missing, or its layout is none of them, or more than one.
+        UserError: the folder is missing, its layout is none of them or more than one, classes are spelt alike, or
+            nobody can tell which of two is the positive one.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
@@ -35,10 +37,25 @@ def read(root: Path, layout: str) -> Listing:
     tree = walk(root)
     layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")
     listing = LAYOUTS[layout].listing(root, tree) if layout in LAYOUTS else _folders(tree)
-    _check_classes({entry.label for entry in listing.entries})
+    classes = sorted({entry.label for entry in listing.entries} - {""})
+    _check_classes(classes)
+    if len(classes) == 2:
+        positive(classes, positive_asked)  # asked for before minutes of reading pixels
+    same, warnings = names.one_person(entry.patient for entry in listing.entries)
     return replace(
-        listing, layout=layout, reason=reason, rejected=tree.rejected + listing.rejected, ignored=len(tree.ignored)
+        listing,
+        entries=[replace(entry, patient=same.get(entry.patient, entry.patient)) for entry in listing.entries],
+        warnings=listing.warnings + warnings,
+        layout=layout,
+        reason=reason,
+        rejected=tree.rejected + listing.rejected,
+        ignored=len(tree.ignored),
     )
+
+
+def positive(classes: list[str], asked: str) -> str | None:
+    """The positive class as `data.positive` says, `auto` or a name; a UserError where nobody can tell."""
+    return names.positive_class(classes, "" if asked == "auto" else asked, "data.positive=")
 
 
 def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
@@ -68,9 +85,14 @@ def _folders(tree: Tree) -> Listing:
     return Listing([Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image], rejected)
 
 
-def _check_classes(classes: set[str]) -> None:
-    spellings: dict[str, str] = {}
-    for name in sorted(classes):
-        other = spellings.setdefault(name.casefold().strip(), name)
+def _check_classes(classes: list[str]) -> None:
+    spellings: dict[tuple[str, ...], str] = {}
+    for name in classes:
+        if names.is_gap(name):
+            raise UserError(f"class {name!r}: this text stands for a missing value: give the class another name")
+        other = spellings.setdefault(names.spelling(name), name)
         if other != name:
-            raise UserError(f"classes {other!r} and {name!r} differ only in case or spaces: spell one class one way")
+            raise UserError(
+                f"classes {other!r} and {name!r} differ only in case, spaces or the writing of a number: "
+                "spell one class one way"
+            )

@@ -26,7 +26,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
             refused files than `data.max_rejected`.
     """
     root = Path(data.root)
-    listing = layouts.read(root, data.layout)
+    listing = layouts.read(root, data.layout, data.positive)
     rejected = list(listing.rejected)
     facts = store.fill(folder / "images.npy", listing.entries, data) if listing.entries else []
     results = list(zip(listing.entries, facts, strict=True))
@@ -52,7 +52,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     # Other images with the same pixels.
     index["copies"] = index.groupby("pixel_sha256")["image"].transform("size") - 1
     classes = _classes(index, listing, root)
-    positive = _positive(classes, listing, data)
+    positive = layouts.positive(classes, data.positive)
     index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")
     table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
@@ -104,19 +104,6 @@ def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:
         what = f"one class only, {classes[0]}" if classes else "no labelled image"
         raise UserError(f"data.root: {root.absolute()} holds {what}: at least two classes are needed to learn")
     return classes
-
-
-def _positive(classes: list[str], listing: Listing, data: Data) -> str | None:
-    """The class that counts as positive: the layout's, or the last of two; with more classes there is none."""
-    if data.positive == "auto":
-        return None if len(classes) > 2 else listing.positive or classes[-1]
-    if len(classes) > 2:
-        raise UserError(
-            f"data.positive={data.positive}: with {len(classes)} classes none of them is the positive one; use auto"
-        )
-    if data.positive not in classes:
-        raise UserError(f"data.positive={data.positive}: the classes are {' and '.join(classes)}; use one, or auto")
-    return data.positive
 
 
 def _check_rejected(rejected: list[Refusal], data: Data) -> None:

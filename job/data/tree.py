@@ -68,7 +68,6 @@ class Listing:
     entries: list[Entry]
     rejected: list[Refusal]  # files that are no images of the data set
     classes: tuple[str, ...] = ()  # names in class order, where the layout fixes it
-    positive: str = ""  # the class that counts as positive, where the layout fixes it
     name: str = ""  # of the data set, where the layout has one published data set
     published: dict[str, int] = field(default_factory=dict)  # images in each folder of the published data set
     warnings: list[str] = field(default_factory=list)  # sentences for the report

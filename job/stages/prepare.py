@@ -12,9 +12,12 @@ def run() -> str:
         summary = prepare(load().data, folder)
         write_json(folder / "summary.json", summary)
     patients = f"{summary['patients']} patients ({summary['subjects']} subjects)"
-    warnings = "".join(f"warning: {sentence}\n" for sentence in summary["warnings"])
-    return (
-        f"{warnings}data/prepared: layout {summary['layout']} ({summary['layout_reason']}), {summary['images']} images "
-        f"of {len(summary['classes'])} classes and {patients if summary['patients_known'] else 'unknown patients'}, "
-        f"{summary['rejected']} files refused"
-    )
+    facts = [
+        f"layout {summary['layout']} ({summary['layout_reason']})",
+        f"{summary['images']} images of {len(summary['classes'])} classes",
+        *([f"positive class {summary['positive']}"] if summary["positive"] else []),
+        patients if summary["patients_known"] else "unknown patients",
+        f"{summary['rejected']} files refused",
+        f"{summary['ignored']} ignored as litter",
+    ]
+    return "".join(f"warning: {sentence}\n" for sentence in summary["warnings"]) + f"data/prepared: {', '.join(facts)}"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from job.contracts.names import positive_class
 from job.data.prepare import prepare
 from job.errors import UserError
 from job.split.assignment import split
@@ -28,7 +29,7 @@ def table(root, text, *, images=("1.png", "2.png", "3.png", "4.png")):
     return root
 
 
-ROWS = "file,patient,label\n1.png,p,A\n2.png,q,B\n3.png,p,A\n4.png,r,B\n"
+ROWS = "file,patient,label\n1.png,p,ALL\n2.png,q,HEM\n3.png,p,ALL\n4.png,r,HEM\n"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path):
         cells.save(tmp_path / "mine" / name / "1.png", cells.disc(len(name)))
     with pytest.raises(UserError, match="test, train, which look like parts"):
         prepared(tmp_path / "mine", tmp_path / "out")
-    summary, _ = prepared(tmp_path / "mine", tmp_path / "out", layout="folders")
+    summary, _ = prepared(tmp_path / "mine", tmp_path / "out", layout="folders", positive="test")
     assert summary["classes"] == ["test", "train"]
 
 
@@ -157,17 +158,17 @@ def test_subjects_of_several_classes_are_divided_as_a_whole(mixed, tmp_path, fol
 
 
 BAD_ROWS = {
-    "no file": ("9.png,p,A\n", "labels.csv", "line 6: row for '9.png' without a file"),
-    "climbing out": ("../1.png,p,A\n", "labels.csv", "line 6: row for '../1.png' without a file"),
-    "absolute": ("/etc/passwd,p,A\n", "labels.csv", "line 6: row for '/etc/passwd' without a file"),
-    "second row": ("1.png,p,A\n", "labels.csv", "line 6: 1.png has a second row"),
-    "contradiction": ("1.png,p,B\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
-    "other patient": ("1.png,q,A\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
+    "no file": ("9.png,p,ALL\n", "labels.csv", "line 6: row for '9.png' without a file"),
+    "climbing out": ("../1.png,p,ALL\n", "labels.csv", "line 6: row for '../1.png' without a file"),
+    "absolute": ("/etc/passwd,p,ALL\n", "labels.csv", "line 6: row for '/etc/passwd' without a file"),
+    "second row": ("1.png,p,ALL\n", "labels.csv", "line 6: 1.png has a second row"),
+    "contradiction": ("1.png,p,HEM\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
+    "other patient": ("1.png,q,ALL\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
     "no row": ("", "5.png", "label missing in labels.csv"),
     "no label": ("5.png,p,\n", "labels.csv", "line 6: label missing: fill it in, or set split to unlabelled for 5.png"),
-    "no patient": ("5.png,,A\n", "labels.csv", "line 6: patient missing for 5.png"),
-    "too many values": ("5.png,p,A,train,x\n", "labels.csv", "line 6: expected 3 values"),
-    "control character": ('5.png,"p\x07",A\n', "labels.csv", "line 6: label or patient with control characters"),
+    "no patient": ("5.png,,ALL\n", "labels.csv", "line 6: patient missing for 5.png"),
+    "too many values": ("5.png,p,ALL,train,x\n", "labels.csv", "line 6: expected 3 values"),
+    "control character": ('5.png,"p\x07",ALLLL\n', "labels.csv", "line 6: label or patient with control characters"),
 }
 
 
@@ -182,7 +183,9 @@ def test_a_bad_row_is_refused_with_its_line(tmp_path, kind):
 
 
 def test_an_unknown_split_is_refused(tmp_path):
-    root = table(tmp_path / "mine", "file,patient,label,split\n1.png,p,A,val\n2.png,q,B,\n3.png,p,A,\n4.png,r,B,\n")
+    root = table(
+        tmp_path / "mine", "file,patient,label,split\n1.png,p,ALL,val\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
+    )
     with pytest.raises(UserError, match="line 2: unknown split 'val': expected train, test, unlabelled"):
         prepared(root, tmp_path / "out")
 
@@ -192,10 +195,11 @@ BAD_TABLES = {
     "missing column": (ROWS.replace("label", "class"), "column 'label' is missing"),
     "empty": ("", "column 'file' is missing"),
     "column twice": (ROWS.replace("patient", "label,patient"), "column 'label' occurs twice"),
-    "not UTF-8": (ROWS.encode().replace(b",A", b",\xc4"), "not UTF-8"),
+    "not UTF-8": (ROWS.encode().replace(b",ALL", b",\xc4"), "not UTF-8"),
     "utf-16": (ROWS.encode("utf-16"), "not UTF-8"),
-    "spelt alike": (ROWS.replace("3.png,p,A", "3.png,p,a"), "classes 'A' and 'a' differ only in case"),
-    "one class": (ROWS.replace(",B", ",A"), "one class only, A"),
+    "spelt alike": (ROWS.replace("3.png,p,ALL", "3.png,p,all"), "classes 'ALL' and 'all' differ only in case"),
+    "header only": ("file,patient,label\n", "has no rows below its header"),
+    "one class": (ROWS.replace(",HEM", ",ALL"), "one class only, ALL"),
 }
 
 
@@ -213,14 +217,83 @@ def test_a_table_as_spreadsheets_write_it(tmp_path):
     assert index["patient"].tolist() == ["p", "q", "p", "r"]
 
 
-def test_patients_spelt_alike_are_pointed_out(tmp_path):
-    summary, _ = prepared(table(tmp_path / "mine", ROWS.replace("3.png,p", "3.png,P")), tmp_path / "out")
-    assert "Patients P, p differ only in upper and lower case" in summary["warnings"][0]
+SPELLINGS = [
+    ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
+    ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"),
+]  # fmt: skip
 
 
-def test_the_positive_class_is_the_last_of_two_or_the_one_named(tmp_path):
-    root = table(tmp_path / "mine", ROWS)
-    assert prepared(root, tmp_path / "out")[0]["positive"] == "B"
+@pytest.mark.parametrize(("one", "other"), SPELLINGS)
+def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path, one, other):
+    text = f'file,patient,label\n1.png,{one},ALL\n2.png,q,HEM\n3.png,"{other}",ALL\n4.png,r,HEM\n'
+    summary, index = prepared(table(tmp_path / "mine", text), tmp_path / "out")
+    assert summary["patients"] == 3
+    assert index.set_index("image").loc[["1.png", "3.png"], "subject"].nunique() == 1
+    assert any("are one person" in sentence for sentence in summary["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0")]
+)
+def test_other_persons_stay_apart(tmp_path, one, other):
+    text = ROWS.replace(",p,", f",{one},").replace(",q,", f",{other},")
+    summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out")
+    assert (summary["patients"], [s for s in summary["warnings"] if "one person" in s]) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "gap", ["nan", "NaN", "NA", "N/A", "#N/A", "None", "null", "-", "?", "unknown", "  ", "\u00a0"]
+)
+def test_the_text_of_a_gap_is_neither_a_patient_nor_a_class(tmp_path, gap):
+    root = table(tmp_path / "mine", ROWS.replace("3.png,p,", f"3.png,{gap},"))
+    with pytest.raises(UserError, match=r"labels.csv: line 4: patient missing for 3\.png"):
+        prepared(root, tmp_path / "out")
+    root = table(tmp_path / "other", ROWS.replace("3.png,p,ALL", f"3.png,p,{gap}"))
+    with pytest.raises(UserError, match=r"labels.csv: line 4: label missing"):
+        prepared(root, tmp_path / "out")
+    root = table(tmp_path / "nobody", ROWS.replace(",p,", f",{gap},").replace(",q,", ",,").replace(",r,", ",nan,"))
+    assert not prepared(root, tmp_path / "out")[0]["patients_known"]
+
+
+def test_a_folder_named_like_a_gap_is_no_class(tmp_path):
+    for name in ("ALL/1.png", "HEM/2.png", "none/3.png"):
+        cells.save(tmp_path / "mine" / name, cells.disc(len(name)))
+    with pytest.raises(UserError, match="class 'none': this text stands for a missing value"):
+        prepared(tmp_path / "mine", tmp_path / "out")
+
+
+def test_what_a_table_says_and_nothing_reads_is_said(tmp_path):
+    text = "file,patient,label,Split\n1.png,p,ALL,test\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
+    summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out")
+    assert summary["warnings"][0] == "Not used of labels.csv: the columns Split."
+    text = text.replace("Split", "split").replace("1.png,p,ALL,test", "1.png,p,ALL,unlabelled")
+    summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out2")
+    assert summary["warnings"][0] == "Not used of labels.csv: 1 labels of rows with split unlabelled."
+
+
+POSITIVE = {
+    ("HEM", "ALL"): "ALL", ("ALL", "Normal"): "ALL", ("blast", "healthy"): "blast", ("0", "1"): "1",
+    ("Benign", "[Malignant] Pre-B"): "[Malignant] Pre-B", ("ALL", "non-ALL"): "ALL", ("normal cells", "Pro"): "Pro",
+    ("abnormal", "normal"): "abnormal", ("no blast", "blast"): "blast", ("negative", "positive"): "positive",
+    ("A", "B"): None, ("AML", "ALL"): None, ("cells", "other"): None, ("healthy", "normal"): None, ("2", "1"): None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", POSITIVE)
+def test_names_tell_the_positive_class_or_the_job_asks(classes):
+    """In any order: nothing follows from the position of a folder or of a column."""
+    for order in (classes, classes[::-1]):
+        if POSITIVE[classes]:
+            assert positive_class(order, "", "data.positive=") == POSITIVE[classes]
+        else:
+            with pytest.raises(UserError, match=f"choose with data.positive={order[0]} or data.positive={order[1]}"):
+                positive_class(order, "", "data.positive=")
+
+
+def test_the_positive_class_is_the_one_named(tmp_path):
+    root = table(tmp_path / "mine", ROWS.replace("ALL", "A").replace("HEM", "B"))
+    with pytest.raises(UserError, match=r"data\.positive=A or data\.positive=B"):
+        prepared(root, tmp_path / "out")
     assert prepared(root, tmp_path / "out2", positive="A")[0]["positive"] == "A"
     with pytest.raises(UserError, match=r"data\.positive=C: the classes are A and B"):
         prepared(root, tmp_path / "out3", positive="C")
@@ -232,7 +305,7 @@ def test_the_positive_class_is_the_last_of_two_or_the_one_named(tmp_path):
 def test_the_pool_holds_nothing_of_a_test_subject_and_no_copy_of_a_labelled_image(tmp_path):
     people = [f"p{n}" for n in range(12)]
     images = [f"{n}.png" for n in range(24)] + ["free.png", "copy.png", "tested.png"]
-    rows = [f"{n}.png,{people[n // 2]},{'AB'[n // 2 % 2]},{'test' if n < 4 else ''}\n" for n in range(24)]
+    rows = [f"{n}.png,{people[n // 2]},{('ALL', 'HEM')[n // 2 % 2]},{'test' if n < 4 else ''}\n" for n in range(24)]
     rows += ["free.png,,,unlabelled\n", "copy.png,,,unlabelled\n", "tested.png,p0,,unlabelled\n"]
     root = table(tmp_path / "mine", "file,patient,label,split\n" + "".join(rows), images=images)
     cells.save(root / "copy.png", cells.disc(20))

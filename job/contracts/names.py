@@ -1,0 +1,97 @@
+"""What names that people typed say: that a value is missing, that two are one person, which class is positive.
+
+One rule for every reader: labels.csv, folders of classes, C-NMC's file names, tables of predictions.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from job.errors import UserError
+
+_GAPS = frozenset({
+    "", "-", "--", "?", ".", "na", "n/a", "n.a.", "<na>", "#n/a", "#na", "nan", "-nan", "nat", "none", "null", "nil",
+    "missing", "unknown", "undefined", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!",
+})  # fmt: skip
+
+# Words of a class's name, in small letters.
+_NO = frozenset({"non", "not", "no", "without"})
+_NEGATIVE = frozenset({"hem", "healthy", "normal", "benign", "control", "controls", "negative", "neg", "false"})
+_POSITIVE = frozenset({
+    "all", "aml", "blast", "blasts", "leukemia", "leukaemia", "leukemic", "leukaemic", "malignant", "cancer", "tumor",
+    "tumour", "positive", "pos", "abnormal", "ill", "sick", "disease", "diseased", "yes", "true",
+})  # fmt: skip
+
+
+def is_gap(text: str) -> bool:
+    """Whether a text stands for a missing value, as programs and spreadsheets write it: `nan`, `NA`, `None`, blanks."""
+    return unicodedata.normalize("NFKC", text).strip().casefold() in _GAPS
+
+
+def filled(text: str) -> str:
+    """The text, or nothing where it stands for a missing value."""
+    return "" if is_gap(text) else text
+
+
+def spelling(name: str) -> tuple[str, ...]:
+    """What is left of a name without case, spaces, `-`, `_`, invisible characters, and the ways to write a number.
+
+    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor are `1-2` and `12`.
+    """
+    visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf").casefold()
+    number = re.fullmatch(r"\s*(\d+)[.,]0*\s*", visible)
+    parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", number[1] if number else visible)
+    return tuple(str(int(part)) if part.isdecimal() else part for part in parts)
+
+
+def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The name under which each patient goes where several are one in other spellings, and a sentence that says so.
+
+    Two persons taken for one cost a little precision; one person taken for two stands in training and in test.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for patient in sorted(set(patients) - {""}, key=lambda name: (len(name), name)):
+        alike.setdefault(spelling(patient) or (patient,), []).append(patient)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if not groups:
+        return {}, []
+    shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:5]) + (" …" if len(groups) > 5 else "")
+    sentence = (
+        f"Patients that differ in case, spaces or the writing of a number alone are one person: {shown}. Where they "
+        "are two persons, give them names that differ in more."
+    )
+    return {name: group[0] for group in groups for name in group}, [sentence]
+
+
+def positive_class(classes: Sequence[str], asked: str, option: str) -> str | None:
+    """The class that counts as positive: the one asked for, or the one that the names tell; None with more than two.
+
+    `asked` is empty where nobody asked; `option` is what a person types before the class, such as `data.positive=`.
+
+    Raises:
+        UserError: the names do not tell, or the class that is asked for is none of them, or there are more than two.
+    """
+    if len(classes) > 2:
+        if asked:
+            raise UserError(f"{option}{asked}: with {len(classes)} classes none of them is the positive one")
+        return None
+    if asked:
+        if asked not in classes:
+            raise UserError(f"{option}{asked}: the classes are {' and '.join(classes)}; use one of them")
+        return asked
+    said = {name: _says(name) for name in classes}
+    for name, other in (classes, classes[::-1]):
+        if said[name] >= 0 and said[other] <= 0 and said[name] > said[other]:
+            return name
+    choices = " or ".join(f"{option}{name}" for name in classes)
+    raise UserError(
+        f"the names {' and '.join(classes)} do not say which class is the positive one: choose with {choices}"
+    )
+
+
+def _says(name: str) -> int:
+    """1 for the name of an illness, -1 for that of its absence, 0 for any other."""
+    words = set(re.findall(r"[^\W\d_]+", name.casefold()))
+    if name == "0" or words & (_NO | _NEGATIVE):
+        return -1
+    return int(bool(words & _POSITIVE))
