@@ -15,7 +15,7 @@ from job.reporting.inputs import ReportInputs
 SCORES = "scores.html"
 
 
-def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
+def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str = "") -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
 
     Raises:
@@ -34,15 +34,18 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool) -> str:
     # The file may be this pipeline's own or an earlier result of this command, which knows whether cells were drawn.
     beside = file.parent / "evaluation.json"
     synthetic = synthetic or (beside.is_file() and bool(files.read_json(beside).get("synthetic")))
-    blocks, fitted = external.read(file, synthetic=synthetic)
+    blocks, fitted, warnings = external.read(file, synthetic=synthetic, positive=positive)
     first, *others = [block.model for block in blocks if block.role == "test"]
     evidence, differences = assembly.assess(blocks, fitted, [(model, first) for model in others], settings.evaluation)
+    evidence["evidence"]["warnings"] += warnings
     evaluation = {**evidence, "methods": [], "folds": []}
     table = predictions_table(blocks)
     files.write_text(out / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     files.write_text(out / "differences.csv", differences.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     files.write_json(out / "evaluation.json", evaluation)
-    sentence = f"sets of predictions scored: {len(blocks)}; see {out / 'evaluation.json'}"
+    said = "".join(f"warning: {warning}\n" for warning in evidence["evidence"]["warnings"])
+    counted = f"; positive class {evidence['positive']}" if evidence["positive"] else ""
+    sentence = f"{said}sets of predictions scored: {len(blocks)}{counted}; see {out / 'evaluation.json'}"
     if site_too:
         inputs = ReportInputs(settings, evaluation, table, pd.DataFrame(), {}, {}, differences)
         with files.replacing_folder(pages_folder) as folder:

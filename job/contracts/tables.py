@@ -23,16 +23,17 @@ SUM_TOLERANCE = 1e-4
 FIRST_LINE = 2  # line 1 of a file is its header
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], *, strip: bool = False) -> pd.DataFrame:
     """Read a file of another stage with every value as text; other columns than `columns` are kept too.
 
-    Text, because a patient may be called "NA" or "007": pandas' guesses would change both.
+    Text, because a patient may be called "007": pandas' guesses would change it. `strip` takes spaces around names and
+    values away, for files that people made.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or a line has
             another number of values. Blank lines at the end are none.
     """
-    header, rows = _read(path, columns, REMEDY)
+    header, rows = _read(path, columns, REMEDY, strip=strip)
     for number, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}: line {number} has {len(row)} values, not {len(header)}: {REMEDY}")
@@ -77,14 +78,22 @@ def _read(
     while rows and not rows[-1][1]:
         rows.pop()
     header = rows.pop(0)[1] if rows else []
+    _check_header(path, header, columns, remedy)
+    return header, rows
+
+
+def _check_header(path: Path, header: list[str], columns: Sequence[str], remedy: str) -> None:
+    if len(header) == 1 and (found := next((sign for sign in ";\t|" if sign in header[0]), None)):
+        name = {";": "semicolons", "\t": "tabs"}.get(found, repr(found))
+        raise UserError(f"{path}: its columns are separated by {name}, not by commas: {remedy}")
     for column in columns:
         if column not in header:
-            hint = "; its columns seem to be separated by semicolons or tabs" if len(header) == 1 else ""
+            other = next((name for name in header if name.strip().casefold() == column.casefold()), None)
+            hint = f" (there is {other!r})" if other is not None else ""
             raise UserError(f"{path}: column {column!r} is missing{hint}: {remedy}")
     for column in header:
         if header.count(column) > 1:
             raise UserError(f"{path}: column {column!r} occurs twice: {remedy}")
-    return header, rows
 
 
 def wrong_value(path: Path, table: pd.DataFrame, row: int, column: str, problem: str) -> UserError:
@@ -108,7 +117,8 @@ def _numbers(path: Path, table: pd.DataFrame, column: str, kind: type[int | floa
         try:
             numbers.append(kind(text))
         except ValueError:
-            raise wrong_value(path, table, len(numbers), column, f"{text!r} is not a number") from None
+            hint = "; decimals are written with a point" if "," in text else ""
+            raise wrong_value(path, table, len(numbers), column, f"{text!r} is not a number{hint}") from None
     return numbers
 
 
@@ -129,8 +139,9 @@ def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> Fl
     total = values.sum(axis=1, keepdims=True)
     off = np.flatnonzero(np.abs(total[:, 0] - 1) > SUM_TOLERANCE)
     if off.size:
-        line = table.index[off[0]] + FIRST_LINE
-        raise UserError(f"{path}: line {line}: the probabilities sum to {total[off[0], 0]:.6f}, not 1: {REMEDY}")
+        line = f"line {table.index[off[0]] + FIRST_LINE}"
+        problem = f"the probabilities sum to {total[off[0], 0]:.6f}, not 1 ({' + '.join(columns)})"
+        raise UserError(f"{path}: {line}: {problem}: {REMEDY}")
     return np.asarray(values / total)
 
 

@@ -2,8 +2,8 @@
 
 Columns: `image`, `label` and `p_<CLASS>` for each class; with two classes one of them is enough. `patient` and
 `subject` say whose the image is, `model` which model predicts (several may), `role` is `test` (taken where there is no
-such column) or `validation`; rows of other roles are left out. `predicted` overrides the most probable class. Others
-are ignored.
+such column) or `validation`; rows of the other roles of this pipeline are left out. `predicted` overrides the most
+probable class. Others are ignored.
 """
 
 from dataclasses import replace
@@ -12,44 +12,71 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from job.contracts import predictions
 from job.contracts.dataset import Dataset
-from job.contracts.tables import REMEDY, FloatArray, class_indices, floats, probabilities, read_table, wrong_value
+from job.contracts.names import filled, is_gap, one_person, positive_class, spelling
+from job.contracts.tables import (
+    REMEDY,
+    FloatArray,
+    check_one_of,
+    class_indices,
+    floats,
+    probabilities,
+    read_table,
+    wrong_value,
+)
 from job.errors import UserError
 from job.evaluation.blocks import Block, Fitted, Truth
 from job.temperature import fit_temperature, logits
 
 ROLES = ("validation", "test")
+NAMES = ("image", "label", "patient", "subject", "model", "role", "predicted")
 
 
-def read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
-    """Read and check a file of predictions; returned as `assembly.assess` takes them.
+def read(path: Path, *, synthetic: bool, positive: str = "") -> tuple[list[Block], list[Fitted], list[str]]:
+    """Read and check a file of predictions; returned as `assembly.assess` takes them, with warnings.
 
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
+    `positive` is the positive class where somebody names it.
 
     Raises:
         UserError: a column is missing or a value wrong, an image is repeated or missing, models predicted different
-            test images, or an image or a subject is in both roles; the message names row and column.
+            test images, an image or a subject is in both roles, or nobody can tell which of two classes is positive;
+            the message names row and column.
     """
     try:
-        return _read(path, synthetic=synthetic)
+        return _read(path, synthetic=synthetic, positive=positive)
     except UserError as error:
         # The readers are those of the pipeline's own files, which DVC can make again.
         raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
-    table = read_table(path, ["image", "label"])
+def _read(path: Path, *, synthetic: bool, positive: str) -> tuple[list[Block], list[Fitted], list[str]]:
+    table = read_table(path, ["image", "label"], strip=True)
+    if table.empty:
+        raise UserError(f"{path} has no rows below its header: {REMEDY}")
+    for column in table.columns:
+        if column not in NAMES and column.casefold() in NAMES:
+            raise UserError(f"{path}: column {column!r} is not read: write {column.casefold()!r}, or {REMEDY}")
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
             table[column] = default
+    table["role"] = table["role"].str.casefold()
+    check_one_of(path, table, "role", (*predictions.ROLES, "train"))
+    warnings = []
+    if left_out := int((~table["role"].isin(ROLES)).sum()):
+        warnings.append(f"{left_out:,} of {len(table):,} rows are of other roles than test and validation: left out.")
     table = table[table["role"].isin(ROLES)]
     if not (table["role"] == "test").any():
-        raise UserError(f"{path}: column 'role': no row is of role 'test': fix the file")
-    # Without a patient an image is a person of its own.
-    subject = table["subject"] if "subject" in table else table["patient"]
-    patients_known = bool((subject != "").all())
-    table["subject"] = subject.where(subject != "", table["image"])
-    dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
+        raise UserError(f"{path}: column 'role': no row is of role 'test': {REMEDY}")
+    warnings += _persons(table)
+    for column in ("image", "label", "model"):
+        empty = table[table[column].map(is_gap)] if column == "label" else table[table[column] == ""]
+        if len(empty):
+            text = empty[column].iloc[0]
+            what = f"{text!r} stands for a missing value" if text else "empty"
+            raise wrong_value(path, empty, 0, column, what)
+    dataset = _dataset(path, table, synthetic=synthetic, positive=positive)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
     class_indices(path, table, "label", dataset.classes)
     table["position"] = (
@@ -65,13 +92,49 @@ def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
         for model, rows in table[table["role"] == role].groupby("model", sort=False)
     ]
     fitted = _fitted(blocks)
-    return [*blocks, *(method.calibrated for method in fitted)], fitted
+    return [*blocks, *(method.calibrated for method in fitted)], fitted, warnings
 
 
-def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known: bool) -> Dataset:
+def _persons(table: pd.DataFrame) -> list[str]:
+    """Fill in the column `subject`, one name for each person; sentences on who was merged, and on who is not known.
+
+    An image without a patient is a person of its own.
+    """
+    warnings = []
+    for column in {"patient", "subject"}.intersection(table):
+        known = table[column].map(filled)
+        same, sentences = one_person(known)
+        table[column] = known.replace(same)
+        warnings += [sentence for sentence in sentences if sentence not in warnings]
+    subject = table["subject"] if "subject" in table else table["patient"]
+    nobody = int(table.loc[subject == "", "image"].nunique())
+    if nobody and (subject != "").any():
+        warnings.append(
+            f"{nobody:,} of {table['image'].nunique():,} images have no patient: each counts as a person of its own, "
+            "so that intervals may be too narrow."
+        )
+    table["subject"] = subject.where(subject != "", table["image"])
+    return warnings
+
+
+def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str) -> Dataset:
     classes = [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
     if not classes:
         raise UserError(f"{path}: no column 'p_<CLASS>' holds probabilities: {REMEDY}")
+    for name in classes:
+        if is_gap(name):
+            raise UserError(
+                f"{path}: column 'p_{name}': {name!r} stands for a missing value, not for a class: {REMEDY}"
+            )
+    for name in classes:
+        other = table[table["label"].map(lambda label, name=name: label != name and spelling(label) == spelling(name))]
+        if len(other):
+            problem = f"{other['label'].iloc[0]!r} is {name!r} in another spelling: spell one class one way"
+            raise wrong_value(path, other, 0, "label", problem)
+    found = sorted(set(table["label"]))
+    if len(found) > 1 and not set(found) & set(classes):
+        columns = ", ".join(f"p_{name}" for name in classes)
+        raise UserError(f"{path}: no label is one of the columns' classes: {', '.join(found[:5])}, {columns}: {REMEDY}")
     if len(classes) == 1:
         others = table[table["label"] != classes[0]]
         third = others[others["label"] != others["label"].iloc[0]] if len(others) else others
@@ -79,10 +142,9 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known
             label = third["label"].iloc[0]
             raise wrong_value(path, third, 0, "label", f"{label!r} is a third class and has no column 'p_{label}'")
         classes = [others["label"].iloc[0] if len(others) else f"not {classes[0]}", classes[0]]
-    positive = None
-    if len(classes) == 2:
-        positive = "ALL" if set(classes) == {"HEM", "ALL"} else classes[-1]
-    return Dataset(path.stem, synthetic, tuple(classes), positive, patients_known)
+    # A subject that nobody knows has the name of an image.
+    known = bool((table["patient"] != "").any() or not table["subject"].isin(table["image"]).all())
+    return Dataset(path.stem, synthetic, tuple(classes), positive_class(classes, positive, "--positive "), known)
 
 
 def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:

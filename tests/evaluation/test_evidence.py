@@ -77,7 +77,7 @@ def test_where_every_image_is_a_person_both_ways_give_the_same_interval(report, 
     table = pd.read_csv(evaluated / "results/predictions.csv", dtype=str, keep_default_na=False)
     alone = table[table["model"] == "efficientnet/majority"].assign(patient=table["image"], subject=table["image"])
     alone.to_csv(evaluated.parent / "alone.csv", index=False)
-    blocks, fitted = external.read(evaluated.parent / "alone.csv", synthetic=True)
+    blocks, fitted, _ = external.read(evaluated.parent / "alone.csv", synthetic=True)
     settings = params.load(REPOSITORY / "params.yaml").evaluation
     shown = assembly.assess(blocks, fitted, [], settings)[0]["image_level"]
     for name, entry in shown["metrics"].items():

@@ -213,6 +213,83 @@ def test_wrong_files_are_refused_with_row_and_column_and_nothing_is_written(here
     assert not (here / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (change("label", ""), "line 7, column 'label': empty"),
+        (change("label", "N/A"), "line 7, column 'label': 'N/A' stands for a missing value"),
+        (change("image", " "), "line 7, column 'image': empty"),
+        (lambda t: t.assign(label=t["label"].str.lower()), "line 10, column 'label': 'all' is 'ALL' in another spell"),
+        (lambda t: t.assign(label=1 * (t["label"] == "ALL")), "no label is one of the columns' classes: 0, 1, p_ALL"),
+        (lambda t: t.rename(columns={"p_ALL": "p_nan"}), "column 'p_nan': 'nan' stands for a missing value"),
+        (lambda t: t.rename(columns={"patient": "Patient"}), "column 'Patient' is not read: write 'patient'"),
+        (lambda t: t.rename(columns={"label": "Label"}), r"column 'label' is missing \(there is 'Label'\)"),
+        (lambda t: t.assign(role="val"), "line 2, column 'role': 'val' is not one of validation, masked, test"),
+        (lambda t: t.assign(role=""), "line 2, column 'role': '' is not one of"),
+        (lambda t: t.assign(p_value=0.03), r"the probabilities sum to [\d.]+, not 1 \(p_ALL \+ p_value\)"),
+        (lambda t: t.iloc[:0], "has no rows below its header"),
+        (change("p_ALL", "0,95"), "'0,95' is not a number; decimals are written with a point"),
+    ],
+)  # fmt: skip
+def test_what_a_table_leaves_open_is_asked_and_not_guessed(here, damage, says):
+    with pytest.raises(UserError, match=f"their predictions.csv.*{says}.*fix the file"):
+        run(damage(predictions()), here)
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_separator_is_named_first(here, sign):
+    path = here / "theirs.csv"
+    predictions().to_csv(path, index=False, sep=sign)
+    with pytest.raises(UserError, match=r"theirs\.csv: its columns are separated by"):
+        score.run(path, here / "out", site_too=False, synthetic=False)
+
+
+@pytest.mark.parametrize("spell", [lambda p: f"{p} ", lambda p: p.lower(), lambda p: f"{p}.0", lambda p: f"P0{p[1:]}"])
+def test_a_person_in_two_spellings_is_one_person(here, spell):
+    table = predictions()
+    names = table["patient"] if spell("P1") != "P1.0" else table["patient"].str[1:]
+    odd = [spell(name) if i % 2 else name for i, name in enumerate(names)]
+    plain, _ = run(table, here)
+    report, sentence = run(table.assign(patient=odd), here)
+    for key in ("subjects", "by_subject"):
+        assert report["models"][0][key] == plain["models"][0][key]
+    assert ("are one person" in sentence) == (spell("P1") != "P1 ")
+
+
+@pytest.mark.parametrize("gap", ["", "nan", "NA", "None"])
+def test_images_without_a_patient_are_counted_and_leave_the_others_known(here, gap):
+    report, sentence = run(change("patient", gap)(predictions()), here)
+    assert report["models"][0]["subjects"] == 13
+    assert len(report["patients"][0]["subjects"]) == 13
+    assert "warning: 1 of 96 images have no patient" in sentence
+    report, _ = run(predictions().assign(patient=gap), here)
+    assert "intervals are too narrow" in report["evidence"]["warnings"][0]
+
+
+def test_roles_in_capitals_are_roles_and_rows_that_are_left_out_are_counted(here):
+    table = predictions().assign(role="test")
+    table.loc[::2, "role"] = "Test "
+    others = predictions(first=100).assign(role="unlabelled", label="")
+    report, sentence = run(pd.concat([table, others]), here)
+    assert report["models"][0]["images"] == 96
+    assert "96 of 192 rows are of other roles" in sentence
+
+
+def test_the_positive_class_follows_from_names_or_is_asked_for(here):
+    table = predictions().rename(columns={"p_ALL": "p_blast"})
+    table = table.assign(p_healthy=1 - table["p_blast"], label=np.where(table["label"] == "ALL", "blast", "healthy"))
+    report, sentence = run(table, here)
+    assert report["positive"] == "blast"
+    assert "positive class blast" in sentence
+    table = predictions().rename(columns={"p_ALL": "p_B"}).replace({"label": {"ALL": "B", "HEM": "A"}})
+    with pytest.raises(UserError, match="choose with --positive A or --positive B"):
+        run(table, here)
+    assert run(table, here, positive="A")[0]["positive"] == "A"
+    with pytest.raises(UserError, match="--positive C: the classes are A and B"):
+        run(table, here, positive="C")
+
+
 def test_a_missing_file_is_a_sentence(here):
     with pytest.raises(UserError, match=r"absent\.csv does not exist"):
         score.run(here / "absent.csv", here / "out", site_too=False, synthetic=False)
