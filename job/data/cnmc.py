@@ -1,7 +1,7 @@
 """The official C-NMC 2019 folder layout: which files are images, and what their names and folders say.
 
-Its paths are parsed here and nowhere else. Source of the layout: Gupta & Gupta 2019, The Cancer Imaging Archive,
-doi:10.7937/tcia.2019.dc64i46r, as published on Kaggle.
+Its paths are parsed here and nowhere else. Source: Gupta & Gupta 2019, The Cancer Imaging Archive,
+doi:10.7937/tcia.2019.dc64i46r. Paths are given as in Kaggle's copy, whose names of the parts differ.
 """
 
 import re
@@ -31,7 +31,14 @@ HOW_TO_GET = (
     f"unpack it and set data.root to the folder that holds {TRAINING}/."
 )
 
-_PARTS = (TRAINING, PRELIMINARY.parts[0], FINAL.parts[0])
+_PARTS = {
+    "c_nmc_training_data": TRAINING, "training_data": TRAINING,
+    "c_nmc_test_prelim_phase_data": str(PRELIMINARY), "validation_data": str(PRELIMINARY),
+    "c_nmc_test_final_phase_data": str(FINAL), "testing_data": str(FINAL),
+}  # fmt: skip
+"""Folders of the parts, as The Cancer Imaging Archive and as Kaggle call them, and where they are in Kaggle's copy."""
+
+_OWN = tuple(name for name in _PARTS if name not in ("validation_data", "testing_data"))  # no other data has these
 _NAME = re.compile(r"UID_(?P<patient>H?\d+)_\d+_\d+_(?P<label>all|hem)", re.IGNORECASE | re.ASCII)
 
 
@@ -46,33 +53,47 @@ def parse_name(name: str) -> tuple[str, str] | None:
 
 
 def official(image: str) -> PurePosixPath:
-    """The path in the published set, for a set that was unpacked one level too deep or has `fold_0/fold_0`."""
-    parts = [name for name, _ in groupby(image.split("/"))]
-    return PurePosixPath(*(parts[1:] if parts[0] not in _PARTS and parts[1:2] and parts[1] in _PARTS else parts))
+    """The path in Kaggle's copy, for either copy, also unpacked one level too deep or with `fold_0/fold_0`."""
+    if image.lower().endswith(PRELIMINARY_LABELS.name.lower()):
+        return PRELIMINARY_LABELS
+    parts = [name for name, _ in groupby(_PARTS.get(_plain(name), name) for name in image.split("/"))]
+    known = set(_PARTS.values())
+    return PurePosixPath(*(parts[1:] if parts[0] not in known and parts[1:2] and parts[1] in known else parts))
+
+
+def is_part(folder: str) -> bool:
+    """Whether a folder is called like a part of this data set and of no other."""
+    return _plain(folder) in _OWN
+
+
+def _plain(folder: str) -> str:
+    return re.sub("[^a-z]+", "_", folder.lower()).strip("_")
 
 
 def mark(tree: Tree) -> str:
-    """What shows that a folder has this layout: images in a folder named like the training part; or nothing."""
-    has_training_part = any(TRAINING in image.split("/")[:-1] for image in tree.images)
-    return f"the folder {TRAINING}/ of C-NMC 2019" if has_training_part else ""
+    """What shows that a folder has this layout: images in a folder that is called like one of its parts; or nothing."""
+    folders = {folder for image in tree.images for folder in image.split("/")[:-1] if is_part(folder)}
+    # The training part is named first.
+    first = min(folders, key=lambda folder: (_OWN.index(_plain(folder)) > 1, folder), default="")
+    return first and f"the folder {first}/ of C-NMC 2019"
 
 
 def listing(root: Path, tree: Tree) -> Listing:
     """List the images; a UserError without a training part or a usable label file, or if a patient has both labels."""
-    if not any(official(image).parts[0] == TRAINING for image in tree.images):
-        deeper = sorted({image.split(f"/{TRAINING}/")[0] for image in tree.images if f"/{TRAINING}/" in image})
+    if not any(official(image).is_relative_to(TRAINING) for image in tree.images):
+        deeper = sorted({above for image in tree.images if (above := _above_training(image))})
         hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"
         raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
     tables = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
     rejected = [
-        (file, NOT_AN_IMAGE)
-        for file in tree.others
-        if official(file) not in (PRELIMINARY_LABELS, PurePosixPath(SYNTHETIC_MARK))
+        (file, NOT_AN_IMAGE) for file in tree.others if file not in tables and Path(file).name != SYNTHETIC_MARK
     ]
+    rejected += [(file, f"a second {PRELIMINARY_LABELS.name}: {tables[0]} is read") for file in tables[1:]]
     labels, refused = _preliminary_labels(root, tables[0]) if tables else ({}, [])
+    unknown = f"label missing{' in' if tables else ': there is no'} {PRELIMINARY_LABELS.name}"
     entries: dict[str, Entry] = {}
     for image in tree.images:
-        entry = _entry(image, labels)
+        entry = _entry(image, labels, unknown)
         if isinstance(entry, str):
             rejected.append((image, entry))
             continue
@@ -86,13 +107,20 @@ def listing(root: Path, tree: Tree) -> Listing:
     return Listing(list(entries.values()), rejected + refused, CLASSES, name="C-NMC 2019", published=PUBLISHED)
 
 
-def _entry(image: str, labels: dict[str, tuple[str, str] | str]) -> Entry | str:
+def _above_training(image: str) -> str:
+    """The folders above the training part that an image lies in, or nothing."""
+    folders = image.split("/")[:-1]
+    place = next((n for n, name in enumerate(folders) if _PARTS.get(_plain(name)) == TRAINING), 0)
+    return "/".join(folders[:place])
+
+
+def _entry(image: str, labels: dict[str, tuple[str, str] | str], unknown: str) -> Entry | str:
     """The entry of one image path, or the reason why it is refused."""
     path = official(image)
     if path.parts[0] == TRAINING:
         return _training_entry(image, path)
     if path.parent == PRELIMINARY:
-        cell = labels.get(path.stem, f"label missing in {PRELIMINARY_LABELS.name}")
+        cell = labels.get(path.stem, unknown)
         return cell if isinstance(cell, str) else Entry(image, cell[1], cell[0], "preliminary", str(PRELIMINARY))
     if path.parent == FINAL:
         return Entry(image, "", "", "final", str(FINAL))

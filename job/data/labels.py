@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from job.contracts.names import filled
 from job.contracts.tables import read_rows
-from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree, shown
+from job.data.tree import NOT_AN_IMAGE, SUFFIXES, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree, shown
 from job.errors import UserError
 
 NAME = "labels.csv"
@@ -31,12 +31,12 @@ def listing(root: Path, tree: Tree) -> Listing:
     rows, problems = read_rows(root / table, COLUMNS)
     if not rows:
         raise UserError(f"{root / table} has no rows below its header: write one for each image, {','.join(COLUMNS)}")
-    images = {_composed(image): image for image in tree.images}
+    images = _Images(root, tree.images)
     patients_known = any(filled(row["patient"]) for _, row in rows)
     entries: dict[str, Entry] = {}
     contradicted: set[str] = set()
     for number, row in rows:
-        entry = _entry(_find(images, row["file"]), row, patients_known=patients_known)
+        entry = _entry(images.find(row["file"]), row, patients_known=patients_known)
         if isinstance(entry, str):
             problems.append((number, entry))
         elif entries.setdefault(entry.image, entry) is not entry:
@@ -48,7 +48,7 @@ def listing(root: Path, tree: Tree) -> Listing:
     rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in entries]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
-    return Listing(kept, rejected, warnings=_not_used(rows))
+    return Listing(kept, rejected, warnings=_not_used(rows) + _other_names(images.other_names))
 
 
 def _table(tree: Tree) -> str | None:
@@ -56,10 +56,41 @@ def _table(tree: Tree) -> str | None:
     return next((file for file in tree.others if file.lower() == NAME), None)
 
 
-def _find(images: dict[str, str], name: str) -> str | None:
-    """The image that a table calls by this name: with composed or decomposed accents, `./` in front, backslashes."""
-    plain = _composed(name)
-    return images.get(str(PurePosixPath(plain))) or images.get(str(PurePosixPath(plain.replace("\\", "/"))))
+class _Images:
+    """The images of a folder by the names that a table may give them."""
+
+    def __init__(self, root: Path, images: list[str]) -> None:
+        """`root` is the folder's own name, which a table may have in front of each path."""
+        self.root = root.resolve().name
+        self.exact = {_composed(image): image for image in images}
+        self.loose: dict[str, list[str]] = {}
+        for image in images:
+            self.loose.setdefault(_loose(image), []).append(image)
+        self.other_names: list[tuple[str, str]] = []  # names in the table and in the folder, where they differ
+
+    def find(self, name: str) -> str | None:
+        """The image of this name, or the only one in another case, with another extension or none, or below the root.
+
+        Accents are composed or not; `./` may stand in front, and backslashes are slashes.
+        """
+        for plain in (name, name.replace("\\", "/")):
+            if image := self.exact.get(_composed(str(PurePosixPath(plain)))):
+                return image
+        path = PurePosixPath(name.replace("\\", "/"))
+        below = (
+            [path.relative_to(self.root)] if path.is_relative_to(self.root) and path != PurePosixPath(self.root) else []
+        )
+        for candidate in (path, *below):
+            if len(found := self.loose.get(_loose(str(candidate)), [])) == 1:
+                self.other_names.append((name, found[0]))
+                return found[0]
+        return None
+
+
+def _loose(name: str) -> str:
+    """A path without its case and without the extension of an image."""
+    path = PurePosixPath(_composed(name).casefold())
+    return str(path.with_suffix("") if path.suffix in SUFFIXES else path)
 
 
 def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> Entry | str:
@@ -82,6 +113,12 @@ def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> E
 
 def _gap(text: str) -> str:
     return f" ({text!r} stands for a missing value)" if text else ""
+
+
+def _other_names(pairs: list[tuple[str, str]]) -> list[str]:
+    """A warning of names in the table that are not those of the files."""
+    count = f"{NAME} calls {len(pairs):,} files otherwise than they are called"
+    return [f"{count}, such as {shown(pairs[0][0])} for {pairs[0][1]}."] if pairs else []
 
 
 def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:

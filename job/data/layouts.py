@@ -16,8 +16,15 @@ LAYOUTS = {"c-nmc": cnmc, "csv": labels}
 """Layouts that a mark in the folder tells; without one, folders of images are classes."""
 
 _PART = re.compile(
-    r"train(ing)?(_data)?|val(id(ation)?)?(_data)?|test(ing)?(_data)?|fold[_-]?\d+|images?|data", re.IGNORECASE
+    r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold|out|fold|cv|parts?|splits?|sub|sets?|phase|batch"
+    r"|data|images?|imgs?|im|pics?|pictures?|photos?|frames?|masks?|labels?|annotations?|unlabell?ed|segment(ed|ation)"
+    r"|cohorts?|sites?|cent(er|re)|hospital|slides?|series|folder|dir|original|augment(ed|ation)|raw|processed|cropped|resized|copy|old|new|backup|archive|te?mp|patients?|subjects?"
+    r"|bmp|png|jpe?g|tiff?|tr|ts)(sets?|data|images?|tr|ts)?s?",
+    re.IGNORECASE,
 )
+"""Words in names of folders that are parts of a data set, or its patients, and not classes."""
+
+_ALL_IDB = re.compile(r"im\d+_[01]\.(tif|jpg)", re.IGNORECASE)
 _EXPECTED = (
     f"Expected {cnmc.TRAINING}/ (C-NMC 2019), {labels.NAME} with the columns file,patient,label, or a folder of images "
     "per class."
@@ -35,6 +42,7 @@ def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
         problem = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data.root: {root.absolute()} {problem}. {_EXPECTED} {cnmc.HOW_TO_GET}")
     tree = walk(root)
+    _check_refused(root, tree)
     layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")
     listing = LAYOUTS[layout].listing(root, tree) if layout in LAYOUTS else _folders(tree)
     classes = sorted({entry.label for entry in listing.entries} - {""})
@@ -67,22 +75,57 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
     for name, mark in marks.items():
         return name, f"it has {mark}"
     classes = sorted({image.split("/")[0] for image in tree.images if "/" in image})
-    if root.resolve().name == cnmc.TRAINING or any(_PART.fullmatch(name) for name in classes):
+    if doubt := _doubt(tree, classes) if len(classes) > 1 else "":
         raise UserError(
-            f"data.root: {root.absolute()} holds the folders {', '.join(classes)}, which look like parts of a data "
-            f"set, not like classes. {_EXPECTED} If they are classes, set data.layout=folders."
+            f"data.root: {root.absolute()} holds the folders {', '.join(classes)}, {doubt}. {_EXPECTED} Name the one "
+            "folder that holds the classes; or, if these are the classes, set data.layout=folders."
         )
     if len(classes) < 2:
         content = f"{len(tree.images)} images in {len(classes)} folders" if tree.images else "no images"
+        if tree.others and not tree.images:
+            content += f", and {len(tree.others)} other files, such as {tree.others[0]}: archives must be unpacked"
+        if len(classes) == 1 and all(image.count("/") > 1 for image in tree.images):
+            content += f": name the folder {classes[0]} if it holds the classes"
+        if any(_ALL_IDB.fullmatch(image.rsplit("/", 1)[-1]) for image in tree.images):
+            content += ", called as in ALL-IDB: Im001_1 is ALL and Im001_0 healthy, which labels.csv can say"
         raise UserError(f"data.root: {root.absolute()} holds {content}. {_EXPECTED}")
     return "folders", f"it has {len(classes)} folders of images and no {labels.NAME}"
+
+
+def _check_refused(root: Path, tree: Tree) -> None:
+    """Say what keeps images from being read, before anything is made of those that are left."""
+    folders = [f"{name} ({reason})" for name, reason in tree.rejected if "/" not in name and (root / name).is_dir()]
+    if folders or (tree.rejected and not tree.images):
+        example, reason = tree.rejected[0]
+        what = ", ".join(folders) or f"{len(tree.rejected)} files, such as {example} ({reason})"
+        raise UserError(
+            f"data.root: {root.absolute()}: what holds the images cannot be read: {what}. Put the folders and files "
+            "themselves there, or name the folder that they lie in."
+        )
+
+
+def _doubt(tree: Tree, folders: list[str]) -> str:
+    """Why folders may be no classes: they are called like parts, by number, or hold the same folders; or nothing."""
+    if any(_PART.fullmatch(word) for name in folders for word in re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)):
+        return "which look like parts of a data set, not like classes"
+    letters = [re.sub(r"[\W\d_]+", "", name).casefold() for name in folders]
+    if len(set(letters)) < len(letters):
+        return "of which some differ in a number alone, as parts or patients do"
+    inner = {(path[0], path[1].casefold()) for image in tree.images if len(path := image.split("/")) > 2}
+    names = [name for _, name in inner]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return f"of which several hold a folder {twice[0]}, so that either may be the class"
+    return ""
 
 
 def _folders(tree: Tree) -> Listing:
     """A folder of images per class at the top, folders within it as they like; nobody knows the patients."""
     rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file != SYNTHETIC_MARK]
     rejected += [(image, "in no class folder") for image in tree.images if "/" not in image]
-    return Listing([Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image], rejected)
+    entries = [Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image]
+    deeper = next((entry.image for entry in entries if entry.image.count("/") > 1), None)
+    warnings = [f"Folders within the classes are not used, such as that of {deeper}."] if deeper else []
+    return Listing(entries, rejected, warnings=warnings)
 
 
 def _check_classes(classes: list[str]) -> None:

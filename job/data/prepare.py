@@ -1,5 +1,6 @@
 """From a folder of images to the index (one row per image), the pixel store, and every refused file with its reason."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from job.data import describe, images, layouts, near_copies, store, subjects
-from job.data.tree import Listing, Refusal, is_synthetic
+from job.data.tree import Listing, Refusal, is_synthetic, kind
 from job.errors import UserError
 from job.params import Data
 
@@ -109,10 +110,17 @@ def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:
 def _check_rejected(rejected: list[Refusal], data: Data) -> None:
     if len(rejected) <= data.max_rejected:
         return
-    first = "\n".join(f"  {file}: {reason}" for file, reason in sorted(rejected)[:10])
+    # The first of each kind, then the second: one kind may hide the other that causes it.
+    turn: Counter[str] = Counter()
+    order: list[tuple[int, int, str]] = []
+    for file, reason in sorted(rejected, key=lambda one: (one[0], subjects.natural(one[1]))):
+        turn[kind(reason)] += 1
+        order.append((turn[kind(reason)], len(order), f"  {file}: {reason}"))
+    first = "\n".join(line for _, _, line in sorted(order)[:10])
     more = f"\n  … and {len(rejected) - 10} more" if len(rejected) > 10 else ""
+    counts = ", ".join(f"{count} x {name}" for name, count in turn.most_common(5))
     raise UserError(
-        f"{len(rejected)} files under {data.root} cannot be used:\n{first}{more}\n"
+        f"{len(rejected)} files under {data.root} cannot be used ({counts}):\n{first}{more}\n"
         f"Fix or remove them, or accept them with data.max_rejected={len(rejected)}: "
         "each stays listed in rejected.csv."
     )

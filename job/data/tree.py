@@ -76,6 +76,15 @@ class Listing:
     ignored: int = 0  # files and folders that systems and editors leave behind, such as Thumbs.db
 
 
+def check_own_test(images: int, test: str) -> None:
+    """Refuse a `split.test` that trains on images that the table calls test ones."""
+    if images and test != "official":
+        raise UserError(
+            f"the column split of labels.csv calls {images:,} images test ones, and split.test={test} draws others: "
+            "set split.test=official to test on them, or empty the column"
+        )
+
+
 def is_synthetic(root: Path) -> bool:
     """Whether cells under a root were drawn by a program: the mark lies in it, in a folder of it, or above it."""
     above = any((folder / SYNTHETIC_MARK).is_file() for folder in (root, *root.resolve().parents))
@@ -143,11 +152,16 @@ def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
     return list(first.values()), list(dict.fromkeys(left_out))
 
 
-def reasons(rejected: list[Refusal]) -> list[dict[str, Any]]:
+def kind(reason: str) -> str:
+    """What reasons have in common: `line 7: contradiction: name says HEM` is of the kind `contradiction`."""
+    short = re.sub("^line [^:]*:", "", reason).split(":")[0].strip()
+    return re.sub(r"'[^']*'|\S+\.(bmp|png|jpe?g|tiff?)\b|(?<=image )\d+", "…", short, flags=re.IGNORECASE)
+
+
+def reasons(refused: list[Refusal]) -> list[dict[str, Any]]:
     """Refused files by kind of reason, most frequent first."""
-    # `line 7: contradiction: name says HEM` is of the kind `contradiction`.
-    kinds = Counter(re.sub("^line [^:]*:", "", reason).split(":")[0].strip() for _, reason in rejected)
-    return [{"reason": kind, "files": count} for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
+    kinds = Counter(kind(reason) for _, reason in refused)
+    return [{"reason": name, "files": count} for name, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
 
 
 def by_path(paths: list[str]) -> list[str]:

@@ -1,8 +1,10 @@
-"""Stage `check`: the parameters as a whole, before anything runs, so that a typo costs a second."""
+"""Stage `check`: the parameters as a whole and the layout of the data, before anything runs: a typo costs a second."""
 
 from pathlib import Path
 
 from job.contracts import paths
+from job.data import layouts
+from job.data.tree import check_own_test
 from job.errors import UserError
 from job.files import awaits_fetch, write_json
 from job.params import load
@@ -21,5 +23,8 @@ def run() -> str:
             "a folder of images (C-NMC as unpacked from Kaggle, andrewmvd/leukemia-classification; labels.csv with its "
             f"images; or one folder per class), or to {paths.DEMO}."
         )
+    if root != paths.DEMO and root.is_dir():
+        listing = layouts.read(root, params.data.layout, params.data.positive)
+        check_own_test(sum(entry.origin == "test" for entry in listing.entries), params.split.test)
     write_json(paths.CHECKED, {"parameters": "valid"})
     return "params.yaml is valid"

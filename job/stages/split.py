@@ -3,6 +3,7 @@
 import pandas as pd
 
 from job.contracts import paths
+from job.data.tree import check_own_test
 from job.files import existing, replacing, write_json
 from job.params import load
 from job.split.assignment import split, truth
@@ -15,7 +16,9 @@ def run() -> str:
         dtype={"image": str, "label": str, "patient": str, "subject": str},
         keep_default_na=False,
     )
-    table, proof = split(index, load().split)
+    settings = load().split
+    check_own_test(int((index["origin"] == "test").sum()), settings.test)
+    table, proof = split(index, settings)
     for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")

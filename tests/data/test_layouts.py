@@ -7,11 +7,17 @@ import pandas as pd
 import pytest
 
 from job.contracts.names import positive_class
+from job.data import layouts
 from job.data.prepare import prepare
 from job.errors import UserError
 from job.split.assignment import split
+from job.stages import check as check_stage
+from job.stages import prepare as prepare_stage
+from job.stages import split as split_stage
+from tests import ROOT
 from tests.fixtures import cells, three_classes
 from tests.fixtures.parameters import data, split_params
+from tests.fixtures.run_tree import edit_params
 
 NAMES = {"image": str, "label": str, "patient": str, "subject": str}
 
@@ -61,7 +67,34 @@ def folds_doubled(root):
         inner.rename(fold / fold.name)
 
 
-@pytest.mark.parametrize("change", [moved_deeper, twice_deeper, folds_doubled])
+def as_the_archive(root):
+    """The names of The Cancer Imaging Archive, with a folder of the same name inside some."""
+    (root / "training_data").rename(root / "C-NMC_training_data")
+    for old, new in (("validation_data", "prelim"), ("testing_data", "final")):
+        (root / old).rename(root / f"C-NMC_test_{new}_phase_data")
+
+
+def as_the_archive_flat(root):
+    as_the_archive(root)
+    for part in ("prelim", "final"):
+        folder = root / f"C-NMC_test_{part}_phase_data"
+        for path in list((folder / folder.name).iterdir()):
+            path.rename(folder / path.name)
+        (folder / folder.name).rmdir()
+    labels = cells.PRELIMINARY.name + "_labels.csv"
+    (root / "C-NMC_test_prelim_phase_data" / labels).rename(root / labels)
+
+
+def as_the_archive_deeper(root):
+    as_the_archive(root)
+    (root / "C-NMC_training_data").rename(root / "c-nmc training data")
+    moved_deeper(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper],
+)
 @pytest.mark.parametrize("suffix", ["bmp", "PNG", "jpg", "TIFF"])
 def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix):
     root = cells.write(tmp_path / "data", suffix=suffix)
@@ -93,6 +126,112 @@ def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path):
         prepared(tmp_path / "mine", tmp_path / "out")
     summary, _ = prepared(tmp_path / "mine", tmp_path / "out", layout="folders", positive="test")
     assert summary["classes"] == ["test", "train"]
+
+
+PARTS = [
+    "train_images/ALL test_images/ALL", "Original/Benign Segmented/Benign Segmented/Pro", "fold_0/ALL fold_1/ALL",
+    "HAM10000_images_part_1 HAM10000_images_part_2", "imagesTr imagesTs", "Training_Set Test_Set", "ALL HEM masks",
+    "dataset-master dataset2-master", "ALL_IDB1/im ALL_IDB2/img", "ALL/train HEM/train", "siteA/ALL siteB/ALL",
+    "P1 P2 P3", "001 002", "X_train X_test", "ALL HEM HEM_copy", "Munich/all Vienna/ALL",
+    "trainset testset", "Phase-II Phase-III",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("folders", PARTS)
+def test_folders_that_may_be_parts_or_patients_are_a_question_to_the_user(tmp_path, folders):
+    for number, name in enumerate(folders.split()):
+        cells.save(tmp_path / "mine" / name / "1.png", cells.disc(number))
+    with pytest.raises(UserError, match=r"holds the folders .* if these are the classes, set data\.layout=folders"):
+        prepared(tmp_path / "mine", tmp_path / "out")
+
+
+@pytest.mark.parametrize("folders", ["ALL HEM", "Benign Early Pre Pro", "B-ALL T-ALL", "ALL/a HEM/b", "blast healthy"])
+def test_folders_of_classes_are_no_question(tmp_path, folders):
+    for number, name in enumerate(folders.split()):
+        cells.save(tmp_path / "mine" / name / "1.png", cells.disc(number))
+    read = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0])
+    assert len({entry.label for entry in read.entries}) == len(folders.split())
+    assert bool(read.warnings) == ("/" in folders)
+
+
+def test_only_the_other_parts_of_cnmc_are_no_classes(tmp_path):
+    for number, part in enumerate(("prelim", "final")):
+        cells.save(tmp_path / f"mine/C-NMC_test_{part}_phase_data/1.bmp", cells.disc(number))
+    with pytest.raises(UserError, match="has no folder training_data/ with images"):
+        prepared(tmp_path / "mine", tmp_path / "out")
+
+
+def test_the_names_of_all_idb_are_explained(tmp_path):
+    cells.save(tmp_path / "ALL_IDB2/img/Im001_1.tif", cells.disc(1))
+    with pytest.raises(UserError, match=r"Im001_1 is ALL and Im001_0 healthy, which labels\.csv can say"):
+        prepared(tmp_path / "ALL_IDB2", tmp_path / "out", layout="auto")
+
+
+@pytest.mark.parametrize("spell", ["{}", "{}.PNG", "mine/{}.png", "{}.bmp", "mine\\{}"])
+def test_a_table_may_call_files_without_extension_in_other_case_or_below_the_folder(tmp_path, spell):
+    rows = "".join(f"{spell.format(n)},p{n},{'ALL' if n % 2 else 'HEM'}\n" for n in (1, 2, 3, 4))
+    summary, index = prepared(table(tmp_path / "mine", "file,patient,label\n" + rows), tmp_path / "out")
+    assert index["patient"].tolist() == ["p1", "p2", "p3", "p4"]
+    assert summary["warnings"][0].startswith("labels.csv calls 4 files otherwise than they are called, such as")
+    cells.save(tmp_path / "mine/1.tif", cells.disc(1))
+    with pytest.raises(UserError, match=r"row for '.*1.*' without a file"):
+        prepared(tmp_path / "mine", tmp_path / "out2")
+
+
+def test_each_kind_of_refusal_is_shown_and_counted(tmp_path):
+    images = [f"{n}.png" for n in range(30)]
+    root = table(tmp_path / "mine", "file,patient,label\n" + "".join(f"x{n},p,ALL\n" for n in images), images=images)
+    with pytest.raises(UserError) as caught:
+        prepared(root, tmp_path / "out")
+    assert "(30 x label missing in labels.csv, 30 x row for … without a file)" in str(caught.value)
+    assert "labels.csv: line 2: row for 'x0.png' without a file" in str(caught.value)
+    assert "0.png: label missing in labels.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("links", ["classes", "pictures", "one class"])
+def test_links_out_of_the_folder_are_named_before_anything_else(tmp_path, links):
+    for number, name in enumerate(("ALL/1.png", "HEM/1.png", "other/1.png")):
+        cells.save(tmp_path / "store" / name, cells.disc(number))
+        (tmp_path / "mine" / name).parent.mkdir(parents=True)
+        if links == "pictures":
+            (tmp_path / "mine" / name).symlink_to(tmp_path / "store" / name)
+        elif links == "one class" and number:
+            cells.save(tmp_path / "mine" / name, cells.disc(number))
+        else:
+            (tmp_path / "mine" / name).parent.rmdir()
+            (tmp_path / "mine" / name).parent.symlink_to((tmp_path / "store" / name).parent)
+    with pytest.raises(UserError, match=r"what holds the images cannot be read: .*symbolic link out of the root"):
+        prepared(tmp_path / "mine", tmp_path / "out", max_rejected=9)
+
+
+@pytest.mark.parametrize("test", ["report", "fraction", "official"])
+def test_test_rows_of_ones_own_are_tested_on_or_the_job_stops(tmp_path, monkeypatch, test):
+    """In `check`, before anything is read, and in `split`, for a table that was changed since."""
+    rows = [f"{n}.png,p{n // 2},{('ALL', 'HEM')[n // 2 % 2]},{'test' if n < 8 else ''}\n" for n in range(24)]
+    text = "file,patient,label,split\n" + "".join(rows)
+    table(tmp_path / "mine", text, images=[f"{n}.png" for n in range(24)])
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    settings = {"data": {"root": str(tmp_path / "mine"), "pixels": 32}, "split": {"test": test, "folds": 2}}
+    edit_params(tmp_path, folds=[1, 2], **settings)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    prepare_stage.run()
+    for stage in (check_stage, split_stage):
+        if test == "official":
+            stage.run()
+        else:
+            with pytest.raises(UserError, match=f"calls 8 images test ones, and split.test={test} draws others"):
+                stage.run()
+
+
+def test_a_question_of_the_layout_is_asked_before_anything_runs(tmp_path, monkeypatch):
+    root = cells.write(tmp_path / "cnmc")
+    (root / "labels.csv").write_text(ROWS)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    edit_params(tmp_path, data={"root": str(root)})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"choose with data\.layout=c-nmc or data\.layout=csv"):
+        check_stage.run()
 
 
 def test_two_layouts_at_once_are_a_question_to_the_user(tmp_path):
