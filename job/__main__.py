@@ -22,7 +22,18 @@ _PR_SET_PDEATHSIG = 1
 _OF_THE_MACHINE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
 }  # fmt: skip
-STAGES = ("check", "demo", "prepare", "split", "train", "predict", "ensemble", "evaluate", "explain", "report")
+STAGES = {
+    "check": "the parameters and the layout of the data",
+    "demo": "draw synthetic cells",
+    "prepare": "read the images into one array and an index",
+    "split": "who is held out, which fold validates what, whose labels are masked",
+    "train": "train one fold of one method",
+    "predict": "probabilities of one fold of one method",
+    "ensemble": "the votes of one method's folds",
+    "evaluate": "every figure, with its interval",
+    "explain": "activation maps of the cells that the report shows",
+    "report": "the static pages",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = verbs.add_parser("stage", help="run one stage of dvc.yaml (what DVC calls)")
     stages = stage.add_subparsers(title="stages", metavar="NAME", required=True)
-    for name in STAGES:
-        one = stages.add_parser(name)
+    for name, what in STAGES.items():
+        one = stages.add_parser(name, help=what)
         one.set_defaults(module=f"job.stages.{name}")
         if name in ("train", "predict", "ensemble"):
             one.add_argument("--method", required=True, help="a method of params.yaml")

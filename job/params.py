@@ -56,7 +56,8 @@ class Data(Section):
 
     root: Annotated[str, Field(min_length=1)]
     layout: Literal["auto", "c-nmc", "csv", "folders"]
-    positive: Annotated[str, Field(min_length=1)]
+    # `-S data.positive=1` arrives as a number, and a class may be called so.
+    positive: Annotated[str, pydantic.BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(min_length=1)]
     pixels: Annotated[int, Field(ge=32, le=1024)]
     crop: Annotated[int, Field(ge=0, le=4096)]
     center: Literal["cell", "image"]
@@ -258,6 +259,28 @@ class Params(Section):
         return self
 
 
+_RULES = {
+    "int_type": "a whole number (integer)",
+    "int_from_float": "a whole number (integer)",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list, such as [1, 2]",
+    "model_type": "a section with keys of its own",
+    "literal_error": "{expected}",
+    "greater_than_equal": "greater than or equal to {ge}",
+    "greater_than": "greater than {gt}",
+    "less_than_equal": "less than or equal to {le}",
+    "less_than": "less than {lt}",
+    "string_too_short": "text that is not empty",
+    "string_too_long": "text of at most {max_length} characters",
+    "string_pattern_mismatch": "empty, or the 64 hexadecimal digits of a SHA-256 in small letters",
+    "too_short": "a list of at least {min_length}",
+}
+"""What a value must be, by the types of pydantic's findings (docs.pydantic.dev, Validation Errors)."""
+
+
 def check_fold(params: Params, method: str, fold: int) -> None:
     """Refuse a fold of a method that is not among those that the parameters name."""
     if method not in params.methods or fold not in params.folds:
@@ -300,6 +323,8 @@ def _sentence(finding: Any) -> str:
         return f"unknown key {key!r}{hint} Allowed here: {', '.join(allowed)}"
     if finding["type"] == "missing":
         return f"key {key!r} is missing"
-    message = str(finding["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{key}: {message}, not {finding['input']!r}" if key else message
+    if finding["type"] == "value_error":
+        return f"{key}: {finding['ctx']['error']}".removeprefix(": ")
+    rule = _RULES.get(finding["type"], finding["msg"]).format(**finding.get("ctx", {}))
+    value = "and has no value" if finding["input"] is None else f"not {finding['input']!r}"
+    return f"{key}: must be {rule}, {value}"

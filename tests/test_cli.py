@@ -1,4 +1,5 @@
 import errno
+import re
 import subprocess
 import sys
 import time
@@ -6,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ruamel.yaml import YAML
 
 from job import params
 from job.__main__ import main
@@ -32,6 +34,12 @@ def test_help_imports_nothing_heavy():
     result = subprocess.run([sys.executable, "-c", code + heavy], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.stderr.strip() == "[]"
     assert {"stage", "folds"} <= set(result.stdout.split())
+
+
+def test_the_stages_are_named_and_explained():
+    said = job("stage", "--help").stdout
+    for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]:
+        assert re.search(rf"^ +{stage} +\S+", said, flags=re.MULTILINE), stage
 
 
 @pytest.mark.parametrize("arguments", [["stage", "trian"], ["stage", "train"], ["folds", "--jobs", "many"], []])

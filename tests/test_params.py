@@ -38,13 +38,25 @@ def test_the_file_of_the_repository_is_valid():
         ("model.backbone", "resnet", ["model.backbone", "efficientnet-b0", "efficientnet-lite0", "'resnet'"]),
         ("model.weights", "imagnet", ["imagenet, none", "SHA-256"]),
         ("model.weights_sha256", "0" * 64, ["empty weights_sha256"]),
-        ("model.weights_sha256", "zz", ["model.weights_sha256", "pattern"]),
+        ("model.weights_sha256", "zz", ["model.weights_sha256: must be empty, or the 64 hexadecimal digits"]),
         ("methods", ["noisy_studnet"], ["methods.0", "'efficientnet'", "'noisy_student'"]),
         ("methods", [], ["methods", "at least 1"]),
         ("methods", ["efficientnet", "efficientnet"], ["methods", "twice"]),
         ("folds", [1, 6], ["fold 6", "split.folds is 5"]),
         ("split.test", "random", ["split.test", "'report'", "'official'", "'fraction'"]),
-        ("noisy_student.backbone", "efficientnet-b9", ["noisy_student.backbone: input should be", "or 'same'"]),
+        ("noisy_student.backbone", "efficientnet-b9", ["noisy_student.backbone: must be", "or 'same'"]),
+        ("train.epochs", None, ["train.epochs: must be a whole number (integer), and has no value"]),
+        ("train.deterministic", "yes", ["train.deterministic: must be true or false, not 'yes'"]),
+        ("train.learning_rate", "1e-3x", ["train.learning_rate: must be a number, not '1e-3x'"]),
+        ("train.learning_rate", 0, ["must be greater than 0"]),
+        ("train.learning_rate", float("inf"), ["must be less than or equal to 10"]),
+        ("train.learning_rate", float("nan"), ["train.learning_rate: must be"]),
+        ("data.root", 5, ["data.root: must be text, not 5"]),
+        ("data.root", "", ["data.root: must be text that is not empty, not ''"]),
+        ("report.title", "x" * 121, ["must be text of at most 120 characters"]),
+        ("folds", 1, ["folds: must be a list, such as [1, 2], not 1"]),
+        ("data", "mine", ["data: must be a section with keys of its own, not 'mine'"]),
+        ("train.devices", 99, ["train: devices is 99, more than the images of a batch"]),
         ("noisy_student.labels", "soft-ish", ["noisy_student.labels", "'hard'", "'soft'"]),
     ],
 )
@@ -53,6 +65,13 @@ def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path, key, value, expec
         params.load(changed(tmp_path, **{key: value}))
     for part in expected:
         assert part in str(caught.value)
+    assert "nput should" not in str(caught.value)
+    assert "{'" not in str(caught.value), "a whole section is printed"
+
+
+def test_a_class_that_is_called_by_a_number_can_be_the_positive_one(tmp_path):
+    """`-S data.positive=1` arrives as an integer, and is what the job asks for."""
+    assert params.load(changed(tmp_path, **{"data.positive": 1})).data.positive == "1"
 
 
 def test_all_wrong_values_are_named_at_once(tmp_path):

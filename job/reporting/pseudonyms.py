@@ -42,9 +42,9 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
             # Reasons name files too (a second file of that name, a row without its file), so none is told.
             "refusals": [],
             "reasons": [{"reason": "not told: report.pseudonyms", "files": inputs.prepared["rejected"]}],
-            # One warning names patients (job.data.labels), one names files (job.data.describe); the others count.
+            # Warnings that name patients begin so, those that name files say "such as"; the others count.
             "warnings": [
-                w for w in inputs.prepared["warnings"] if not w.startswith("Patients ") and "near copies" not in w
+                w for w in inputs.prepared["warnings"] if not w.startswith("Patients ") and "such as" not in w
             ],
         },
         gallery=gallery and replace(gallery, cells=gallery.cells.assign(image=gallery.cells["image"].map(images))),

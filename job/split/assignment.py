@@ -64,10 +64,11 @@ def _check_halves(training: pd.DataFrame, settings: Split) -> None:
         missing = classes - set(rest.loc[rest["half"] == "labelled", "label"])
         if missing or (settings.unlabelled != "pool" and not (rest["half"] == "masked").any()):
             what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
-            raise UserError(
-                f"split.labelled_share={settings.labelled_share}: with fold {number} left out {what}; choose a share "
-                "nearer to 0.5, or add patients"
-            )
+            # Whole subjects are masked with folds by subject: where a fold has one of a class, no share can help.
+            by_subject = settings.fold_by == "subject"
+            advice = "set split.fold_by=image" if by_subject else "choose a share nearer to 0.5"
+            share = f"split.labelled_share={settings.labelled_share}"
+            raise UserError(f"{share}: with fold {number} left out {what}: {advice}, or add patients")
 
 
 def _check_training(training: pd.DataFrame, settings: Split) -> None:

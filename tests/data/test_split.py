@@ -238,3 +238,12 @@ def test_truth_holds_every_label_and_the_split_only_those_of_training_images():
     table, _ = split(index, params())
     assert truth(index)["label"].tolist() == index["label"].tolist()
     assert (table["label"] != "").sum() == (table["role"] == "train").sum()
+
+
+@pytest.mark.parametrize("share", [0.49, 0.5, 0.51])
+def test_where_halves_cannot_be_made_the_advice_can_be_followed(share):
+    index = make_index({"ALL": [5] * 4, "HEM": [5] * 4})
+    few = {"test": "fraction", "folds": 3, "labelled_share": share}
+    with pytest.raises(UserError, match=r"set split\.fold_by=image, or add patients"):
+        split(index, params(fold_by="subject", **few))
+    split(index, params(fold_by="image", **few))
