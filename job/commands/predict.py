@@ -40,11 +40,7 @@ def run(
     machine.check_file(out)
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
-    files, left_out = tree.gather(paths)
-    reasons = ", ".join(f"{kind['files']} {kind['reason']}" for kind in tree.reasons(left_out))
-    if not files:
-        why = f" ({reasons})" if reasons else ""
-        raise UserError(f"no images, {', '.join(sorted(tree.SUFFIXES))}, in {', '.join(map(str, paths))}{why}")
+    files, left_out, reasons = _find(paths)
     beside = out.with_suffix(".left_out.csv")
     if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
@@ -76,16 +72,33 @@ def run(
         for row in tqdm(rows, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
             calls[row[1] or "not readable"] += 1
-    beside.unlink(missing_ok=True)  # of an earlier call
-    if left_out:
-        with replacing(beside) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-            csv.writer(handle, lineterminator="\n").writerows([("file", "reason"), *left_out])
+    _list(left_out, beside)
     if set(calls) == {"not readable"}:
         raise UserError(f"none of the {len(files)} files can be read: {out} gives the reason for each")
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
     synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
+    if rule.threshold:
+        counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"
     missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
+
+
+def _find(paths: list[Path]) -> tuple[list[Path], list[tree.Refusal], str]:
+    """The images, what was left out, and the reasons in words; a UserError where nothing is left."""
+    files, left_out = tree.gather(paths)
+    reasons = ", ".join(f"{kind['files']} {kind['reason']}" for kind in tree.reasons(left_out))
+    if not files:
+        why = f" ({reasons})" if reasons else ""
+        raise UserError(f"no images, {', '.join(sorted(tree.SUFFIXES))}, in {', '.join(map(str, paths))}{why}")
+    return files, left_out, reasons
+
+
+def _list(left_out: list[tree.Refusal], path: Path) -> None:
+    """Write the files that were left out, with the reasons; without any, an earlier call's list goes."""
+    path.unlink(missing_ok=True)
+    if left_out:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+            csv.writer(handle, lineterminator="\n").writerows([("file", "reason"), *left_out])
 
 
 def _rule(

@@ -145,9 +145,10 @@ def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
             left_out.append((shown(path.as_posix()), NOT_REGULAR))
         else:
             raise UserError(f"{path} does not exist")
-    first: dict[str, Path] = {}
+    first: dict[Path, Path] = {}
     for file in files:
-        if (same := first.setdefault(os.path.realpath(file), file)) is not file:
+        # The folder's links are followed and the file's are not: DVC links equal files to one.
+        if (same := first.setdefault(file.parent.resolve() / file.name, file)) is not file:
             left_out.append((shown(file.as_posix()), f"named twice: the same file as {shown(same.as_posix())}"))
     return list(first.values()), list(dict.fromkeys(left_out))
 

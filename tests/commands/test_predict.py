@@ -113,11 +113,12 @@ def test_one_row_per_image_with_members_mean_votes_and_call(here, tmp_path, caps
     assert "10 images" in capsys.readouterr().out
 
 
-def test_threshold_and_abstention(here, tmp_path):
+def test_threshold_and_abstention(here, tmp_path, capsys):
     plain = predict(tmp_path / "plain.csv", "cells")
     scores = sorted(float(row[f"p_{CLASSES[1]}"]) for row in plain)
     rows = predict(tmp_path / "high.csv", "cells", "--threshold", f"{CLASSES[1]}={scores[4]!r}")
     assert sum(row["call"] == CLASSES[1] for row in rows) == 6
+    assert f"{CLASSES[1]} from a mean probability of {scores[4]:.3g} on" in capsys.readouterr().out
     assert {row["call"] for row in rows} == set(CLASSES)
     rows = predict(tmp_path / "careful.csv", "cells", "--min-agreement", "1")
     assert [row["call"] == "abstained" for row in rows] == [float(row["agreement"]) < 1 for row in plain]
@@ -171,12 +172,13 @@ def test_what_is_left_out_is_said_and_listed_and_a_file_named_twice_is_one_row(h
     (folder / "notes.txt").write_text("no image")
     (folder / "a/.DS_Store").touch()
     (folder / "a/out.png").symlink_to("/etc/hostname")
+    (folder / "a/equal.png").symlink_to("0.png")
     os.mkfifo(folder / "5.png")
     out = tmp_path / "scores.csv"
-    assert len(predict(out, folder, folder / "a", folder / "a/../a/0.png")) == 10
+    assert len(predict(out, folder, folder / "a", folder / "a/../a/0.png")) == 11
     said = capsys.readouterr().out
-    assert "10 images" in said
-    assert "6 named twice" in said
+    assert "11 images" in said
+    assert "7 named twice" in said
     assert "1 not an image by its extension" in said
     reasons = dict(csv.reader((tmp_path / "scores.left_out.csv").read_text().splitlines()))
     assert reasons[f"{folder}/5.png"] == "not a regular file"

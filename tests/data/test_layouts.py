@@ -337,6 +337,10 @@ BAD_TABLES = {
     "not UTF-8": (ROWS.encode().replace(b",ALL", b",\xc4"), "not UTF-8"),
     "utf-16": (ROWS.encode("utf-16"), "not UTF-8"),
     "spelt alike": (ROWS.replace("3.png,p,ALL", "3.png,p,all"), "classes 'ALL' and 'all' differ only in case"),
+    "numbers": (
+        ROWS.replace("ALL", "1").replace("HEM", "0").replace("3.png,p,1", "3.png,p,1.0"),
+        "classes '1' and '1.0'",
+    ),
     "header only": ("file,patient,label\n", "has no rows below its header"),
     "one class": (ROWS.replace(",HEM", ",ALL"), "one class only, ALL"),
 }
