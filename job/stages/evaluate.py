@@ -49,4 +49,6 @@ def run() -> str:
             "self_training": pseudo_labels,
         },
     )
-    return f"{len(models)} sets of predictions scored, {len(predictions)} predictions and {len(history)} epochs written"
+    positive = f"; positive class {evidence['positive']}" if evidence["positive"] else ""
+    counts = f"{len(predictions)} predictions and {len(history)} epochs written"
+    return f"{len(models)} sets of predictions scored, {counts}{positive}"

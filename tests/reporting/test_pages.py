@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from job.commands import site
+from job.contracts.names import one_person
 from job.evaluation import gallery
 from job.reporting import cells
 from job.reporting.checklist import ITEMS
@@ -175,9 +176,11 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
         tree / "data" / "prepared" / "summary.json",
         lambda found: found | {
             "rejected": 1, "refusals": [twin], "reasons": [{"reason": twin["reason"], "files": 1}],
+            "warnings": [*one_person(["UID_1", "uid-1"])[1], "2 have other names, such as UID_1.", "4 are black."],
         },
     )  # fmt: skip
     report.run()
+    assert "4 are black." in (tree / "site/data.html").read_text()
     assert read_csv(tree, "refused-by-reason") == [{"reason": "not told: report.pseudonyms", "files": "1"}]
     people = {row["patient"] for row in read_csv(tree, "cells-efficientnet")}
     people |= {row["subject"] for name in ("patients", "patients-accuracy") for row in read_csv(tree, name)}
