@@ -28,7 +28,7 @@ PUBLISHED = {
 """Images in each folder of the published set."""
 HOW_TO_GET = (
     "Get C-NMC 2019 from Kaggle (andrewmvd/leukemia-classification) or The Cancer Imaging Archive, "
-    f"unpack it and set data.root to the folder that holds {TRAINING}/."
+    f"unpack it and set data.root to the folder that holds {TRAINING}/ or C-NMC_{TRAINING}/."
 )
 
 _PARTS = {
