@@ -140,8 +140,8 @@ def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> Fl
     off = np.flatnonzero(np.abs(total[:, 0] - 1) > SUM_TOLERANCE)
     if off.size:
         line = f"line {table.index[off[0]] + FIRST_LINE}"
-        problem = f"the probabilities sum to {total[off[0], 0]:.6f}, not 1 ({' + '.join(columns)})"
-        raise UserError(f"{path}: {line}: {problem}: {REMEDY}")
+        problem = f"the probabilities sum to {total[off[0], 0]:.6f}, not 1"
+        raise UserError(f"{path}: {line}: {problem}: {REMEDY} (columns {', '.join(columns)})")
     return np.asarray(values / total)
 
 

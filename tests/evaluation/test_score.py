@@ -226,7 +226,6 @@ def test_wrong_files_are_refused_with_row_and_column_and_nothing_is_written(here
         (lambda t: t.rename(columns={"label": "Label"}), r"column 'label' is missing \(there is 'Label'\)"),
         (lambda t: t.assign(role="val"), "line 2, column 'role': 'val' is not one of validation, masked, test"),
         (lambda t: t.assign(role=""), "line 2, column 'role': '' is not one of"),
-        (lambda t: t.assign(p_value=0.03), r"the probabilities sum to [\d.]+, not 1 \(p_ALL \+ p_value\)"),
         (lambda t: t.iloc[:0], "has no rows below its header"),
         (change("p_ALL", "0,95"), "'0,95' is not a number; decimals are written with a point"),
     ],
@@ -235,6 +234,11 @@ def test_what_a_table_leaves_open_is_asked_and_not_guessed(here, damage, says):
     with pytest.raises(UserError, match=f"their predictions.csv.*{says}.*fix the file"):
         run(damage(predictions()), here)
     assert not (here / "out").exists()
+
+
+def test_a_column_that_is_taken_for_a_class_is_named(here):
+    with pytest.raises(UserError, match=r"sum to [\d.]+, not 1: fix the file \(columns p_ALL, p_value\)"):
+        run(predictions().assign(p_value=0.03), here)
 
 
 @pytest.mark.parametrize("sign", [";", "\t", "|"])
