@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")
     score.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, predictions, differences")
     score.add_argument("--site", action="store_true", dest="site_too", help="pages to look at, in the folder's site/")
-    score.add_argument("--positive", default="", metavar="CLASS", help="the positive class, where names do not tell")
+    score.add_argument("--positive", metavar="CLASS", help="the positive class, where names do not tell")
     score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
 
     command("site", "write commit, versions and times beside the finished report")

@@ -15,7 +15,7 @@ from job.reporting.inputs import ReportInputs
 SCORES = "scores.html"
 
 
-def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str = "") -> str:
+def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str | None = None) -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
 
     Raises:

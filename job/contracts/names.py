@@ -63,10 +63,10 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     return {name: group[0] for group in groups for name in group}, [sentence]
 
 
-def positive_class(classes: Sequence[str], asked: str, option: str) -> str | None:
+def positive_class(classes: Sequence[str], asked: str | None, option: str) -> str | None:
     """The class that counts as positive: the one asked for, or the one that the names tell; None with more than two.
 
-    `asked` is empty where nobody asked; `option` is what a person types before the class, such as `data.positive=`.
+    `asked` is empty or None where nobody asked; `option` is what a person types before it, such as `data.positive=`.
 
     Raises:
         UserError: the names do not tell, or the class that is asked for is none of them, or there are more than two.

@@ -33,7 +33,7 @@ ROLES = ("validation", "test")
 NAMES = ("image", "label", "patient", "subject", "model", "role", "predicted")
 
 
-def read(path: Path, *, synthetic: bool, positive: str = "") -> tuple[list[Block], list[Fitted], list[str]]:
+def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[list[Block], list[Fitted], list[str]]:
     """Read and check a file of predictions; returned as `assembly.assess` takes them, with warnings.
 
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
@@ -51,7 +51,7 @@ def read(path: Path, *, synthetic: bool, positive: str = "") -> tuple[list[Block
         raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool, positive: str) -> tuple[list[Block], list[Fitted], list[str]]:
+def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Block], list[Fitted], list[str]]:
     table = read_table(path, ["image", "label"], strip=True)
     if table.empty:
         raise UserError(f"{path} has no rows below its header: {REMEDY}")
@@ -117,7 +117,7 @@ def _persons(table: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str) -> Dataset:
+def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str | None) -> Dataset:
     classes = [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
     if not classes:
         raise UserError(f"{path}: no column 'p_<CLASS>' holds probabilities: {REMEDY}")
