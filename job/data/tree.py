@@ -10,6 +10,7 @@ SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 NOT_AN_IMAGE = "not an image by its extension"
 SYNTHETIC_MARK = "SYNTHETIC.txt"
 
+_CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where DVC's cache has a file of this digest
 _LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 
 Refusal = tuple[str, str]
@@ -114,6 +115,8 @@ def _refused(path: Path, root: str) -> str | None:
             target = Path(os.path.realpath(path, strict=True))
         except OSError:
             return "symbolic link without a target"
+        if _CACHED.search(target.as_posix()) and target.is_file():
+            return None
         if not target.is_relative_to(root):
             return "symbolic link out of the root"
         if target.is_dir():

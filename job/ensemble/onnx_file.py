@@ -1,10 +1,14 @@
 """An ensemble as one ONNX file, used without torch."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# Before the import: else ONNX Runtime writes an identifier into the home folder and reports its use to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 

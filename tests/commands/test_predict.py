@@ -285,7 +285,7 @@ def test_weights_that_were_not_evaluated_are_refused(trained, tmp_path, monkeypa
     assert "fold-3/model.safetensors is not the network that was evaluated" in capsys.readouterr().err
 
 
-def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
+def test_onnx_gives_the_same_without_torch_and_leaves_nothing_in_the_home_folder(exported, here, tmp_path):
     rows = predict(tmp_path / "torch.csv", "cells", "--model", "two")
     out = tmp_path / "onnx.csv"
     code = (
@@ -293,7 +293,10 @@ def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
         f"assert main(['predict', 'cells', '--onnx', {str(exported)!r}, '--out', {str(out)!r}]) == 0\n"
         "sys.exit('torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, check=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "HOME": str(home)}, check=True)
+    assert list(home.iterdir()) == []
     with out.open(newline="", encoding="utf-8") as handle:
         others = list(csv.DictReader(handle))
     assert [row["image"] for row in others] == [row["image"] for row in rows]

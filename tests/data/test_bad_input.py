@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.data import images
+from job.data import images, tree
 from job.data.prepare import prepare
 from job.errors import UserError
 from tests.fixtures import cells
@@ -301,6 +301,19 @@ def test_a_file_that_the_layout_does_not_explain_is_refused(root, tmp_path, kind
     damage, file, reason = TREE[kind]
     damage(root)
     assert_refused(root, tmp_path / "out", file, reason)
+
+
+def test_a_link_into_the_cache_of_dvc_is_the_file_itself(root, tmp_path):
+    """As `cache.type symlink` leaves tracked images; a link to another folder that is called so is none."""
+    picture = root / f"{ALL}UID_1_1_1_all.bmp"
+    cached = tmp_path / "cache/files/md5/ab" / ("0" * 30)
+    cached.parent.mkdir(parents=True)
+    picture.rename(cached)
+    picture.symlink_to(cached)
+    assert f"{ALL}UID_1_1_1_all.bmp" in tree.walk(root).images
+    picture.unlink()
+    picture.symlink_to(cached.parent)
+    assert (f"{ALL}UID_1_1_1_all.bmp", "symbolic link out of the root") in tree.walk(root).rejected
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
