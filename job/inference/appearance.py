@@ -23,7 +23,7 @@ Ranges = Mapping[str, Sequence[float]]
 
 _SIDE = 96  # pixels on a side that are looked at: enough for means, and quick
 _LEAST_BODY = 0.05  # of the area of all: what is smaller is debris
-_TAIL = 0.005  # share of training images left out at either end of a range, which then grows by a third of its width
+_TAIL = 0.005  # share of training images left out at either end of a range, which then grows by a quarter of its width
 
 
 def ranges(pixels: npt.NDArray[np.uint8]) -> dict[str, list[float]]:
@@ -37,8 +37,7 @@ def ranges(pixels: npt.NDArray[np.uint8]) -> dict[str, list[float]]:
 
 def union(every: Sequence[Ranges]) -> Ranges:
     """The range of each fact over the training images of several folds."""
-    lowest, highest = ([pick(one[name][end] for one in every) for name in FACTS] for pick, end in ((min, 0), (max, 1)))
-    return {name: list(pair) for name, *pair in zip(FACTS, lowest, highest, strict=True)}
+    return {name: [min(one[name][0] for one in every), max(one[name][1] for one in every)] for name in FACTS}
 
 
 def problems(pixels: npt.NDArray[np.uint8], known: Ranges, distances: npt.NDArray[np.float64]) -> list[str]:
