@@ -133,8 +133,9 @@ def read_all(
 
 def cell_box(image: Image.Image) -> Box:
     """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
-    left, top, right, bottom = image.point(_FOREGROUND).getbbox() or (0, 0, 0, 0)
-    return (left, top, right - left, bottom - top)
+    drawn = image.getbbox() or (0, 0, 0, 0)  # most of an image is pure black: what is not is all that is looked at
+    left, top, right, bottom = image.crop(drawn).point(_FOREGROUND).getbbox() or (0, 0, 0, 0)
+    return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
 def decode(content: bytes) -> tuple[Image.Image, str]:
@@ -206,7 +207,7 @@ def _bits_are_lost(image: ImageFile.ImageFile) -> bool:
 
 def _check_streams(image: ImageFile.ImageFile, content: bytes) -> None:
     """Raise where libjpeg warns of damage or a checksum is wrong: Pillow is silent on both, and fills in something."""
-    if image.format == "JPEG":
+    if image.format in ("JPEG", "MPO"):
         simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         tags, compression = image.tag_v2, image.info["compression"]

@@ -112,6 +112,7 @@ CONTENT = {
     "jpeg cut in its pixels": ("jpg", JPEG[: len(JPEG) // 2], "truncated"),
     "jpeg with a hole": ("jpg", with_hole_in(LARGE_JPEG), "truncated"),
     "jpeg without its middle": ("jpg", LARGE_JPEG[:3000] + LARGE_JPEG[-1000:], "truncated"),
+    "mpo with a hole": ("jpg", with_hole_in(encoded(LARGE, "MPO")), "truncated"),
     "progressive jpeg with a hole": ("jpg", with_hole_in(encoded(LARGE, "JPEG", progressive=True)), "unreadable"),
     "tiff of jpegs with a hole": ("tif", with_hole_in(encoded(LARGE, "TIFF", compression="jpeg")), "truncated"),
     "tiff with a wrong checksum": (
@@ -301,6 +302,11 @@ def test_a_file_that_the_layout_does_not_explain_is_refused(root, tmp_path, kind
     damage, file, reason = TREE[kind]
     damage(root)
     assert_refused(root, tmp_path / "out", file, reason)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "5.png")
+    assert list(images.read_all([tmp_path / "5.png"], 32, 0, "cell", ahead=1)) == ["not a regular file"]
 
 
 def test_a_link_into_the_cache_of_dvc_is_the_file_itself(root, tmp_path):
