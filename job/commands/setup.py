@@ -43,9 +43,6 @@ def _device(*, cuda: bool) -> Finding:
         if count > 1 and shutil.disk_usage("/dev/shm").free < GIB:  # noqa: S108 - where processes share memory
             return Finding("note", text, "several GPUs on one fold need more shared memory: docker run --shm-size=1g …")
         return Finding("ok", text)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if driver and hidden is not None and not cuda:
-        return Finding("ok", f"the CPU; CUDA_VISIBLE_DEVICES={hidden} leaves no GPU of driver {driver}")
     if driver:
         text = f"the driver ({driver}) sees a GPU that torch {torch.__version__} cannot use"
         remedy = f"torch was built for CUDA {torch.version.cuda}: take a newer driver, or set train.device=cpu"

@@ -76,13 +76,6 @@ def test_a_number_without_a_home_folder_or_a_name_is_told_what_to_set(monkeypatc
     assert doctor.home() == ("ok", "/tmp, of anybody", "")
 
 
-def test_hidden_gpus_are_no_fault_of_the_driver(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(setup, "gpus", lambda: ["580.1"])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert setup._device(cuda=False) == ("ok", "the CPU; CUDA_VISIBLE_DEVICES=-1 leaves no GPU of driver 580.1", "")
-
-
 @pytest.mark.parametrize(
     ("section", "key", "value", "name", "parts"),
     [
