@@ -60,7 +60,7 @@ def _onnx_vs_torch(folder: Path) -> float:
         for ensemble in (torch, onnx):
             start = time.perf_counter()
             for _ in range(4):
-                ensemble.probabilities(pixels)
+                ensemble.judge(pixels)
             seconds.append(time.perf_counter() - start)
         ratios.append(seconds[0] / seconds[1])
     return float(np.median(ratios[1:]))

@@ -91,8 +91,16 @@ def test_gpus_are_handed_out_in_turn(monkeypatch):
     for name in ("a", "b", "c"):
         side_by_side.run(name)
     assert runs == [("a", "2"), ("b", "5"), ("c", "2")]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert folds._gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"),
+    [("", []), ("-1", []), ("NoDevFiles", []), ("none", []), ("0, 1", ["0", "1"]), ("0,-1,1", ["0"]),
+     ("GPU-8932f937,MIG-377e/0/1", ["GPU-8932f937", "MIG-377e/0/1"])],
+)  # fmt: skip
+def test_gpus_are_those_that_cuda_would_see(monkeypatch, visible, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert folds._gpus() == gpus
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytest
 from ruamel.yaml import YAML
 
+from job import params
 from tests import ROOT
 from tests.pipeline import repository
 
@@ -257,6 +258,32 @@ def test_the_preflight_of_a_training_run_is_of_its_own_parameters(tmp_path):
     failed = repository.run(folder, *begin, check=False, **variables | {"OVERRIDES": "data.root=/not/here/either"})
     assert failed.returncode == 2
     assert "/not/here/either does not exist" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        ('train.epochs=2 data.root="/d/C-NMC 2019 (PKG)"', "/d/C-NMC 2019 (PKG)"),
+        ("\"data.root='/d/C-NMC 2019 (PKG)'\" train.epochs=2", "/d/C-NMC 2019 (PKG)"),
+        ("'data.root=/d/Blood [ALL]' train.epochs=2", "/d/Blood [ALL]"),
+        ('data.root="/d/it\'s # 1" train.epochs=2', "/d/it's # 1"),
+        ("data.root=/d/Größe,a=b train.epochs=2", "/d/Größe,a=b"),
+        ('"folds=[1, 2]" train.epochs=2', "data/raw/demo"),
+        ("folds=[1, 2]", "error: '2]' is no section.key=value: put quotes around a value with spaces"),
+        ("data.root=it's", "error: data.root=it's: No closing quotation"),
+        ("train.epohs=3", "error: Could not override 'train.epohs'"),
+        ("data.root=${x}", "error: Interpolation key 'x' not found"),
+    ],
+)
+def test_parameters_of_a_run_may_hold_the_characters_of_real_folders(tmp_path, text, root):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = [sys.executable, SCRIPTS / "override.py", text]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if said.returncode:
+        assert said.stderr.startswith(root)
+    else:
+        values = params.load(tmp_path / "params.yaml")
+        assert (values.data.root, values.train.epochs) == (root, 2)
 
 
 @pytest.mark.parametrize("ending", ["true", "false"])

@@ -6,6 +6,7 @@ that need the packages are in `setup`.
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
 import platform
@@ -53,6 +54,7 @@ def _findings() -> Iterator[tuple[str, Finding]]:
     if interpreter.state == "wrong":
         return
     yield "repository", repository()
+    yield "home", home()
     yield "memory", memory(available_memory())
     yield "disk", disk(shutil.disk_usage(".").free, installed=installed())
     yield "time", Finding("ok", "make report: about 5 minutes on two cores without a GPU, after the installation")
@@ -91,6 +93,15 @@ def repository() -> Finding:
     return Finding("ok", "a Git work tree that this user may write to")
 
 
+def home() -> Finding:
+    """Whether this user has a home folder and a name, without which DVC and torch stop."""
+    try:
+        return Finding("ok", f"{Path.home()}, of {getpass.getuser()}")
+    except (RuntimeError, KeyError, OSError):
+        text = f"user {os.getuid()} has no home folder or no name, and DVC and torch need both"
+        return Finding("wrong", text, "export HOME=/a/folder/of/yours USER=anybody")
+
+
 def available_memory() -> float:
     """Bytes that a new process may have: what the machine has left, or less where a control group limits it."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
@@ -115,7 +126,8 @@ def disk(free: float, *, installed: bool) -> Finding:
     needed = RUN + (0 if installed else PACKAGES)
     packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages)"
     text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 10 more"
-    return Finding("wrong", text, "free some space") if free < needed else Finding("ok", text)
+    remedy = "free some space; runs that no commit and no experiment has: dvc gc --all-commits --all-experiments"
+    return Finding("wrong", text, remedy) if free < needed else Finding("ok", text)
 
 
 def packages() -> Finding:

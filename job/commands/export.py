@@ -26,7 +26,7 @@ CHECKED, BATCHES = 64, 8  # images that both forms judge, in this many batches
 
 
 class Together(nn.Module):
-    """Every member on the same pixels: (B, S, S, 3) uint8 to probabilities (members, B, classes) float32.
+    """Every member on the same pixels: (B, S, S, 3) uint8 to what `Ensemble.judge` returns.
 
     In single precision, whatever the members were trained at: ONNX runtimes refuse graphs that autocast has mixed.
     """
@@ -34,12 +34,14 @@ class Together(nn.Module):
     def __init__(self, members: list[Member]) -> None:
         super().__init__()
         self.members = nn.ModuleList(
-            Member(member.network, member.normalise, precision="fp32", tta=member.tta) for member in members
+            Member(member.network, member.distance, member.normalise, precision="fp32", tta=member.tta)
+            for member in members
         )
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The probabilities of each member, in the order of the folds."""
-        return torch.stack([member(pixels) for member in self.members])
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probabilities and distances of each member, in the order of the folds."""
+        probabilities, distances = zip(*(member(pixels) for member in self.members), strict=True)
+        return torch.stack(probabilities), torch.stack(distances)
 
 
 def run(model: str, out: Path) -> str:
@@ -52,7 +54,7 @@ def run(model: str, out: Path) -> str:
         _write(ensemble, temporary)
         exported = OnnxEnsemble(temporary)
         difference = max(
-            float(np.abs(exported.probabilities(batch) - exact).max())
+            float(np.abs(exported.judge(batch)[0] - exact).max())
             for batch, exact in zip(batches, expected, strict=True)
         )
         if difference > TOLERANCE:
@@ -97,7 +99,7 @@ def _write(ensemble: TorchEnsemble, path: Path) -> None:
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            together, (example,), input_names=["pixels"], output_names=["probabilities"],
+            together, (example,), input_names=["pixels"], output_names=["probabilities", "distances"],
             dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, verbose=False,
         )  # fmt: skip
     assert program is not None

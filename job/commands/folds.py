@@ -5,10 +5,12 @@ Where there are GPUs each fold has `train.devices` of them to itself, handed out
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import takewhile
 
 from tqdm import tqdm
 
@@ -104,7 +106,11 @@ def _environments(train: Train, gpus: list[str], jobs: int) -> list[dict[str, st
 
 
 def _gpus() -> list[str]:
-    """GPUs that folds may have: those that `CUDA_VISIBLE_DEVICES` names, or all that the driver lists."""
+    """GPUs that folds may have: those that `CUDA_VISIBLE_DEVICES` names, or all that the driver lists.
+
+    As CUDA reads it: up to the first name that can be none, such as -1, which is the usual way to hide every GPU.
+    """
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in visible.split(",") if gpu]
+        names = (name.strip() for name in visible.split(","))
+        return list(takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
     return (output("nvidia-smi", "--query-gpu=index", "--format=csv,noheader") or "").split()

@@ -14,6 +14,7 @@ from job.data import tree
 from job.ensemble import scoring
 from job.errors import UserError
 from job.files import read_json, replacing, replacing_folder
+from job.inference import appearance
 
 BATCH = 64
 
@@ -60,6 +61,7 @@ def run(
     rule = _rule(manifest, threshold, operating_point, min_agreement)
     batch = max(1, min(BATCH, ensemble.most_pixels // manifest.size**2))
     calls: Counter[str] = Counter()
+    unlike = 0
     with (
         replacing_folder(maps) if maps else nullcontext() as folder,
         replacing(out) as temporary,
@@ -72,10 +74,12 @@ def run(
         for row in tqdm(rows, total=len(files), desc="predict", unit="image", disable=None):
             table.writerow(row)
             calls[row[1] or "not readable"] += 1
+            unlike += row[-1].startswith(appearance.UNLIKE)
     _list(left_out, beside)
     if set(calls) == {"not readable"}:
         raise UserError(f"none of the {len(files)} files can be read: {out} gives the reason for each")
     counts = ", ".join(f"{count} {call}" for call, count in sorted(calls.items()))
+    counts += f"; {unlike} {appearance.UNLIKE}" if unlike else ""
     synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
     if rule.threshold:
         counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"

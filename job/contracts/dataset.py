@@ -7,8 +7,8 @@ from job.contracts.tables import REMEDY
 from job.errors import UserError
 from job.files import read_json
 
-BACKGROUND = 10
-"""Brightest channel value that still counts as black: saving as JPEG leaves noise of a few units around a cell."""
+BACKGROUND = 30
+"""Brightest channel value that still counts as black: saving as JPEG leaves noise around a cell, up to 26 in C-NMC."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
         "reasons": reasons(rejected),
         "refusals": [{"file": file, "reason": reason} for file, reason in rejected[:_LISTED]],
         "scaled_in": int(index["scaled_in"].sum()),
-        "without_cell": int((index["box_w"] == 0).sum()),
         "sizes": _sizes(index),
         "cell_side": _cell_side(index),
         "folders": folders,
@@ -136,9 +135,6 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
             "No patients are known: every image counts as a subject of its own. Cells of one person may stand in "
             "training and test, so every figure may be better than on new persons, and intervals may be too narrow."
         )
-    empty = int((index["box_w"] == 0).sum())
-    if empty:
-        sentences.append(f"{empty:,} of {len(index):,} images are black: no cell is on them.")
     filled = int(((index["box_w"] == index["width"]) & (index["box_h"] == index["height"])).sum())
     if 2 * filled > len(index):
         sentences.append(

@@ -3,18 +3,23 @@
 import hashlib
 import io
 import os
+import re
 import struct
+import threading
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+import simplejpeg
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from job.contracts.dataset import BACKGROUND
 
@@ -30,6 +35,17 @@ MOST_PIXELS = 4096 * 4096
 _FOREGROUND = [0 if value <= BACKGROUND else 255 for value in range(256)] * 3
 _BOMB = "decompression bomb: more pixels than any cell image has"
 _PADDING = 4  # bytes that some programs write behind the pixels of a BMP
+_SKETCH = 32  # blocks along the shorter side of an image, whose mean values tell whether there is anything on it
+
+_PIXEL_TAGS = "2(5[6-9]|62|66|7[34789]|84)|3(17|2[0-5]|3[89]|47)|53[0-2]"  # of TIFF and EXIF, as a regular expression
+_HARMLESS = rf"(Metadata Warning, tag|Possibly corrupt EXIF.*Skipping tag) (?!({_PIXEL_TAGS})\b)"
+"""Pillow's warnings of tags that no pixel needs, such as the resolution; all others are reasons to refuse a file."""
+
+_SENSELESS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+"""What the readers let through when the bytes make no sense."""
+
+_FILTERS = threading.Lock()
+"""Python's filters of warnings belong to the process: one thread at a time may change them."""
 
 
 class UnreadableImageError(Exception):
@@ -64,10 +80,15 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
         UnreadableImageError: with the reason.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UnreadableImageError("not a regular file")  # opening a pipe would wait for ever
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"unreadable: {error.strerror}") from None
     image, mode = decode(content)
+    blocks = np.asarray(image.reduce(max(1, min(image.size) // _SKETCH)))
+    if np.ptp(blocks, axis=(0, 1)).max() <= BACKGROUND:
+        raise UnreadableImageError("blank: nothing stands out from the background")
     box = cell_box(image)
     square = _square(image.size, box, crop, center)
     drawn = image.crop(image.getbbox() or (0, 0, *image.size))
@@ -103,9 +124,7 @@ def read_all(
             return str(error)
 
     remaining = iter(paths)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, warnings.catch_warnings():
-        # What Pillow warns of is a reason to refuse the file, not a line on the screen without its name.
-        warnings.filterwarnings("error", module=r"PIL\.")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         waiting = deque(pool.submit(one, path) for path in islice(remaining, ahead))
         while waiting:
             yield waiting.popleft().result()
@@ -114,11 +133,8 @@ def read_all(
 
 def cell_box(image: Image.Image) -> Box:
     """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
-    drawn = image.getbbox()  # most of an image is pure black: what is not is all that needs a closer look
-    cell = image.crop(drawn).point(_FOREGROUND).getbbox() if drawn else None
-    if drawn is None or cell is None:
-        return (0, 0, 0, 0)
-    left, top, right, bottom = cell
+    drawn = image.getbbox() or (0, 0, 0, 0)  # most of an image is pure black: what is not is all that is looked at
+    left, top, right, bottom = image.crop(drawn).point(_FOREGROUND).getbbox() or (0, 0, 0, 0)
     return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 
@@ -131,7 +147,9 @@ def decode(content: bytes) -> tuple[Image.Image, str]:
     if not content:
         raise UnreadableImageError("empty file")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        with _warnings_are_errors():
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            frames = getattr(image, "n_frames", 1)
         mode = image.mode
         # Looked at before a pixel is decoded. Pillow itself only warns at its own limit.
         if image.width * image.height > MOST_PIXELS:
@@ -142,19 +160,29 @@ def decode(content: bytes) -> tuple[Image.Image, str]:
             raise UnreadableImageError("truncated")  # Pillow is content once the last row is complete
         if _bits_are_lost(image):
             raise UnreadableImageError("16 bits per channel: expected 8, convert it so that nothing is lost unseen")
-        if getattr(image, "n_frames", 1) > 1:
+        if frames > 1:
             raise UnreadableImageError("several images in one file: expected one cell")
+        _check_streams(image, content)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        with _warnings_are_errors():
+            ImageOps.exif_transpose(image, in_place=True)
     except UnidentifiedImageError:
         raise UnreadableImageError(f"not an image: none of {', '.join(FORMATS)} by its content") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImageError(_BOMB) from None
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, Warning) as error:
-        # What Pillow's readers let through when the bytes make no sense; warnings, where `read_all` makes them errors.
-        reason = "truncated" if "truncated" in str(error).lower() else f"unreadable: {error}"
+    except (*_SENSELESS, Warning) as error:
+        reason = "truncated" if re.search("truncated|premature end", str(error).lower()) else f"unreadable: {error}"
         raise UnreadableImageError(reason) from None
     return _as_rgb(image), mode
+
+
+@contextmanager
+def _warnings_are_errors() -> Iterator[None]:
+    """A block in which Pillow reads what a file says of itself. Its pixels are decoded by several threads at a time."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", _HARMLESS)
+        yield
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -171,12 +199,26 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _bits_are_lost(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has 16 bits per channel; of colour images Pillow would keep the upper 8 without a word."""
-    return image.mode.startswith("I") or any(
-        ";16" in str(argument)
-        for tile in image.tile
-        for argument in (tile.args if isinstance(tile.args, tuple) else (tile.args,))
-    )
+    """Whether the file has 16 bits per channel; of colour images Pillow would keep the upper 8, or mix the two."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.mode != "F" and max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+    return image.mode.startswith("I") or any(";16B" in str(tile.args) for tile in image.tile)
+
+
+def _check_streams(image: ImageFile.ImageFile, content: bytes) -> None:
+    """Raise where libjpeg warns of damage or a checksum is wrong: Pillow is silent on both, and fills in something."""
+    if image.format in ("JPEG", "MPO"):
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1)
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags, compression = image.tag_v2, image.info["compression"]
+        tables = tags.get(TiffImagePlugin.JPEGTABLES, b"\xff\xd8\xff\xd9")
+        starts, lengths = (tags.get(strip, tags.get(tile)) for strip, tile in ((273, 324), (279, 325)))
+        for start, length in zip(starts, lengths, strict=True):
+            if compression == "jpeg":
+                stream = tables[:-2] + content[start + 2 : start + length]
+                simplejpeg.decode_jpeg(stream, "GRAY", min_height=1, min_width=1)
+            elif compression.endswith("deflate"):
+                zlib.decompressobj().decompress(content[start : start + length], 4 * MOST_PIXELS)
 
 
 def _check_bmp_size(content: bytes, size: tuple[int, int]) -> None:
@@ -198,12 +240,12 @@ def _square(image_size: tuple[int, int], box: Box, crop: int, center: str) -> Bo
     """The square (left, top, right, bottom) that becomes the network's view."""
     width, height = image_size
     x, y, w, h = box
-    middle = (x + w / 2, y + h / 2) if center == "cell" and w else (width / 2, height / 2)
+    middle = (x + w / 2, y + h / 2) if center == "cell" else (width / 2, height / 2)
     side = crop
     if crop == 0:
         side = max(width, height)
         middle = (width / 2, height / 2)
-    elif w:
+    else:
         reach = max(abs(x - middle[0]), abs(x + w - middle[0]), abs(y - middle[1]), abs(y + h - middle[1]))
         side = max(crop, int(np.ceil(2 * reach)))
     left, top = round(middle[0] - side / 2), round(middle[1] - side / 2)

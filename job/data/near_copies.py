@@ -26,12 +26,10 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from sklearn.neighbors import radius_neighbors_graph
 from tqdm import tqdm
 
+from job.contracts.dataset import BACKGROUND
 from job.data import images
 
 Grey = npt.NDArray[np.float32]
-
-BACKGROUND = 30
-"""Brightest grey value that is taken for background: JPEG leaves up to 26 around a cell."""
 
 LEAST_OVERLAP = 0.8
 """Least share of the joint area that two outlines must have in common."""

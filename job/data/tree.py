@@ -25,6 +25,7 @@ _LITTER = re.compile(
     re.IGNORECASE,
 )
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
+_CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where DVC's cache has a file of this digest
 
 Refusal = tuple[str, str]
 """A file (its path relative to the root) and the reason why it is refused, for rejected.csv."""
@@ -191,6 +192,8 @@ def _refused(path: Path, root: str, *, any_name: bool) -> str | None:
             target = Path(os.path.realpath(path, strict=True))
         except OSError:
             return "symbolic link without a target"
+        if _CACHED.search(target.as_posix()) and target.is_file():
+            return None
         if not target.is_relative_to(root):
             return "symbolic link out of the root"
         if target.is_dir():

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from job.contracts import paths
@@ -16,8 +17,9 @@ from job.data.images import Pixels
 from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json, sha256
-from job.inference import runs, runtime
+from job.inference import appearance, runs, runtime
 from job.inference.context import autocast
+from job.inference.features import Distance, with_features
 from job.inference.pixels import Normalise, views
 from job.params import load
 
@@ -28,27 +30,33 @@ Result = TypeVar("Result")
 
 
 class Member(nn.Module):
-    """One network with its normalisation: (B, S, S, 3) uint8 to probabilities (B, classes) float32.
+    """One network with its normalisation: (B, S, S, 3) uint8 to probabilities (B, classes) and distances (B,) float32.
 
-    With `tta` the mean over the eight views of an image, as the stage `predict` takes it.
+    With `tta` probabilities are means over the eight views of an image, as the stage `predict` takes them. A distance
+    is that of the image as it is from the training images, see `Distance`.
     """
 
-    def __init__(self, network: nn.Module, normalise: Normalise, *, precision: str, tta: bool) -> None:
+    def __init__(
+        self, network: nn.Module, distance: Distance, normalise: Normalise, *, precision: str, tta: bool
+    ) -> None:
         super().__init__()
         self.network = network
+        self.distance = distance
         self.normalise = normalise
         self.precision = precision
         self.tta = tta
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
         with autocast(pixels.device, self.precision):
-            logits = [self.network(view) for view in self.views(images)]
-        return torch.stack([values.double().softmax(1) for values in logits]).mean(0).float()
+            first, features = with_features(self.network, images)
+            logits = [first, *(self.network(view) for view in self.views(images)[1:])]
+        probabilities = torch.stack([values.double().softmax(1) for values in logits]).mean(0).float()
+        return probabilities, self.distance(features)
 
     def views(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The views of normalised images that the mean is over: (B, 3, S, S) each."""
+        """The views of normalised images that the mean is over, first the images themselves: (B, 3, S, S) each."""
         return list(views(images)) if self.tta else [images]
 
 
@@ -66,7 +74,10 @@ class TorchEnsemble:
         folds = [paths.run(method, member["fold"]) for member in described["members"]]
         for fold, member in zip(folds, described["members"], strict=True):
             _check(fold / runs.WEIGHTS, member["weights_sha256"])
-        facts = read_json(folds[0] / runs.FACTS)
+        every = [read_json(fold / runs.FACTS) for fold in folds]
+        facts = every[0]
+        if "likeness" not in facts:
+            raise UserError(f"{folds[0]} is of an older version of this code: run `dvc repro`")
         # The threads of training and evaluation: another number rounds differently. Members run side by side instead.
         params = load()
         train = params.train.model_copy(update={"device": device, "threads": facts["threads"]})
@@ -77,14 +88,19 @@ class TorchEnsemble:
             classes=described["classes"],
             **{key: facts[key] for key in ("size", "crop", "center")},
             synthetic=facts.get("synthetic", False),
+            likeness=appearance.union([one["likeness"] for one in every]),
         )
         normalise = runs.normalise(facts, self.device)
-        networks = [runs.load_network(read_json(fold / runs.FACTS), fold / runs.WEIGHTS, self.device) for fold in folds]
         # Not predict.tta of today's parameters: what was evaluated is what predicts.
         tta = described["views"] > 1
         self.members = [
-            Member(network, normalise, precision=facts["precision"], tta=tta).eval() for network in networks
-        ]
+            Member(
+                runs.load_network(own, fold / runs.WEIGHTS, self.device),
+                Distance(load_file(fold / runs.LIKENESS)).to(self.device),
+                normalise, precision=facts["precision"], tta=tta,
+            ).eval()
+            for fold, own in zip(folds, every, strict=True)
+        ]  # fmt: skip
         on_cpu = self.device.type == "cpu"
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if on_cpu else 1
         together = max(1, min(cores, len(self.members)))
@@ -92,15 +108,16 @@ class TorchEnsemble:
         self.most_pixels = CPU_PIXELS // together if on_cpu else GPU_PIXELS
         self._pool = ThreadPoolExecutor(together)
 
-    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
+    def judge(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As `Ensemble` says, for images of shape (B, S, S, 3)."""
         batch = torch.from_numpy(pixels).to(self.device)
 
         @torch.inference_mode()
-        def judge(member: Member) -> npt.NDArray[np.float32]:
-            return np.asarray(member(batch).cpu().numpy())
+        def judge(member: Member) -> list[npt.NDArray[np.float32]]:
+            return [part.cpu().numpy() for part in member(batch)]
 
-        return np.stack(self.each(judge))
+        probabilities, distances = zip(*self.each(judge), strict=True)
+        return np.stack(probabilities), np.stack(distances)
 
     def each(self, ask: Callable[[Member], Result]) -> list[Result]:
         """The result of `ask` for every member; on a CPU several are asked at a time."""

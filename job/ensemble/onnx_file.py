@@ -1,10 +1,14 @@
 """An ensemble as one ONNX file, used without torch."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# Before the import: else ONNX Runtime writes an identifier into the home folder and reports its use to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
@@ -29,9 +33,12 @@ class OnnxEnsemble:
             # CUDA where onnxruntime-gpu is installed, and the CPU otherwise.
             self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
             self.manifest = Manifest(**json.loads(self.session.get_modelmeta().custom_metadata_map[KEY]))
-        except (KeyError, Fail, InvalidGraph, InvalidProtobuf) as error:
-            raise UserError(f"{path} is not an ensemble that `python -m job export` wrote ({error})") from None
+        except (KeyError, TypeError, Fail, InvalidGraph, InvalidProtobuf) as error:
+            raise UserError(
+                f"{path} is not an ensemble that `python -m job export` wrote, or an older one ({error})"
+            ) from None
 
-    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
-        return np.asarray(self.session.run(None, {"pixels": pixels})[0])
+    def judge(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As `Ensemble` says, for images of shape (B, S, S, 3)."""
+        probabilities, distances = self.session.run(None, {"pixels": pixels})
+        return probabilities, distances

@@ -1,7 +1,7 @@
 """New cells through an ensemble: images read ahead in small numbers, scored in batches, one row each. Without torch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from job.data import images, tree
 from job.evaluation import votes
+from job.inference import appearance
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Manifest:
     crop: int  # side of the crop before resizing, in pixels of the file; 0 keeps the whole image
     center: str  # of the crop, `cell` or `image`
     synthetic: bool = False  # whether the networks learned from cells that a program drew
+    likeness: appearance.Ranges = field(default_factory=dict)  # what the training images are like
 
 
 class Ensemble(Protocol):
@@ -32,8 +34,12 @@ class Ensemble(Protocol):
     manifest: Manifest
     most_pixels: int  # of one batch, so that large images and many cores take no more memory than small ones and few
 
-    def probabilities(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities of every member, (members, B, classes), for images of shape (B, S, S, 3)."""
+    def judge(self, pixels: images.Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Of images of shape (B, S, S, 3): probabilities of every member, (members, B, classes), and distances.
+
+        Distances, (members, B), are those of the features that a member sees from those of its training images, as
+        multiples of the largest usual one.
+        """
 
 
 Draw = Callable[[list[Path], images.Pixels, npt.NDArray[np.intp]], list[str]]
@@ -71,6 +77,8 @@ def rows(
 ) -> Iterator[list[Any]]:
     """One row per file, in order. An image that cannot be read has its reason in the last column and no prediction.
 
+    One that is unlike the training images has what sets it apart there, and the ensemble abstains.
+
     A name that is no UTF-8 is there with escapes (`tree.shown`), so that the table can be written.
 
     Probabilities are means over the members. Only a few batches of images are in memory, however many files there are.
@@ -86,13 +94,19 @@ def rows(
         scored: list[list[Any]] = []
         if readable:
             pixels = np.stack([image for _, image in readable])
-            predicted, scored = verdicts(ensemble.probabilities(pixels), rule, manifest)
+            probabilities, distances = ensemble.judge(pixels)
+            predicted, scored = verdicts(probabilities, rule, manifest)
             if draw:
                 names = draw([file for file, _ in readable], pixels, predicted)
                 scored = [[*verdict, name] for verdict, name in zip(scored, names, strict=True)]
+            unlike = appearance.problems(pixels, manifest.likeness, distances.mean(axis=0))
+            scored = [
+                ["abstained" if problem else call, *values, problem]
+                for (call, *values), problem in zip(scored, unlike, strict=True)
+            ]
         remaining = iter(scored)
         for file, result in batch:
-            values = [*empty, result] if isinstance(result, str) else [*next(remaining), ""]
+            values = [*empty, result] if isinstance(result, str) else next(remaining)
             yield [tree.shown(file.as_posix()), *values]
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from job.inference.pixels import Normalise
 from job.models.network import build, fuse_batch_norm, normalisation
 
-WEIGHTS, FACTS = "model.safetensors", "model.json"
+WEIGHTS, FACTS, LIKENESS = "model.safetensors", "model.json", "likeness.safetensors"
 
 
 def iterations(folder: Path) -> dict[int, Path]:

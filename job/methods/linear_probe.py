@@ -5,6 +5,7 @@ coefficients become the network's classification layer. It takes seconds, and is
 With `train.augment` the regression is fitted to each image as it is and to `VERSIONS - 1` augmented versions.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -16,8 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from job.contracts.split import Rows
-from job.inference.pixels import in_batches
-from job.inference.predict import EVALUATION_BATCH
+from job.inference.features import classifier, features_of
 from job.params import Params
 from job.seeds import derive
 from job.training.augment import augmented
@@ -60,31 +60,19 @@ def train(task: Task) -> Trained:
     return Trained([Fitted(snapshot(network), epoch, [epoch])])
 
 
-def classifier(network: nn.Module) -> nn.Linear:
-    """The last linear layer, which maps pooled features to logits."""
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-
-
 def features(task: Task, network: nn.Module, rows: Rows, version: int = 0) -> npt.NDArray[np.float64]:
-    """Inputs of the classification layer for these images, (N,) rows, in evaluation mode: (N, D).
+    """Features of these images, (N,) rows: (N, D).
 
     Version 0 is that of the images as they are; every other number gives an augmented version of its own.
     """
-    settings, context, seed = task.params.train, task.context, task.seed("noise", version)
+    settings, seed = task.params.train, task.seed("noise", version)
     policy = settings.augment if version else "none"
-    parts: list[torch.Tensor] = []
 
-    def keep(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        parts.append(inputs[0].double().cpu())
+    def change(batch: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        draws = derive(seed, "batch", batch)
+        return partial(augmented, policy=policy, magnitude=settings.magnitude, seed=draws)
 
-    handle = classifier(network).register_forward_pre_hook(keep)
-    network.eval()
-    with torch.inference_mode(), context.autocast():
-        for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH)):
-            draws = derive(seed, "batch", number)
-            network(context.images(batch, partial(augmented, policy=policy, magnitude=settings.magnitude, seed=draws)))
-    handle.remove()
-    return torch.cat(parts).numpy()
+    return features_of(network, task.context, rows, change)
 
 
 def _install(layer: nn.Linear, regression: LogisticRegression, scaler: StandardScaler) -> None:

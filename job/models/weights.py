@@ -19,6 +19,8 @@ from job.errors import UserError
 
 State = dict[str, torch.Tensor]
 
+_CHECKPOINT = ("state_dict", "model_state_dict", "model")
+
 
 def imagenet(backbone: str) -> State:
     """ImageNet weights of a backbone, with the 1,000-class layer still in them.
@@ -100,8 +102,16 @@ def _read(path: Path) -> State:
             f"{path} is not a file of weights alone ({reason}): nothing in it was executed; save a state_dict of "
             "tensors, best as .safetensors"
         ) from None
+    if isinstance(loaded, dict):
+        # A checkpoint holds the weights among other things, under one of these names.
+        loaded = next((loaded[key] for key in _CHECKPOINT if isinstance(loaded.get(key), dict)), loaded)
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise UserError(f"{path} holds no state_dict: names and tensors, nothing else")
+        raise UserError(f"{path} holds no state_dict: names and tensors, also under the key {' or '.join(_CHECKPOINT)}")
+    for name, value in loaded.items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{path}: layer {name} holds NaN or infinity, as after a run that diverged: take other weights"
+            )
     return dict(loaded)
 
 
@@ -111,7 +121,11 @@ def load_features(network: nn.Module, state: State, head: str, source: str) -> N
     Raises:
         UserError: a layer is missing, unknown or of another shape.
     """
-    layers = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{head}.")}
+    every = network.state_dict()
+    # DataParallel writes `module.` before every name, Lightning the name of an attribute.
+    while not every.keys() & state.keys() and len({name.partition(".")[0] for name in state if "." in name}) == 1:
+        state = {name.partition(".")[2]: value for name, value in state.items()}
+    layers = {name: value for name, value in every.items() if not name.startswith(f"{head}.")}
     state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
     # Files written before torch 0.4.1 lack the batch counters of batch norm, which nothing here reads.
     wrong = {name for name in layers.keys() ^ state.keys() if not name.endswith("num_batches_tracked")}

@@ -1,4 +1,4 @@
-"""Write a run folder: the weights, what is needed to use them, the history, and for self-training every iteration.
+"""Write a run folder: weights, what is needed to use them, history, and for self-training every iteration.
 
 Nothing that a clock or a machine decides is written here.
 """
@@ -14,7 +14,8 @@ from safetensors.torch import save
 
 from job.contracts.split import Split
 from job.files import write_json
-from job.inference.runs import FACTS, WEIGHTS
+from job.inference.runs import FACTS, LIKENESS, WEIGHTS, load_network, normalise
+from job.training import likeness
 from job.training.history import PseudoLabels, Trained
 from job.training.identity import parameters
 from job.training.task import Task
@@ -45,22 +46,24 @@ def write(
             (part / WEIGHTS).write_bytes(save(fitted.state))
             if iteration in trained.pseudo_labels:
                 _write_pseudo_labels(part / "pseudo_labels.csv", trained.pseudo_labels[iteration], task.classes, split)
-    write_json(
-        folder / FACTS,
-        {
-            "method": method,
-            "fold": task.fold.number,
-            "backbones": trained.backbones or [task.params.model.backbone] * len(trained.models),
-            "classes": task.classes,
-            **{key: prepared[key] for key in ("size", "crop", "center", "synthetic")},
-            "labels": labels,
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
-            "precision": task.context.precision,
-            "threads": task.params.train.threads,
-            # So that weights which left the repository still say how they were made.
-            "parameters": parameters(task.params, method),
-        },
-    )
+    facts = {
+        "method": method,
+        "fold": task.fold.number,
+        "backbones": trained.backbones or [task.params.model.backbone] * len(trained.models),
+        "classes": task.classes,
+        **{key: prepared[key] for key in ("size", "crop", "center", "synthetic")},
+        "labels": labels,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "precision": task.context.precision,
+        "threads": task.params.train.threads,
+        "likeness": likeness.of_pixels(task),
+        # So that weights which left the repository still say how they were made.
+        "parameters": parameters(task.params, method),
+    }
+    write_json(folder / FACTS, facts)
+    device = task.context.device
+    network = load_network(facts, folder / WEIGHTS, device)
+    (folder / LIKENESS).write_bytes(save(likeness.of_features(task, network, normalise(facts, device))))
 
 
 def _write_pseudo_labels(path: Path, pseudo: PseudoLabels, classes: tuple[str, ...], split: Split) -> None:

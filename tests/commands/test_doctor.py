@@ -58,6 +58,24 @@ def test_a_ready_machine(checkout, monkeypatch, capsys):
     assert "wrong" not in {state for state, _ in found.values()}
 
 
+@pytest.mark.parametrize("there", [["HOME"], ["USER"], []])
+def test_a_number_without_a_home_folder_or_a_name_is_told_what_to_set(monkeypatch, there):
+    """As `docker run --user 12345` or a scheduler may start us: every DVC command would stop."""
+
+    def nobody(_number):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in there:
+        monkeypatch.setenv(name, "/tmp")
+    assert doctor.home()[::2] == ("wrong", "export HOME=/a/folder/of/yours USER=anybody")
+    monkeypatch.setenv("HOME", "/tmp")
+    monkeypatch.setenv("USER", "anybody")
+    assert doctor.home() == ("ok", "/tmp, of anybody", "")
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "name", "parts"),
     [

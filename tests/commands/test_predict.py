@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 
 from job.__main__ import main
 from job.data.tree import gather
 from job.ensemble import scoring
 from job.ensemble.networks import TorchEnsemble
+from job.inference import appearance
 from job.inference.activation import grad_cam
 from job.models.network import build, normalisation
 from job.reporting.cells import overlay
@@ -55,9 +56,10 @@ def trained(tmp_path_factory):
         (run / "model.safetensors").write_bytes(weights)
         facts = {
             "backbones": [backbone], "classes": CLASSES, "size": SIZE, "threads": 1, "precision": "fp32", "crop": 30,
-            "center": "cell",
+            "center": "cell", "likeness": appearance.ranges(pixels),
         }  # fmt: skip
         (run / "model.json").write_text(json.dumps(facts))
+        write_distance(run, usual=1e3)
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})
     (root / "runs/two").symlink_to("efficientnet")
     for method, chosen in (("efficientnet", members), ("two", members[1:])):
@@ -65,6 +67,12 @@ def trained(tmp_path_factory):
         (root / "ensembles" / method).mkdir(parents=True)
         (root / "ensembles" / method / "ensemble.json").write_text(json.dumps(described))
     return root
+
+
+def write_distance(run, usual):
+    """The plain distance from 0 of a ResNet's features, in multiples of `usual`."""
+    tensors = {"mean": torch.zeros(512), "axes": torch.zeros(512, 1), "variance": torch.ones(1)}
+    save_file(tensors | {"noise": torch.tensor(1.0), "usual": torch.tensor(usual)}, run / "likeness.safetensors")
 
 
 @torch.no_grad()
@@ -190,6 +198,48 @@ def test_what_is_left_out_is_said_and_listed_and_a_file_named_twice_is_one_row(h
     assert "(1 not a regular file)" in capsys.readouterr().err
 
 
+def unlike(folder):
+    """Pictures that are no cell on black, by what sets them apart; a cell is among them."""
+    cell = disc(0)
+    red, *others = cell.split()
+    light = Image.new("RGB", cell.size, (230, 220, 225))
+    light.paste(cell, mask=cell.convert("L").point(lambda value: 255 * (value > 9)))
+    field = Image.new("RGB", (90, 60))
+    for place in range(6):
+        field.paste(cell.resize((24, 24)), (30 * (place % 3), 30 * (place // 3)))
+    pictures = {
+        "background": light,
+        "bodies": field,
+        "red less green": Image.merge("RGB", [red.point(lambda value: value // 2), *others]),
+        "brightness": cell.point(lambda value: value // 3),
+        "area": cell.resize((20, 20)),
+        "": cell,
+    }
+    for name, picture in pictures.items():
+        save_image(folder / f"{name or 'cell'}.png", picture)
+    return folder
+
+
+def test_a_picture_unlike_the_training_images_is_said_to_be_so_and_not_called(here, exported, tmp_path, capsys):
+    folder = unlike(tmp_path / "new")
+    for number, model in enumerate((["--model", "two"], ["--onnx", exported])):
+        rows = predict(tmp_path / f"{number}.csv", folder, *model)
+        for row in rows:
+            expected = Path(row["image"]).stem.removeprefix("cell")
+            assert (row["call"] == "abstained") == (expected != "")
+            assert expected in row["problem"]
+            assert row["problem"].startswith("unlike the training images: ") == (expected != "")
+            assert float(row["p_HEM"]) >= 0
+        assert "5 unlike the training images" in capsys.readouterr().out
+
+
+def test_features_far_from_those_of_the_training_images_are_said(copied, tmp_path):
+    for fold in (1, 3, 4):
+        write_distance(Path(f"runs/efficientnet/fold-{fold}"), usual=0.1)
+    rows = predict(tmp_path / "far.csv", "cells")
+    assert all("times as far from theirs as is usual" in row["problem"] for row in rows)
+
+
 def test_a_map_shows_where_the_folds_looked_for_the_class_that_was_called(here, tmp_path):
     folder = tmp_path / "new"
     shutil.copytree(here / "cells", folder)
@@ -311,7 +361,7 @@ def test_weights_that_were_not_evaluated_are_refused(trained, tmp_path, monkeypa
     assert "fold-3/model.safetensors is not the network that was evaluated" in capsys.readouterr().err
 
 
-def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
+def test_onnx_gives_the_same_without_torch_and_leaves_nothing_in_the_home_folder(exported, here, tmp_path):
     rows = predict(tmp_path / "torch.csv", "cells", "--model", "two")
     out = tmp_path / "onnx.csv"
     code = (
@@ -319,7 +369,10 @@ def test_onnx_gives_the_same_without_torch(exported, here, tmp_path):
         f"assert main(['predict', 'cells', '--onnx', {str(exported)!r}, '--out', {str(out)!r}]) == 0\n"
         "sys.exit('torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, check=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "HOME": str(home)}, check=True)
+    assert list(home.iterdir()) == []
     with out.open(newline="", encoding="utf-8") as handle:
         others = list(csv.DictReader(handle))
     assert [row["image"] for row in others] == [row["image"] for row in rows]
@@ -360,10 +413,8 @@ def test_an_ensemble_of_a_gpu_or_with_views_is_exported_too(copied, precision, v
     exact = TorchEnsemble("two")
     exact.members[0].precision = "fp32"
     pixels = np.load("data/prepared/images.npy")
-    [probabilities] = (
-        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(Path("one.onnx")).probabilities(pixels)
-    )
-    np.testing.assert_allclose(probabilities, exact.probabilities(pixels)[0], atol=1e-4)
+    [probabilities] = importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(Path("one.onnx")).judge(pixels)[0]
+    np.testing.assert_allclose(probabilities, exact.judge(pixels)[0][0], atol=1e-4)
 
 
 def test_an_export_is_held_against_the_mean_over_the_views(copied):
@@ -372,7 +423,7 @@ def test_an_export_is_held_against_the_mean_over_the_views(copied):
     copied("ensembles/two/ensemble.json", views=8)
     ensemble, pixels = TorchEnsemble("two"), np.load("data/prepared/images.npy")[:3]
     with torch.inference_mode():
-        given = export.Together(ensemble.members).eval()(torch.from_numpy(pixels)).numpy()
+        given = export.Together(ensemble.members).eval()(torch.from_numpy(pixels))[0].numpy()
     np.testing.assert_allclose(export._exact(ensemble, pixels), given, atol=1e-4)
     copied("ensembles/two/ensemble.json", views=1)
     assert np.abs(export._exact(TorchEnsemble("two"), pixels) - given).max() > 1e-3
@@ -384,7 +435,7 @@ def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(
     assert predict(tmp_path / "again.csv", "cells") == once
     pixels = scoring.images.read(Path("cells/a/0.png"), SIZE, 30, "cell")[0]
     turned = np.stack([np.rot90(view, turns) for view in (pixels, pixels[:, ::-1]) for turns in range(4)])
-    views = TorchEnsemble("efficientnet").probabilities(turned)[1, :, 0].astype(np.float64)
+    views = TorchEnsemble("efficientnet").judge(turned)[0][1, :, 0].astype(np.float64)
     copied("ensembles/efficientnet/ensemble.json", views=8)
     averaged = predict(tmp_path / "averaged.csv", "cells")
     assert float(averaged[0]["fold_3_p_HEM"]) == pytest.approx(views.mean(), abs=1e-6)
@@ -414,8 +465,8 @@ def test_images_are_read_a_few_batches_ahead_only(monkeypatch):
     class Constant:
         manifest = scoring.Manifest("efficientnet", (1,), ("A", "B"), SIZE, 0, "image")
 
-        def probabilities(self, batch):
-            return np.full((1, len(batch), 2), 0.5, dtype=np.float32)
+        def judge(self, batch):
+            return np.full((1, len(batch), 2), 0.5, dtype=np.float32), np.zeros((1, len(batch)))
 
     files = [Path(f"{number}.png") for number in range(1000)]
     stream = scoring.rows(files, Constant(), scoring.Rule(), batch_size=8)

@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from job.data import images, tree
 from job.data.prepare import prepare
 from job.errors import UserError
 from tests.fixtures import cells
@@ -30,7 +32,36 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     return out.getvalue()
 
 
+def with_hole_in(content: bytes, value: int = 0) -> bytes:
+    """A tenth of the file overwritten, behind its middle; its end is there."""
+    start, length = len(content) // 2, len(content) // 10
+    return content[:start] + bytes([value]) * length + content[start + length :]
+
+
+def tiff(bits: int, *, resolutions: int = 1, planes: bool = False) -> bytes:
+    """An uncompressed TIFF of PICTURE, which Pillow cannot write: with planes of one colour each, with an odd tag."""
+    pixels = np.asarray(PICTURE).astype(f"<u{bits // 8}") * (257 if bits == 16 else 1)
+    values = (pixels.transpose(2, 0, 1) if planes else pixels).tobytes()
+    parts = 3 if planes else 1
+    tags = [(256, 3, [40]), (257, 3, [40]), (258, 3, [bits] * 3), (259, 3, [1]), (262, 3, [2]), (273, 4, None),
+            (277, 3, [3]), (278, 3, [40]), (279, 4, [len(values) // parts] * parts),
+            (282, 5, [72, 1] * resolutions), (284, 3, [2 if planes else 1])]  # fmt: skip
+    behind = 8 + 2 + 12 * len(tags) + 4
+    entries, extra = b"", b""
+    for tag, kind, given in tags:
+        numbers = given or [1000 + len(values) // parts * part for part in range(parts)]
+        packed = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        count = len(numbers) // (2 if kind == 5 else 1)
+        if len(packed) > 4:
+            packed, extra = struct.pack("<I", behind + len(extra)), extra + packed
+        entries += struct.pack("<HHI", tag, kind, count) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + extra
+    return head.ljust(1000, b"\0") + values
+
+
 BMP, PNG, JPEG, TIFF = (encoded(PICTURE, kind) for kind in ("BMP", "PNG", "JPEG", "TIFF"))
+LARGE = PICTURE.resize((200, 200))
+LARGE_JPEG = encoded(LARGE, "JPEG")
 
 
 def patched(content: bytes, offset: int, form: str, *values: int) -> bytes:
@@ -79,6 +110,16 @@ CONTENT = {
     "png cut in its pixels": ("png", PNG[: len(PNG) // 2], "truncated"),
     "png without its end": ("png", PNG[:-20], "truncated"),
     "jpeg cut in its pixels": ("jpg", JPEG[: len(JPEG) // 2], "truncated"),
+    "jpeg with a hole": ("jpg", with_hole_in(LARGE_JPEG), "truncated"),
+    "jpeg without its middle": ("jpg", LARGE_JPEG[:3000] + LARGE_JPEG[-1000:], "truncated"),
+    "mpo with a hole": ("jpg", with_hole_in(encoded(LARGE, "MPO")), "truncated"),
+    "progressive jpeg with a hole": ("jpg", with_hole_in(encoded(LARGE, "JPEG", progressive=True)), "unreadable"),
+    "tiff of jpegs with a hole": ("tif", with_hole_in(encoded(LARGE, "TIFF", compression="jpeg")), "truncated"),
+    "tiff with a wrong checksum": (
+        "tif", with_hole_in(encoded(LARGE, "TIFF", compression="tiff_adobe_deflate"), 255), "unreadable",
+    ),
+    "jpeg whose orientation is cut off": ("jpg", encoded(PICTURE, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0"),
+                                          "unreadable: Corrupt EXIF data"),
     "tiff cut in its pixels": ("tiff", TIFF[: len(TIFF) // 2], "truncated"),
     "tiff cut in its header": ("tif", TIFF[:20], "unreadable"),
     "png with a broken checksum": ("png", patched(PNG, 60, "B", PNG[60] ^ 255), "unreadable"),
@@ -94,6 +135,13 @@ CONTENT = {
     "16-bit colour png": ("png", deep_png(2, 3), "16 bits per channel"),
     "16-bit colour png with alpha": ("png", deep_png(6, 4), "16 bits per channel"),
     "16-bit tiff": ("tif", encoded(Image.fromarray(np.full((40, 40), 999, np.uint16)), "TIFF"), "16 bits per channel"),
+    "16-bit colour tiff": ("tif", tiff(16), "16 bits per channel"),
+    "16-bit tiff of three planes": ("tif", tiff(16, planes=True), "16 bits per channel"),
+    "black": ("bmp", encoded(Image.new("RGB", (40, 40)), "BMP"), "blank: nothing stands out"),
+    "white": ("png", encoded(Image.new("L", (40, 40), 255), "PNG"), "blank: nothing stands out"),
+    "noise": (
+        "png", encoded(Image.effect_noise((400, 400), 20), "PNG"), "blank: nothing stands out",
+    ),
     "tiff of fractions": ("tif", encoded(FLOAT, "TIFF"), "mode F"),
     "cmyk": ("jpg", encoded(PICTURE.convert("CMYK"), "JPEG"), "mode CMYK"),
     "black and white": ("png", encoded(PICTURE.convert("1"), "PNG"), "mode 1"),
@@ -241,11 +289,37 @@ def test_a_file_that_is_no_cell_is_refused(root, tmp_path, kind):
     assert_refused(root, tmp_path / "out", name, reason)
 
 
+@pytest.mark.parametrize("kind", ["jpeg whose orientation is cut off", "bomb that Pillow would warn of"])
+def test_what_the_decoder_warns_of_is_refused_whatever_the_process_ignores(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(images.UnreadableImageError, match=CONTENT[kind][2]):
+            images.decode(CONTENT[kind][1])
+
+
 @pytest.mark.parametrize("kind", TREE)
 def test_a_file_that_the_layout_does_not_explain_is_refused(root, tmp_path, kind):
     damage, file, reason = TREE[kind]
     damage(root)
     assert_refused(root, tmp_path / "out", file, reason)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "5.png")
+    assert list(images.read_all([tmp_path / "5.png"], 32, 0, "cell", ahead=1)) == ["not a regular file"]
+
+
+def test_a_link_into_the_cache_of_dvc_is_the_file_itself(root, tmp_path):
+    """As `cache.type symlink` leaves tracked images; a link to another folder that is called so is none."""
+    picture = root / f"{ALL}UID_1_1_1_all.bmp"
+    cached = tmp_path / "cache/files/md5/ab" / ("0" * 30)
+    cached.parent.mkdir(parents=True)
+    picture.rename(cached)
+    picture.symlink_to(cached)
+    assert f"{ALL}UID_1_1_1_all.bmp" in tree.walk(root).images
+    picture.unlink()
+    picture.symlink_to(cached.parent)
+    assert (f"{ALL}UID_1_1_1_all.bmp", "symbolic link out of the root") in tree.walk(root).rejected
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -262,6 +336,8 @@ GOOD = {
     "upper-case extension": ("BMP", BMP),
     "png": ("png", PNG),
     "tiff": ("TIFF", TIFF),
+    "tiff with two resolutions": ("tif", tiff(8, resolutions=2)),
+    "tiff of three planes": ("tif", tiff(8, planes=True)),
     "palette": ("png", encoded(PICTURE.quantize(255), "PNG")),
     "opaque alpha": ("png", encoded(PICTURE.convert("RGBA"), "PNG")),
     "bmp from below": ("bmp", encoded(PICTURE, "BMP")),

@@ -140,6 +140,29 @@ def test_a_weights_file_gives_all_layers_but_the_classification_layer(tmp_path, 
         build(pretrained=str(tmp_path / "none.pth"), sha256=digest)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"epoch": 7, "state_dict": state, "optimizer": {}},
+        lambda state: {"model": {f"module.network.{name}": value for name, value in state.items()}},
+    ],
+)
+def test_weights_in_a_checkpoint_or_under_a_prefix_are_found(tmp_path, wrap):
+    state = build(seed=1).state_dict()
+    path = tmp_path / "checkpoint.pth"
+    torch.save(wrap(state), path)
+    loaded = build(seed=2, pretrained=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items() if not name.startswith("_fc."))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    path = tmp_path / "diverged.safetensors"
+    save_file({"a": torch.ones(2), "b": torch.tensor([1, torch.inf])}, path)
+    with pytest.raises(UserError, match="layer b holds NaN or infinity"):
+        weights.of_file(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def test_a_file_that_holds_no_weights_is_refused(tmp_path):
     for name, content in (("a.safetensors", b"text"), ("b.pth", b"text"), ("c.pth", None)):
         path = tmp_path / name

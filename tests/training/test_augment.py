@@ -81,6 +81,13 @@ def test_cells_keep_their_area_and_their_black_surroundings():
     assert (out[:, :, 0, 0] == 0).all()
 
 
+def test_the_noise_that_jpeg_leaves_around_a_cell_is_not_coloured():
+    pixels = torch.full((1, 3, 8, 8), 26.0)
+    drawn = torch.full((1, 1), 0.9), torch.full((1, 3), 0.9)
+    assert torch.equal(augment._recolour(pixels, *drawn), pixels)
+    assert not torch.equal(augment._recolour(pixels + 10, *drawn), pixels + 10)
+
+
 def test_cells_move_as_torchvision_moves_them():
     pixels = cells(1).float()
     angle = torch.tensor([[0.13]])

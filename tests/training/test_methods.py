@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,9 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from job.contracts.split import Split, read_split
 from job.errors import StoppedError, UserError
 from job.files import read_json
+from job.inference import appearance, runs, runtime
 from job.inference import predict as inference
-from job.inference import runs, runtime
 from job.inference.context import Context
+from job.inference.features import Distance, features_of
 from job.inference.pixels import Normalise, PixelStore
 from job.methods import linear_probe, noisy_student
 from job.models.network import fuse_batch_norm, normalisation
@@ -176,6 +178,13 @@ def test_a_run_folder_is_all_that_is_needed_to_predict(task, tmp_path):
     assert pseudo["image"].tolist() == split.names(task.fold.unlabelled)
     assert np.array_equal(pseudo[["p_HEM", "p_ALL"]].to_numpy(np.float32), trained.pseudo_labels[1].probabilities)
     assert len(pd.read_csv(folder / "history.csv")) == 3
+    own = task.context.store.pixels[task.fold.train.rows]
+    distance = Distance(load_file(folder / runs.LIKENESS))
+    network = runs.load_network(facts, folder / runs.WEIGHTS, torch.device("cpu"))
+    far = [float(distance(torch.from_numpy(features_of(network, task.context, rows))).mean()) for rows in
+           (task.fold.train.rows, task.fold.validation.rows)]  # fmt: skip
+    assert far[0] < far[1] < 1
+    assert sum(map(bool, appearance.problems(own, facts["likeness"], np.zeros(len(own))))) <= 1
 
 
 @pytest.mark.parametrize("name", METHODS)
