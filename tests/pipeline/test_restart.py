@@ -8,6 +8,8 @@ import pytest
 
 from tests.pipeline import chaos, repository
 
+CODE = "job/training/history.py"
+
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):
@@ -39,6 +41,49 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
     assert "base goes on after" in output
     assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
     assert list((folder / ".state").iterdir()) == []
+
+
+def to_train(folder):
+    """DVC with fold 1, and the log that appears when its first epoch has ended."""
+    log = folder / "logs/efficientnet/fold-1.log"
+    log.unlink()
+    command = ["dvc", "repro", "--force", "--no-run-cache", "--single-item", "train@efficientnet-1"]
+    return command, log
+
+
+def edit(old, new, file):
+    return ["sed", "--in-place", f"s/{old}/{new}/", file]
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "named"),
+    [
+        (edit("epochs: 3", "epochs: 4", "params.yaml"), edit("epochs: 4", "epochs: 3", "params.yaml"), "train.epochs"),
+        (["git", "stash"], ["git", "stash", "pop"], "train.epochs"),
+        (edit("epoch", "Epoch", CODE), ["git", "checkout", CODE], CODE),
+    ],
+)
+def test_a_fold_is_not_written_with_other_parameters_or_code_than_it_was_trained_with(repo, there, back, named):
+    """DVC would note what it finds afterwards, and call a network of three epochs one of four, up to date."""
+    folder, expected = repo
+    recorded = (folder / "dvc.lock").read_text()
+    command, log = to_train(folder)
+    process = subprocess.Popen(
+        command, cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.02)
+    repository.run(folder, *there)
+    output = process.communicate()[0]
+    repository.run(folder, *back)
+    assert process.returncode != 0
+    assert f"not written, because something changed while it trained: {named}. To finish" in output
+    assert "Traceback" not in output
+    assert (folder / "dvc.lock").read_text() == recorded
+    assert not (folder / "runs/efficientnet/fold-1").exists()
+    output = repository.run(folder, *command).stdout
+    assert "base goes on after 3 epochs" in output
+    assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
 
 
 @pytest.mark.slow
