@@ -17,7 +17,6 @@ from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json, sha256
 from job.inference import runs, runtime
-from job.inference.context import autocast
 from job.inference.pixels import Normalise, views
 from job.params import load
 
@@ -33,18 +32,16 @@ class Member(nn.Module):
     With `tta` the mean over the eight views of an image, as the stage `predict` takes it.
     """
 
-    def __init__(self, network: nn.Module, normalise: Normalise, *, precision: str, tta: bool) -> None:
+    def __init__(self, network: nn.Module, normalise: Normalise, *, tta: bool) -> None:
         super().__init__()
         self.network = network
         self.normalise = normalise
-        self.precision = precision
         self.tta = tta
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
-        with autocast(pixels.device, self.precision):
-            logits = [self.network(view) for view in self.views(images)]
+        logits = [self.network(view) for view in self.views(images)]
         return torch.stack([values.double().softmax(1) for values in logits]).mean(0).float()
 
     def views(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -82,9 +79,7 @@ class TorchEnsemble:
         networks = [runs.load_network(read_json(fold / runs.FACTS), fold / runs.WEIGHTS, self.device) for fold in folds]
         # Not predict.tta of today's parameters: what was evaluated is what predicts.
         tta = described["views"] > 1
-        self.members = [
-            Member(network, normalise, precision=facts["precision"], tta=tta).eval() for network in networks
-        ]
+        self.members = [Member(network, normalise, tta=tta).eval() for network in networks]
         on_cpu = self.device.type == "cpu"
         cores = len(os.sched_getaffinity(0)) // facts["threads"] if on_cpu else 1
         together = max(1, min(cores, len(self.members)))

@@ -79,7 +79,7 @@ def features(task: Task, network: nn.Module, rows: Rows, version: int = 0) -> np
 
     handle = classifier(network).register_forward_pre_hook(keep)
     network.eval()
-    with torch.inference_mode(), context.autocast():
+    with torch.inference_mode():
         for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH)):
             draws = derive(seed, "batch", number)
             network(context.images(batch, partial(augmented, policy=policy, magnitude=settings.magnitude, seed=draws)))

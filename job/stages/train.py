@@ -33,9 +33,8 @@ def run(method: str, fold: int) -> str:
     labels = module.labels(params)
     store = PixelStore.open(paths.PIXELS).near(device)
     normalise = Normalise.of(*normalisation(params.model.backbone), device)
-    precision = runtime.resolve_precision(params.train.precision, device)
-    context = Context(store, normalise, device, precision, check=stop.check)
-    progress = Progress(method, fold, str(device), silent=world.rank > 0)
+    context = Context(store, normalise, device, check=stop.check)
+    progress = Progress(method, fold, runtime.describe(device), silent=world.rank > 0)
     facts = identity.facts(params, method, device)
     states = paths.STATE / f"{method}-{fold}"
     with (

@@ -55,7 +55,7 @@ class Trainer:
             StoppedError: the process was asked to end; the state is saved.
         """
         task, settings = self.task, self.task.params.train
-        state = TrainState.start(network, task.context, settings, task.world)
+        state = TrainState.start(network, task.context.device, settings, task.world)
         states = {self.name: state, **(beside or {})}
         task.progress.model(self.name, settings.epochs * count_images(self._plan(1)))
         if saved := task.restart.load(self.name):

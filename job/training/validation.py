@@ -36,10 +36,9 @@ def recompute_batch_norm(network: nn.Module, context: Context, rows: Rows, world
         norm.reset_running_stats()
         norm.momentum = None  # the cumulative average
     # Batches of equal size, because every batch counts the same in the average.
-    with context.autocast():
-        for batch in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
-            # Of several processes each takes a share, and `nn.SyncBatchNorm` sees the whole batch, as in training.
-            network(context.images(batch[world.rank :: world.size]))
+    for batch in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
+        # Of several processes each takes a share, and `nn.SyncBatchNorm` sees the whole batch, as in training.
+        network(context.images(batch[world.rank :: world.size]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -36,6 +36,7 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
     assert trainer.returncode == code, output
     assert f"stopped by {number.name}; `dvc repro train@efficientnet-1` goes on where it stopped" in output
     assert "Traceback" not in output
+    assert output.startswith("efficientnet fold 1 on the CPU, 1 thread\n")
     assert list((folder / ".state/efficientnet-1").rglob("base.state"))
     output = repository.run(folder, "dvc", "repro", "--force", "--no-run-cache", "-s", "train@efficientnet-1").stdout
     assert "base goes on after" in output

@@ -138,6 +138,14 @@ def test_losses_are_those_of_a_plain_loop(backbone, double, close):
     assert [epoch.learning_rate for epoch in ours.history] == pytest.approx([rate * 0.5**n for n in range(10)])
 
 
+def test_half_precision_is_for_the_training_step_alone(context):
+    """Statistics, validation and prediction are those of the exported network, and of a CPU."""
+    net, half = network(), []
+    net.register_forward_pre_hook(lambda _module, _inputs: half.append(torch.is_autocast_enabled("cpu")))
+    train(context, net, epochs=1, precision="bf16", batch_norm="recomputed")
+    assert half == [True] * 4 + [False, False]
+
+
 def test_twice_the_same_is_the_same_to_the_bit(context):
     options = {"dropout": 0.5, "stochastic_depth": 0.2}
     first = train(context, network(**options))

@@ -80,11 +80,10 @@ def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path
 def test_a_state_of_an_unfinished_epoch_goes_back_to_its_device(context):  # noqa: F811
     """Losses of later steps are added on the device; generators take their states from the CPU."""
     settings = params()
-    state = TrainState.start(network(), context, settings)
+    state = TrainState.start(network(), CPU, settings)
     state.learn(state.forward(context.images(ROWS[:2]))[0].sum(), torch.tensor([True, False]))
     state.rng_state = [torch.get_rng_state()]
-    elsewhere = dataclasses.replace(context, device=torch.device("meta"))
-    again = dataclasses.replace(TrainState.start(network(), context, settings), context=elsewhere)
+    again = dataclasses.replace(TrainState.start(network(), CPU, settings), device=torch.device("meta"))
     again.restore(state.capture())
     assert [step.device.type for step in again.figures] == ["meta"]
     assert again.rng_state[0].device.type == "cpu"
