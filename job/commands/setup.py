@@ -14,7 +14,7 @@ from job.commands.doctor import GIB, Finding
 from job.commands.machine import gpus, output
 from job.contracts import paths
 from job.errors import UserError
-from job.files import awaits_fetch
+from job.files import awaits_fetch, check_cache
 from job.inference import runtime
 from job.models import weights
 from job.params import Params
@@ -31,6 +31,7 @@ def findings() -> Iterator[tuple[str, Finding]]:
         return
     yield "parameters", Finding("ok", "params.yaml is valid")
     yield "device", _device(params.train.device)
+    yield "cache", _cache()
     yield "data", _data(params)
     yield "weights", _weights(params)
     yield "DVC remote", _remote()
@@ -50,6 +51,14 @@ def _device(asked: str) -> Finding:
         remedy = "in a container: docker run --gpus all …; otherwise train.device=auto or cpu"
         return Finding("wrong", "train.device=cuda, but there is no GPU here", remedy)
     return Finding("ok", "the CPU; no NVIDIA driver here")
+
+
+def _cache() -> Finding:
+    try:
+        check_cache()
+    except UserError as error:
+        return Finding("wrong", str(error))
+    return Finding("ok", "DVC's cache can be written to")
 
 
 def _data(params: Params) -> Finding:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from job.contracts.split import Rows
-from job.files import existing
+from job.errors import UserError
+from job.files import REMEDY, existing
 
 VIEWS = 8
 """Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
@@ -27,7 +28,10 @@ class PixelStore:
     @classmethod
     def open(cls, path: Path) -> PixelStore:
         """Map the array of `prepare`."""
-        return cls(np.load(existing(path), mmap_mode="r"))
+        try:
+            return cls(np.load(existing(path), mmap_mode="r"))
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): {REMEDY}") from None
 
     @property
     def size(self) -> int:

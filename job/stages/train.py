@@ -5,7 +5,7 @@ import importlib
 from job import params as parameters
 from job.contracts import paths
 from job.contracts.split import read_split
-from job.files import read_json, replacing_folder
+from job.files import check_cache, read_json, replacing_folder
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
@@ -14,7 +14,7 @@ from job.training import identity, parallel, record
 from job.training.history import Trained
 from job.training.progress import Progress
 from job.training.restart import opened
-from job.training.stop import Stop, memory_explained
+from job.training.stop import Stop
 from job.training.task import Task
 
 
@@ -26,6 +26,7 @@ def run(method: str, fold: int) -> str:
     stop = Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     device = runtime.setup(params.train, keep_memory=params.machine.keep_memory)
     world, device = parallel.join(params.train.devices, device)
+    check_cache()
     prepared = read_json(paths.SUMMARY)
     classes = tuple(prepared["classes"])
     split = read_split(paths.SPLIT, classes)
@@ -37,10 +38,7 @@ def run(method: str, fold: int) -> str:
     progress = Progress(method, fold, runtime.describe(device), silent=world.rank > 0)
     facts = identity.facts(params, method, device)
     states = paths.STATE / f"{method}-{fold}"
-    with (
-        memory_explained(),
-        opened(states, identity.digest(facts), params.machine.save_every_seconds, world) as restart,
-    ):
+    with opened(states, identity.digest(facts), params.machine.save_every_seconds, world) as restart:
         part = split.fold(fold, classes, labels=labels)
         task = Task(part, classes, context, params, progress, restart, world, split.names)
         trained: Trained = module.train(task)
