@@ -124,6 +124,7 @@ class Train(Section):
     deterministic: bool
     cudnn_benchmark: bool
     tf32: bool
+    compile: bool
 
     @pydantic.model_validator(mode="after")
     def _timing_decides_nothing(self) -> Self:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from job.errors import UserError
 from job.params import Train
 from job.training.history import Epoch, Fitted, State, snapshot
 from job.training.parallel import ALONE, World
@@ -25,7 +28,8 @@ class TrainState:
 
     Attributes:
         network: with its present weights.
-        parallel: the same network; its backward pass averages gradients over all processes of the fold.
+        parallel: the same network as a training step calls it, compiled if that is wanted; its backward pass averages
+            gradients over all processes of the fold.
         device: of the network.
         precision: of a step: `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision.
         world: the processes of the fold.
@@ -62,8 +66,11 @@ class TrainState:
         """The state before the first batch."""
         precision = resolve_precision(settings.precision, device)
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        parallel = world.wrap(network)
+        if settings.compile:
+            parallel = compiled(parallel, settings)
         optimiser, average = make_optimiser(network, settings), averaged(network, settings)
-        return cls(network, world.wrap(network), device, precision, world, optimiser, scaler, average)
+        return cls(network, parallel, device, precision, world, optimiser, scaler, average)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -100,8 +107,9 @@ class TrainState:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        figures = (loss.detach(), correct.sum(), torch.tensor(len(correct), device=loss.device))
-        self.figures.append(torch.stack([figure.double() for figure in figures]))
+        # Filled in by the device: a number that is sent there would wait for it.
+        count = torch.full((), len(correct), dtype=torch.float64, device=loss.device)
+        self.figures.append(torch.stack([loss.detach().double(), correct.sum().double(), count]))
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Add a finished epoch to the history, keep its weights if it is the best, and begin the next."""
@@ -149,6 +157,20 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "fp32"
     return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+
+
+def compiled(network: nn.Module, settings: Train) -> nn.Module:
+    """The network with a forward and a backward pass of fused kernels: one graph for each size of batch.
+
+    Raises:
+        UserError: there is no compiler.
+    """
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        raise UserError(
+            "train.compile=true needs a C++ compiler: on Debian and Ubuntu, apt-get install g++; or use false"
+        )
+    # In deterministic mode no clock chooses between kernels that round differently.
+    return cast(nn.Module, torch.compile(network, dynamic=False, options={"deterministic": settings.deterministic}))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from benchmarks.gpu import on_fake_gpu
 from job.errors import StoppedError
 from job.inference import runtime
 from job.inference.context import Context
@@ -26,17 +27,6 @@ CUDA = torch.device("cuda")
 PIXELS = np.zeros((4, 64, 64, 3), dtype=np.uint8)
 
 
-def on_fake_gpu(net):
-    """The network with tensors of the same shape and memory order on a GPU that is not there."""
-    for module in net.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, value in tensors.items():
-                if value is not None:
-                    fake = torch.empty_like(value, device=CUDA)
-                    tensors[name] = torch.nn.Parameter(fake) if tensors is module._parameters else fake
-    return net
-
-
 @pytest.mark.parametrize("resident", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("backbone", ["efficientnet-b0", "efficientnet-lite0", "torchvision/resnet18"])
@@ -44,6 +34,7 @@ def test_batch_forward_and_loss_stay_on_the_device(backbone, precision, resident
     # Autocast asks the driver, and switches itself off where there is none.
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda values: values)  # fake tensors know no such memory
     real = build(backbone, classes=2, size=64, dropout=0.5, stochastic_depth=0.2, seed=1)
     with FakeTensorMode(allow_non_fake_inputs=True), CUDA:
         store = PixelStore(PIXELS, torch.zeros(PIXELS.shape, dtype=torch.uint8) if resident else None)
