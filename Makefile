@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
+# Only a number that somebody gives: without one, folds that have GPUs do not share them.
+ASKED = $(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -15,7 +17,7 @@ doctor:  ## is this machine ready? time and disk; needs no packages, installs no
 	@$(PYTHON) -m job doctor
 
 report: .venv/installed  ## the whole pipeline on synthetic cells, then the report: 7 GiB of packages once, 5 minutes on 2 cores
-	@python -m job folds --jobs $(JOBS)
+	@python -m job folds $(ASKED)
 	@dvc repro
 	@python -m job card
 	@python -m job site
@@ -27,7 +29,7 @@ smoke: .venv/installed  ## the pipeline on a handful of cells in a minute, besid
 	@dvc exp run --temp --force --name smoke $(foreach value,$(SMOKE),--set-param '$(value)')
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time, and nothing after them
-	@python -m job folds --jobs $(JOBS)
+	@python -m job folds $(ASKED)
 
 experiments: .venv/installed  ## what was tried: changed parameters, balanced accuracy and AUROC
 	@dvc exp show --only-changed --hide-workspace \

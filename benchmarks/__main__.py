@@ -14,7 +14,7 @@ import torch
 
 from job.files import read_json, write_json
 
-AREAS: tuple[str, ...] = ("data", "training", "folds", "evidence", "prediction", "report")
+AREAS: tuple[str, ...] = ("data", "training", "gpu", "folds", "evidence", "prediction", "report")
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+CPU = torch.device("cpu")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -39,9 +40,10 @@ def network() -> EfficientNet:
 class Training:
     """One epoch over the files, which are one batch, per call."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], device: torch.device = CPU) -> None:
         self.loader = DataLoader(Files(paths), batch_size=15, shuffle=True)
-        self.network = network()
+        self.device = device
+        self.network = network().to(device)
         self.optimiser = torch.optim.SGD(self.network.parameters(), lr=0.001, momentum=0.9)
 
     def __call__(self) -> float:
@@ -50,7 +52,7 @@ class Training:
         self.network.train()
         for images, labels in self.loader:
             self.optimiser.zero_grad()
-            loss = torch.nn.functional.cross_entropy(self.network(images), labels)
+            loss = torch.nn.functional.cross_entropy(self.network(images.to(self.device)), labels.to(self.device))
             loss.backward()
             self.optimiser.step()
             loss.item()

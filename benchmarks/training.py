@@ -43,13 +43,13 @@ def run() -> dict[str, float]:
     """Every figure of this area."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        paths = _draw(folder)
+        paths = draw(folder)
         return _speeds(paths, folder) | _costs(paths, folder)
 
 
-def _draw(folder: Path) -> list[Path]:
-    """A batch of synthetic cells as the originals are: BMP files of 450x450."""
-    paths = [folder / f"{number}.bmp" for number in range(BATCH)]
+def draw(folder: Path, count: int = BATCH) -> list[Path]:
+    """Synthetic cells as the originals are: BMP files of 450x450."""
+    paths = [folder / f"{number}.bmp" for number in range(count)]
     for number, path in enumerate(paths):
         cell = cells.sample(CLASSES[number % 2], generator(0, "patient", number), generator(0, "cell", number))
         Image.fromarray(cells.draw(cell, generator(0, "draw", number))).save(path)

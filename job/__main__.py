@@ -34,6 +34,10 @@ STAGES = {
     "explain": "activation maps of the cells that the report shows",
     "report": "the static pages",
 }
+_LESS_MEMORY = (
+    "lower train.batch_size, predict.batch_size or data.pixels, take a smaller model.backbone, run fewer folds at a "
+    "time (JOBS=1), or, on a CPU, use machine.keep_memory=false"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     module = options.pop("module")
     if module.startswith("job.stages."):
-        _end_with_parent(parent)
+        end_with_parent(parent)
     try:
         print(importlib.import_module(module).run(**options))
     except UserError as error:
@@ -58,17 +62,29 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        # A file that should be there and is not is a fault of this program; it keeps its traceback.
-        if error.errno not in _OF_THE_MACHINE:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not (sentence := _of_the_machine(error)):
             raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror}: fix that, or name another place", file=sys.stderr)
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
     return 0
 
 
-def _end_with_parent(parent: int) -> None:
+def _of_the_machine(error: Exception) -> str:
+    """What a disk or the want of memory stopped, as a sentence; empty for a fault of ours, which keeps its traceback.
+
+    A file that should be there and is not is such a fault.
+    """
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}: fix that, or name another place" if error.errno in _OF_THE_MACHINE else ""
+    # torch has a class for the memory of a GPU, and for that of the machine a RuntimeError with a text.
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return f"out of memory: {_LESS_MEMORY}" if named or "can't allocate memory" in str(error) else ""
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the end of the process `parent` end this one too, with SIGTERM."""
     # Killing DVC alone would leave its child running, and writing over outputs that a later run has restored.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -99,8 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         return one
 
     folds = command("folds", "train and predict all folds side by side, through DVC")
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    folds.add_argument("--jobs", type=int, default=cores, help="folds at a time (all cores)")
+    folds.add_argument("--jobs", type=int, help="folds at a time (one per core; where there are GPUs, one per GPU)")
 
     score = command("score", "all evidence about anybody's predictions, from a CSV file")
     score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from job.errors import UserError
 
 REMEDY = "run `dvc repro`, which writes it"
@@ -31,6 +33,32 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, seconds: float, what: str) -> Iterator[None]:
+    """Run a block that one process at a time may run; the lock file holds its number, and goes when the block ends.
+
+    Args:
+        path: of the lock file.
+        seconds: to wait for another process.
+        what: it does, for the message: `trains this fold`.
+
+    Raises:
+        UserError: another process does not end in that time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(path).acquire(timeout=seconds, poll_interval=0.2)
+    except Timeout:
+        raise UserError(
+            f"process {path.read_text(encoding='utf-8')} {what} already ({path} is locked): wait until it ends, or end "
+            "it; what it has done is kept and used by the next run"
+        ) from None
+    with lock:
+        path.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+        path.unlink()
 
 
 @contextmanager
@@ -80,6 +108,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically. Not-a-number is refused: JSON has no such value."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_cache() -> None:
+    """Refuse to begin long work where DVC could not keep its result, in a read-only cache or in another user's.
+
+    Raises:
+        UserError: a folder of the cache cannot be written to.
+    """
+    if not Path(".dvc").is_dir():
+        return
+    # Imported where it is used: few commands need it.
+    from dvc.config import Config  # noqa: PLC0415
+
+    cache = Path(Config(".dvc")["cache"].get("dir") or ".dvc/cache")
+    for folder in (cache, *cache.glob("runs/*"), *cache.glob("files/md5/*")):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"DVC could not keep the result: user {os.getuid()} cannot write to {folder}. Give that folder to this "
+                "user, or name another cache with `dvc cache dir --local FOLDER`"
+            )
 
 
 def read_json(path: Path) -> Any:

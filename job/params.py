@@ -125,6 +125,7 @@ class Train(Section):
     deterministic: bool
     cudnn_benchmark: bool
     tf32: bool
+    compile: bool
 
     @pydantic.model_validator(mode="after")
     def _timing_decides_nothing(self) -> Self:
@@ -252,6 +253,10 @@ class Params(Section):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if max(self.folds) > self.split.folds:
             raise ValueError(f"folds names fold {max(self.folds)}, but split.folds is {self.split.folds}")
+        if self.train.compile and self.machine.recompute_activations:
+            raise ValueError(
+                "train.compile chooses by itself what is computed again: set machine.recompute_activations=false"
+            )
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"

@@ -1,18 +1,23 @@
 import errno
+import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from job import params
 from job.__main__ import main
 from job.commands import folds
+from job.contracts import paths
 from job.errors import UserError
+from job.files import check_cache, locked
 from tests import ROOT
 from tests.pipeline import repository
 
@@ -87,7 +92,7 @@ def test_gpus_are_handed_out_in_turn(monkeypatch):
         folds._SideBySide, "_dvc", lambda _self, name, env: runs.append((name, env["CUDA_VISIBLE_DEVICES"]))
     )
     train = params.load(ROOT / "params.yaml").train
-    side_by_side = folds._SideBySide(folds._environments(train, folds._gpus(), jobs=8))
+    side_by_side = folds._SideBySide(folds._environments(train, folds._gpus(), jobs=None))
     for name in ("a", "b", "c"):
         side_by_side.run(name)
     assert runs == [("a", "2"), ("b", "5"), ("c", "2")]
@@ -114,7 +119,7 @@ def test_gpus_are_those_that_cuda_would_see(monkeypatch, visible, gpus):
     ],
 )
 def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, gpus, device, devices, given):
-    """`make report` asks for as many folds as there are cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: range(3))
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     repository.change(tmp_path, {"train": {"device": device, "devices": devices}})
     monkeypatch.chdir(tmp_path)
@@ -133,9 +138,63 @@ def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, 
         return 0
 
     monkeypatch.setattr(folds._SideBySide, "_dvc", run)
-    assert folds.run(jobs=3) == "10 folds are trained and predicted"
+    assert folds.run(jobs=None) == "10 folds are trained and predicted"
     assert groups == given
     assert max(most) == (len(given) if gpus and device != "cpu" else 3)
+
+
+def test_folds_share_a_gpu_where_that_is_asked_for():
+    train = params.load(ROOT / "params.yaml").train
+    given = [entry["CUDA_VISIBLE_DEVICES"] for entry in folds._environments(train, ["2", "5"], jobs=3)]
+    assert given == ["2", "5", "2"]
+    assert len(folds._environments(train, ["2", "5"], jobs=1)) == 1
+    pairs = train.model_copy(update={"devices": 2})
+    assert [entry["CUDA_VISIBLE_DEVICES"] for entry in folds._environments(pairs, ["2", "5"], jobs=3)] == ["2,5"]
+
+
+def test_two_reports_in_one_folder_get_a_sentence(monkeypatch, tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with (
+        locked(paths.STATE / "folds.lock", 0, "runs"),
+        pytest.raises(
+            UserError, match=rf"process {os.getpid()} runs `make report` or `make folds` here already .*wait"
+        ),
+    ):
+        folds.run(jobs=None)
+    assert list((tmp_path / ".state").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),  # the text of torch itself
+    ],
+)
+def test_want_of_memory_is_named_with_what_to_change(monkeypatch, capsys, error):
+    monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=error))
+    assert main(["folds"]) == 2
+    assert "out of memory: lower train.batch_size" in capsys.readouterr().err
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["folds"])
+
+
+def test_a_cache_that_cannot_be_written_to_is_found_before_training(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    check_cache()
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[cache]\n    dir = ../shared\n")
+    (tmp_path / "shared/runs/92").mkdir(parents=True)
+    check_cache()
+    monkeypatch.setattr("os.access", lambda path, _mode: path.name != "92")  # nothing is closed to root
+    with pytest.raises(UserError, match=r"cannot write to .*/shared/runs/92.*dvc cache dir"):
+        check_cache()
 
 
 def test_a_fold_that_wants_more_gpus_than_there_are_is_not_started(monkeypatch):

@@ -81,6 +81,13 @@ def test_all_wrong_values_are_named_at_once(tmp_path):
     assert "data.pixels" in str(caught.value)
 
 
+def test_a_compiled_step_chooses_by_itself_what_it_computes_again(tmp_path):
+    """Torch cannot capture a graph of checkpointed blocks that keep their buffers."""
+    changes = {"train.compile": True, "machine.recompute_activations": True}
+    with pytest.raises(UserError, match=r"set machine\.recompute_activations=false"):
+        params.load(changed(tmp_path, **changes))
+
+
 def test_whole_numbers_are_accepted_where_fractions_are(tmp_path):
     """`-S train.learning_rate=1` arrives as an integer."""
     assert params.load(changed(tmp_path, **{"train.learning_rate": 1})).train.learning_rate == 1.0

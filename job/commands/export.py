@@ -26,17 +26,11 @@ CHECKED, BATCHES = 64, 8  # images that both forms judge, in this many batches
 
 
 class Together(nn.Module):
-    """Every member on the same pixels: (B, S, S, 3) uint8 to what `Ensemble.judge` returns.
-
-    In single precision, whatever the members were trained at: ONNX runtimes refuse graphs that autocast has mixed.
-    """
+    """Every member on the same pixels: (B, S, S, 3) uint8 to what `Ensemble.judge` returns."""
 
     def __init__(self, members: list[Member]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(
-            Member(member.network, member.distance, member.normalise, precision="fp32", tta=member.tta)
-            for member in members
-        )
+        self.members = nn.ModuleList(members)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Probabilities and distances of each member, in the order of the folds."""

@@ -1,11 +1,12 @@
 """`python -m job folds`: train and predict all folds side by side, each through DVC.
 
 The folds write the same bytes as one `dvc repro` that runs them in turn: threads and seeds of a fold are parameters.
-Where there are GPUs each fold has `train.devices` of them to itself, handed out by `CUDA_VISIBLE_DEVICES`.
+Where there are GPUs, `CUDA_VISIBLE_DEVICES` hands each fold `train.devices` of them.
 """
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -15,26 +16,47 @@ from itertools import takewhile
 from tqdm import tqdm
 
 from job.commands.machine import output
-from job.errors import UserError
-from job.params import Train, load
+from job.contracts.paths import STATE
+from job.errors import StoppedError, UserError
+from job.files import locked
+from job.params import Params, Train, load
 
 _DVC = [sys.executable, "-m", "dvc"]
 # DVC locks the repository while it hashes and records; by default it waits three seconds for the lock and gives up.
-_REPRO = [*_DVC, "--wait-for-lock", "repro"]
+_REPRO = ["--wait-for-lock", "repro"]
+# A DVC of a fold ends with this process, and its trainer with it: else both would go on where nobody sees them.
+_BOUND = """
+import runpy; from job.__main__ import end_with_parent
+end_with_parent({}); runpy.run_module("dvc", None, "__main__")
+"""
 
 
-def run(jobs: int) -> str:
-    """Bring every fold up to date, `jobs` at a time, and no more than there are GPUs for.
+def run(jobs: int | None) -> str:
+    """Bring every fold up to date, `jobs` at a time: by default one per core, or one per GPU where there are GPUs.
 
     A failing fold lets the running ones finish, so that their work is kept, and starts no other. Its own message stands
     above the UserError that follows.
+
+    Raises:
+        StoppedError: a signal asked to end; the trainers have saved their states.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
-    params = load()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves SIGHUP
+            signal.signal(number, _stop)
+    with locked(STATE / "folds.lock", 0, "runs `make report` or `make folds` here"):
+        return _run(load(), jobs)
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise StoppedError(number, "the same command goes on with what is not finished")
+
+
+def _run(params: Params, jobs: int | None) -> str:
     environments = _environments(params.train, _gpus(), jobs)
     # Everything upstream first and once: folds started side by side would all begin with the stages they share.
-    if subprocess.run([*_REPRO, "split"], check=False).returncode:
+    if subprocess.run([*_DVC, *_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
     # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
     names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
@@ -48,7 +70,7 @@ def run(jobs: int) -> str:
         for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
             if done.result():
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         side_by_side.stop()
         raise
     finally:
@@ -72,7 +94,8 @@ class _SideBySide:
             self._free.append(environment)
 
     def _dvc(self, name: str, environment: dict[str, str]) -> int:
-        command = [*_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
+        bound = [sys.executable, "-c", _BOUND.format(os.getpid())]
+        command = [*bound, *_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
         ) as process:
@@ -80,6 +103,8 @@ class _SideBySide:
             assert process.stdout is not None
             for line in process.stdout:
                 tqdm.write(line.rstrip("\n"))
+                if "exited with -9" in line:
+                    tqdm.write(f"fold {name} was killed, most often because memory ran out: try JOBS=1")
         self._running.discard(process)
         return process.returncode
 
@@ -89,20 +114,23 @@ class _SideBySide:
             process.terminate()
 
 
-def _environments(train: Train, gpus: list[str], jobs: int) -> list[dict[str, str]]:
+def _environments(train: Train, gpus: list[str], jobs: int | None) -> list[dict[str, str]]:
     """What each of the folds that run at a time finds in its environment beside ours."""
     # Bars of several folds on one terminal would overwrite each other.
     quiet = {"TQDM_DISABLE": "1"}
     if train.device == "cpu" or not gpus:
+        jobs = jobs or len(os.sched_getaffinity(0))
         return [quiet] * jobs if jobs > 1 else [{}]
     if train.devices > len(gpus):
         raise UserError(
             f"train.devices is {train.devices}, but a fold can have {len(gpus)} here (GPU {', '.join(gpus)}): lower it"
         )
-    # Folds side by side on one GPU would take turns at it, and each needs its memory all the time.
-    jobs = min(jobs, len(gpus) // train.devices)
-    groups = [",".join(gpus[fold * train.devices : (fold + 1) * train.devices]) for fold in range(jobs)]
-    return [{"CUDA_VISIBLE_DEVICES": group} | (quiet if jobs > 1 else {}) for group in groups]
+    count = len(gpus) // train.devices
+    groups = [",".join(gpus[fold * train.devices : (fold + 1) * train.devices]) for fold in range(count)]
+    # Small batches leave half of a GPU idle, so folds share one where that is asked for; each needs its own memory. The
+    # GPUs of a fold of several processes are its own.
+    jobs = jobs if jobs and train.devices == 1 else min(jobs or count, count)
+    return [{"CUDA_VISIBLE_DEVICES": groups[fold % count]} | (quiet if jobs > 1 else {}) for fold in range(jobs)]
 
 
 def _gpus() -> list[str]:

@@ -14,7 +14,8 @@ from job.commands.doctor import GIB, Finding
 from job.commands.machine import gpus, output
 from job.contracts import paths
 from job.errors import UserError
-from job.files import awaits_fetch
+from job.files import awaits_fetch, check_cache
+from job.inference import runtime
 from job.models import weights
 from job.params import Params
 
@@ -29,28 +30,35 @@ def findings() -> Iterator[tuple[str, Finding]]:
         yield "parameters", Finding("wrong", str(error), "fix params.yaml; what depends on it was not checked")
         return
     yield "parameters", Finding("ok", "params.yaml is valid")
-    yield "device", _device(cuda=params.train.device == "cuda")
+    yield "device", _device(params.train.device)
+    yield "cache", _cache()
     yield "data", _data(params)
     yield "weights", _weights(params)
     yield "DVC remote", _remote()
 
 
-def _device(*, cuda: bool) -> Finding:
+def _device(asked: str) -> Finding:
     driver = (gpus() or [""])[0]
+    if asked != "cpu" and (problem := runtime.unusable_gpu(seen=bool(driver))):
+        return Finding("wrong", problem, f"the driver is {driver or 'not answering'}; or set train.device=cpu")
     if torch.cuda.is_available():
         properties, count = torch.cuda.get_device_properties(0), torch.cuda.device_count()
         text = f"{count} x {properties.name}, {properties.total_memory / GIB:.0f} GiB, driver {driver or '?'}"
         if count > 1 and shutil.disk_usage("/dev/shm").free < GIB:  # noqa: S108 - where processes share memory
             return Finding("note", text, "several GPUs on one fold need more shared memory: docker run --shm-size=1g …")
         return Finding("ok", text)
-    if driver:
-        text = f"the driver ({driver}) sees a GPU that torch {torch.__version__} cannot use"
-        remedy = f"torch was built for CUDA {torch.version.cuda}: take a newer driver, or set train.device=cpu"
-        return Finding("wrong" if cuda else "note", text, remedy)
-    if cuda:
+    if asked == "cuda":
         remedy = "in a container: docker run --gpus all …; otherwise train.device=auto or cpu"
         return Finding("wrong", "train.device=cuda, but there is no GPU here", remedy)
     return Finding("ok", "the CPU; no NVIDIA driver here")
+
+
+def _cache() -> Finding:
+    try:
+        check_cache()
+    except UserError as error:
+        return Finding("wrong", str(error))
+    return Finding("ok", "DVC's cache can be written to")
 
 
 def _data(params: Params) -> Finding:

@@ -18,7 +18,6 @@ from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json, sha256
 from job.inference import appearance, runs, runtime
-from job.inference.context import autocast
 from job.inference.features import Distance, with_features
 from job.inference.pixels import Normalise, views
 from job.params import load
@@ -36,22 +35,18 @@ class Member(nn.Module):
     is that of the image as it is from the training images, see `Distance`.
     """
 
-    def __init__(
-        self, network: nn.Module, distance: Distance, normalise: Normalise, *, precision: str, tta: bool
-    ) -> None:
+    def __init__(self, network: nn.Module, distance: Distance, normalise: Normalise, *, tta: bool) -> None:
         super().__init__()
         self.network = network
         self.distance = distance
         self.normalise = normalise
-        self.precision = precision
         self.tta = tta
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Softmax in double precision, as in the stage `predict`."""
         images = self.normalise(pixels.permute(0, 3, 1, 2))
-        with autocast(pixels.device, self.precision):
-            first, features = with_features(self.network, images)
-            logits = [first, *(self.network(view) for view in self.views(images)[1:])]
+        first, features = with_features(self.network, images)
+        logits = [first, *(self.network(view) for view in self.views(images)[1:])]
         probabilities = torch.stack([values.double().softmax(1) for values in logits]).mean(0).float()
         return probabilities, self.distance(features)
 
@@ -97,7 +92,7 @@ class TorchEnsemble:
             Member(
                 runs.load_network(own, fold / runs.WEIGHTS, self.device),
                 Distance(load_file(fold / runs.LIKENESS)).to(self.device),
-                normalise, precision=facts["precision"], tta=tta,
+                normalise, tta=tta,
             ).eval()
             for fold, own in zip(folds, every, strict=True)
         ]  # fmt: skip

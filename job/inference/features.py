@@ -37,11 +37,10 @@ def features_of(
 ) -> npt.NDArray[np.float64]:
     """Features of these images, (N,) rows, in evaluation mode: (N, D). `change` gives the augmentation of a batch."""
     network.eval()
-    with context.autocast():
-        parts = [
-            with_features(network, context.images(batch, change(number)))[1].double().cpu()
-            for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH))
-        ]
+    parts = [
+        with_features(network, context.images(batch, change(number)))[1].double().cpu()
+        for number, batch in enumerate(in_batches(rows, EVALUATION_BATCH))
+    ]
     return torch.cat(parts).numpy()
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from job.contracts.split import Rows
-from job.files import existing
+from job.errors import UserError
+from job.files import REMEDY, existing
 
 VIEWS = 8
 """Ways to lay a square on itself: four quarter turns, each also mirrored (the dihedral group)."""
@@ -27,7 +28,10 @@ class PixelStore:
     @classmethod
     def open(cls, path: Path) -> PixelStore:
         """Map the array of `prepare`."""
-        return cls(np.load(existing(path), mmap_mode="r"))
+        try:
+            return cls(np.load(existing(path), mmap_mode="r"))
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): {REMEDY}") from None
 
     @property
     def size(self) -> int:
@@ -47,9 +51,9 @@ class PixelStore:
     def gather(self, rows: Rows, device: torch.device) -> torch.Tensor:
         """The images of these rows: (B, 3, S, S) uint8 in channels_last order, on the device."""
         if self.resident is not None:
-            batch = self.resident[torch.from_numpy(rows).to(device)]
+            batch = self.resident[sent(torch.from_numpy(rows), device)]
         else:
-            batch = torch.from_numpy(self.pixels[rows]).to(device)
+            batch = sent(torch.from_numpy(self.pixels[rows]), device)
         # Rows are stored as (S, S, 3): as (3, S, S) in channels_last order this is the same memory, so nothing moves.
         return batch.permute(0, 3, 1, 2)
 
@@ -70,6 +74,16 @@ class Normalise:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 to float32, keeping the memory order."""
         return pixels.float().mul_(self.scale).add_(self.shift)
+
+
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """These values of the CPU on the device, without waiting for a GPU to finish what it was given before.
+
+    So the next batch is gathered and on its way while the GPU is busy with this one. It needs memory that the system
+    does not move (https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html); torch keeps it until the copy
+    is done.
+    """
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
 
 
 def views(pixels: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -1,4 +1,8 @@
-"""Networks in evaluation mode: from rows of the pixel store to probabilities."""
+"""Networks in evaluation mode: from rows of the pixel store to probabilities.
+
+In full precision, however the networks were trained: in bf16 a tenth of a logit is lost, and 3 to 6 % of calls change
+with it, while the exported network and a CPU compute in full precision anyway.
+"""
 
 from typing import Any
 
@@ -19,8 +23,7 @@ def predict_logits(
 ) -> torch.Tensor:
     """Outputs of the classification layer in evaluation mode, in the order of `rows`: (N, C) float32 on the CPU."""
     network.eval()
-    with context.autocast():
-        return torch.cat([network(context.images(batch)).float() for batch in in_batches(rows, batch_size)]).cpu()
+    return torch.cat([network(context.images(batch)).float() for batch in in_batches(rows, batch_size)]).cpu()
 
 
 @torch.inference_mode()
@@ -35,10 +38,9 @@ def predict(
         return probabilities(predict_logits(network, context, rows, batch_size))
     network.eval()
     parts = []
-    with context.autocast():
-        for batch in in_batches(rows, batch_size):
-            each = [network(view).double().softmax(1) for view in views(context.images(batch))]
-            parts.append(torch.stack(each).mean(0).float().cpu())
+    for batch in in_batches(rows, batch_size):
+        each = [network(view).double().softmax(1) for view in views(context.images(batch))]
+        parts.append(torch.stack(each).mean(0).float().cpu())
     return torch.cat(parts).numpy()
 
 

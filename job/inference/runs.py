@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from job.errors import UserError
+from job.files import REMEDY, existing
 from job.inference.pixels import Normalise
 from job.models.network import build, fuse_batch_norm, normalisation
 
@@ -30,5 +33,8 @@ def load_network(facts: dict[str, Any], path: Path, device: torch.device, iterat
     """
     backbone, classes = facts["backbones"][iteration], len(facts["classes"])
     network = build(backbone, classes=classes, size=facts["size"], dropout=0.0, stochastic_depth=0.0, seed=0)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(existing(path)))
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): {REMEDY}") from None
     return fuse_batch_norm(network.eval()).to(device)

@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,8 @@ from job.params import Train
 
 _M_MMAP_MAX = -4
 _M_TRIM_THRESHOLD = -1
+DEVICES = Path("/dev")
+"""Where an NVIDIA driver shows its GPUs as `nvidia0`, `nvidia1` …, whether torch can use them or not."""
 
 
 def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
@@ -21,8 +24,10 @@ def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     algorithms, unless the parameters switch them off.
 
     Raises:
-        UserError: `cuda` was asked for and there is none.
+        UserError: `cuda` was asked for and there is none, or a GPU that torch cannot use is here and it may be used.
     """
+    if settings.device != "cpu" and (problem := unusable_gpu()):
+        raise UserError(f"{problem}, or use the CPU: train.device=cpu, in `predict` --device cpu")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device=cuda, but no CUDA device is usable here: check nvidia-smi, or use auto or cpu")
     # cuBLAS reads this when it starts; without it deterministic mode refuses matrix products on a GPU.
@@ -45,14 +50,33 @@ def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     return torch.device("cpu" if chosen == "auto" else chosen)
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """What `train.precision=auto` means on a device: a fixed table, never timed.
+def unusable_gpu(*, seen: bool = False) -> str:
+    """Why torch cannot use the GPU of this machine, and what to do about that; empty where it can, or there is none.
 
-    A CPU without bf16 instructions trains no faster in it. On CUDA half precision is what tensor cores are
-    for; bf16 needs no scaling of the loss, and exists from compute capability 8.0 on.
+    `auto` would otherwise train on the CPU for days: to torch a driver that is too old is as none at all. And of a card
+    that is too old torch says only in its first operation that it has no code for it. `seen` says that the driver
+    answers, where its devices have other names (WSL).
     """
-    if precision != "auto":
-        return precision
-    if device.type == "cpu":
-        return "fp32"
-    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if torch.cuda.is_available():
+        card, codes = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
+        oldest = min(((int(code[3:-1]), int(code[-1])) for code in codes if code[3:].isdigit()), default=card)
+        if card >= oldest:
+            return ""
+        numbers = " and ".join(f"{major}.{minor}" for major, minor in (card, oldest))
+        name = torch.cuda.get_device_name()
+        return f"{name} is too old for torch {torch.__version__} (compute capabilities {numbers}): take a newer card"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
+    if hidden or not (seen or any(DEVICES.glob("nvidia[0-9]*"))):
+        return ""
+    need = (
+        f"a driver for CUDA {torch.version.cuda}, and the right to it" if torch.version.cuda else "the build for CUDA"
+    )
+    return f"there is a GPU here that torch {torch.__version__} cannot use: it needs {need}"
+
+
+def describe(device: torch.device) -> str:
+    """A device as a person calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"the CPU, {threads} thread{'s' * (threads > 1)}"

@@ -54,7 +54,7 @@ def train(task: Task) -> Trained:
     settings = task.params.meta_pseudo_labels
     unlabelled = task.unlabelled(task.params.train.batch_size, settings.augment)
     network = task.fresh_network("teacher")
-    student = TrainState.start(task.fresh_network("student"), task.context, task.params.train)
+    student = TrainState.start(task.fresh_network("student"), task.context.device, task.params.train)
 
     def loss(teacher: TrainState, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The student learns from the teacher's labels, and the teacher from how the student's loss changes."""
@@ -106,7 +106,7 @@ def quiet_loss(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) 
 
     Two losses whose difference counts must not differ by the draws of dropout; and after few steps the running
     statistics of batch norm, which stay as they are, describe another network than the one that trains. Computed in
-    full precision, whatever the context's is: the difference of two such losses is small.
+    full precision, whatever that of the training is: the difference of two such losses is small.
     """
     with torch.no_grad(), buffers_kept(network):
         train_batch_norm_alone(network)

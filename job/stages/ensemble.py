@@ -1,5 +1,7 @@
 """Stage `ensemble`: the folds of one method checked, pooled and put to the vote."""
 
+from typing import Any
+
 import pandas as pd
 
 from job import files, params
@@ -16,16 +18,18 @@ def run(method: str) -> str:
     """Write ensembles/METHOD/{predictions.csv, ensemble.json} from predictions/METHOD/fold-K.csv of every fold.
 
     Raises:
-        UserError: a file is missing, wrong, or belongs to another split, or the folds were not predicted alike.
+        UserError: a file is missing, wrong, or belongs to another split, or the folds were not trained or predicted
+            alike.
     """
     folds = sorted(params.load().folds)
     dataset = read_dataset(paths.SUMMARY)
     split = read_split(paths.SPLIT, dataset.classes)
+    facts = {fold: files.read_json(paths.run(method, fold) / "model.json") for fold in folds}
+    _check_alike(method, facts)
     predictions = {fold: read_fold(paths.predictions(method, fold), fold, split, dataset) for fold in folds}
     temperature = votes.temperature(predictions, split, dataset)
     table = votes.pool(predictions, temperature, dataset)
     majority = table[table["rule"] == "majority"]
-    digests = [files.read_json(paths.run(method, fold) / "model.json")["weights_sha256"] for fold in folds]
     output = paths.ensemble(method)
     files.write_text(output / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     files.write_json(
@@ -33,7 +37,7 @@ def run(method: str) -> str:
         {
             "method": method,
             "classes": list(dataset.classes),
-            "members": [{"fold": fold, "weights_sha256": digest} for fold, digest in zip(folds, digests, strict=True)],
+            "members": [{"fold": fold, "weights_sha256": facts[fold]["weights_sha256"]} for fold in folds],
             "rule": "majority",
             "tie_break": "mean probability",
             "views": _views(method, predictions),
@@ -45,6 +49,25 @@ def run(method: str) -> str:
         f"{method}: {len(folds)} folds voted on {voted['test']} test and {voted['unlabelled']} unlabelled images "
         f"({majority['tie'].sum()} ties), and {(table['role'] == 'validation').sum()} validation images were pooled"
     )
+
+
+def _check_alike(method: str, facts: dict[int, dict[str, Any]]) -> None:
+    """Refuse folds that were trained with different parameters, as their `model.json` says."""
+    settings = {
+        fold: {
+            f"{section}.{key}": value for section, values in own["parameters"].items() for key, value in values.items()
+        }
+        for fold, own in facts.items()
+    }
+    first = min(settings)
+    for fold, own in settings.items():
+        if different := [key for key in own | settings[first] if own.get(key) != settings[first].get(key)]:
+            again = f"dvc repro --force --no-run-cache --single-item train@{method}-"
+            raise UserError(
+                f"folds {first} and {fold} of {method} were trained with different parameters "
+                f"({', '.join(different)}): train the one that differs from params.yaml again (`{again}{first}` or "
+                f"`…{fold}`), then run `dvc repro`"
+            )
 
 
 def _views(method: str, predictions: dict[int, pd.DataFrame]) -> int:

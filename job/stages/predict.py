@@ -36,7 +36,7 @@ def run(method: str, fold: int) -> str:
     bar = tqdm(total=images, desc=f"{method} fold {fold}", unit="image", disable=None, leave=False)
     tables = []
     for iteration, path in models.items():
-        context = Context(store, runs.normalise(facts, device, iteration), device, facts["precision"])
+        context = Context(store, runs.normalise(facts, device, iteration), device)
         network = runs.load_network(facts, path, device, iteration)
         for role in roles[iteration]:
             p = predict(network, context, rows[role], params.predict.batch_size, tta=params.predict.tta)

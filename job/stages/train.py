@@ -5,7 +5,7 @@ import importlib
 from job import params as parameters
 from job.contracts import paths
 from job.contracts.split import read_split
-from job.files import read_json, replacing_folder, sha256
+from job.files import check_cache, read_json, replacing_folder
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
@@ -14,7 +14,7 @@ from job.training import identity, parallel, record
 from job.training.history import Trained
 from job.training.progress import Progress
 from job.training.restart import opened
-from job.training.stop import Stop, memory_explained
+from job.training.stop import Stop
 from job.training.task import Task
 
 
@@ -26,6 +26,7 @@ def run(method: str, fold: int) -> str:
     stop = Stop(f"`dvc repro train@{method}-{fold}` goes on where it stopped")
     device = runtime.setup(params.train, keep_memory=params.machine.keep_memory)
     world, device = parallel.join(params.train.devices, device)
+    check_cache()
     prepared = read_json(paths.SUMMARY)
     classes = tuple(prepared["classes"])
     split = read_split(paths.SPLIT, classes)
@@ -33,18 +34,17 @@ def run(method: str, fold: int) -> str:
     labels = module.labels(params)
     store = PixelStore.open(paths.PIXELS).near(device)
     normalise = Normalise.of(*normalisation(params.model.backbone), device)
-    precision = runtime.resolve_precision(params.train.precision, device)
-    context = Context(store, normalise, device, precision, check=stop.check)
-    progress = Progress(method, fold, str(device), silent=world.rank > 0)
-    data = "".join(map(sha256, (paths.PIXELS, paths.SUMMARY, paths.SPLIT)))
-    digest = identity.run_digest(params, method, fold, device, data)
+    context = Context(store, normalise, device, check=stop.check)
+    progress = Progress(method, fold, runtime.describe(device), silent=world.rank > 0)
+    facts = identity.facts(params, method, device)
     states = paths.STATE / f"{method}-{fold}"
-    with memory_explained(), opened(states, digest, params.machine.save_every_seconds, world) as restart:
+    with opened(states, identity.digest(facts), params.machine.save_every_seconds, world) as restart:
         part = split.fold(fold, classes, labels=labels)
         task = Task(part, classes, context, params, progress, restart, world, split.names)
         trained: Trained = module.train(task)
         if world.rank > 0:
             return f"process {world.rank} has done its share of {method} fold {fold}"
+        identity.check_unchanged(facts, method, device)
         with replacing_folder(paths.run(method, fold)) as folder:
             record.write(folder, trained, task, method=method, prepared=prepared, labels=labels, split=split)
     progress.close()

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from job.contracts.dataset import BACKGROUND
-from job.inference.pixels import VIEWS
+from job.inference.pixels import VIEWS, sent
 
 SHIFT = 0.05
 """Largest translation of the policy `cells`, as a share of the image's side."""
@@ -24,6 +24,7 @@ COLOUR = 0.1
 _BLUE = torch.tensor([0.834750233, 0.513556283, 0.196330403])
 _EOSIN = torch.tensor([0.092789, 0.954111, 0.283111])
 _STAINS = functional.normalize(torch.stack([_BLUE, _EOSIN, torch.linalg.cross(_BLUE, _EOSIN)]), dim=1)
+_UNMIX = torch.linalg.inv(_STAINS)
 
 
 def augmented(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> torch.Tensor:
@@ -46,7 +47,7 @@ def augmented(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -
     rng = torch.Generator().manual_seed(seed)
     if policy == "cells":
         return _cells(pixels, rng)
-    turned = _view(pixels, torch.randint(VIEWS, (len(pixels),), generator=rng).to(pixels.device))
+    turned = _view(pixels, sent(torch.randint(VIEWS, (len(pixels),), generator=rng), pixels.device))
     return turned if policy == "dihedral" else _randaugment(turned, rng, magnitude)
 
 
@@ -60,7 +61,7 @@ def _view(pixels: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
 
 def _cells(pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     draws = torch.rand(len(pixels), 8, generator=rng)
-    mirror, angle, shift, brightness, stain = torch.split(draws.to(pixels.device), [1, 1, 2, 1, 3], dim=1)
+    mirror, angle, shift, brightness, stain = torch.split(sent(draws, pixels.device), [1, 1, 2, 1, 3], dim=1)
     return _recolour(_move(pixels.float(), mirror, angle, shift), brightness, stain)
 
 
@@ -78,10 +79,9 @@ def _move(pixels: torch.Tensor, mirror: torch.Tensor, angle: torch.Tensor, shift
 def _recolour(pixels: torch.Tensor, brightness: torch.Tensor, stain: torch.Tensor) -> torch.Tensor:
     """Change the amount of each stain in optical density, where stains add up (Tellez et al. 2018), then brightness."""
     density = -torch.log((pixels + 1) / 256)
-    stains = _STAINS.to(pixels.device)
     factors = torch.diag_embed(1 + (2 * stain - 1) * COLOUR)
     # Row vectors: densities to amounts of stain, scaled, and back.
-    change = torch.linalg.inv(stains) @ factors @ stains
+    change = sent(_UNMIX, pixels.device) @ factors @ sent(_STAINS, pixels.device)
     density = torch.einsum("bchw,bcd->bdhw", density, change)
     light = (1 + (2 * brightness - 1) * COLOUR).view(-1, 1, 1, 1)
     coloured = ((256 * torch.exp(-density) - 1) * light).clamp(0, 255)

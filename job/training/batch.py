@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from job.contracts.split import Rows
 from job.inference.context import Context
-from job.inference.pixels import in_batches
+from job.inference.pixels import in_batches, sent
 from job.seeds import derive, generator
 from job.training.augment import augmented
 from job.training.parallel import World
@@ -107,7 +107,7 @@ class Batch:
 
     def targets(self, source: int) -> torch.Tensor:
         """Targets of a source's images on the device: (B,) int64 or (B, C) float32."""
-        return self.sources[source].targets[torch.from_numpy(self._share(source))].to(self.context.device)
+        return sent(self.sources[source].targets[torch.from_numpy(self._share(source))], self.context.device)
 
     def supervised(self, source: int, logits: torch.Tensor) -> torch.Tensor:
         """Weighted mean cross-entropy of a source's images, with logits (B, C): scalar."""
@@ -116,7 +116,7 @@ class Batch:
         loss = functional.cross_entropy(
             logits,
             self.targets(source),
-            weight=None if weights is None else weights.to(self.context.device),
+            weight=None if weights is None else sent(weights, self.context.device),
             label_smoothing=settings.smoothing,
         )
         return settings.weight * (loss * self.portion(source))

@@ -55,7 +55,7 @@ class Trainer:
             StoppedError: the process was asked to end; the state is saved.
         """
         task, settings = self.task, self.task.params.train
-        state = TrainState.start(network, task.context, settings, task.world)
+        state = TrainState.start(network, task.context.device, settings, task.world)
         states = {self.name: state, **(beside or {})}
         task.progress.model(self.name, settings.epochs * count_images(self._plan(1)))
         if saved := task.restart.load(self.name):
@@ -131,7 +131,7 @@ class Trainer:
             order = generator(self._seed, "batch norm", state.epoch)
             rows = np.concatenate([source.rows for source in self.sources])
             recompute_batch_norm(network, context, order.permutation(rows), world)
-        validation_loss, validation_accuracy = evaluate(network, context, images)
+        validation_loss, validation_accuracy = evaluate(network, context, images, world)
         if not math.isfinite(validation_loss):
             infinite = ~torch.isfinite(predict_logits(network, context, images.rows)).all(1).numpy()
             where = f"after epoch {state.epoch}, on validation images"

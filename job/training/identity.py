@@ -1,4 +1,4 @@
-"""The digest of everything that a run depends on, so that a saved state is used for the same run only."""
+"""All that a run depends on, so that a saved state is used for the same run only, and no run lies about itself."""
 
 import hashlib
 import json
@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 import job
-from job.params import Params
+from job.contracts import paths
+from job.errors import UserError
+from job.files import sha256
+from job.params import Params, load
 
 _ROOT = Path(job.__file__).parent.parent
 
@@ -34,15 +37,44 @@ def code(method: str) -> list[Path]:
     return sorted(path.relative_to(_ROOT) for path in modules if path.name != "__init__.py")
 
 
-def run_digest(params: Params, method: str, fold: int, device: torch.device, data: str) -> str:
-    """SHA-256 of parameters, `data` (the digests of its files), code, and the kind of arithmetic of this machine."""
-    cpu = torch.backends.cpu.get_cpu_capability()
-    facts = {
-        "parameters": parameters(params, method),
-        "fold": fold,
-        "data": data,
-        "code": {path.as_posix(): (_ROOT / path).read_text(encoding="utf-8") for path in code(method)},
+def facts(params: Params, method: str, device: torch.device) -> dict[str, Any]:
+    """By name every parameter, module and data file, as they are now, and the kind of arithmetic of this machine."""
+    sections = parameters(params, method).items()
+    return {
+        **{f"{section}.{key}": value for section, values in sections for key, value in values.items()},
+        **{path.as_posix(): sha256(_ROOT / path) for path in code(method)},
+        **{path.as_posix(): sha256(path) for path in (paths.PIXELS, paths.SUMMARY, paths.SPLIT)},
         "torch": torch.__version__,
-        "arithmetic": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "arithmetic": (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+        ),
     }
+
+
+def digest(facts: dict[str, Any]) -> str:
+    """SHA-256 of what `facts` returned."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def check_unchanged(before: dict[str, Any], method: str, device: torch.device) -> None:
+    """Refuse to write a fold of which something is no longer what it was when the training began.
+
+    DVC notes the parameters, code and data that it finds after a stage has run: a fold that was trained with others
+    would be called up to date (https://github.com/treeverse/dvc/issues/11058).
+
+    Args:
+        before: what `facts` returned then.
+        method: of the fold.
+        device: that it was trained on.
+    """
+    try:
+        now = facts(load(), method, device)
+        changed = [name for name in before | now if before.get(name) != now.get(name)]
+    except UserError as error:
+        changed = [str(error)]
+    if changed:
+        raise UserError(
+            f"this fold is not written, because something changed while it trained: {', '.join(changed)}. To finish "
+            "it, undo the change and start again: what was learned is kept. To train with what is there now, start "
+            "again as it is"
+        )

@@ -1,18 +1,21 @@
 """Several processes on one fold, each with a GPU and started by torchrun: each takes its share of every batch.
 
 Gradients are averaged by `DistributedDataParallel`, and `nn.SyncBatchNorm` sees the whole batch, so that
-`train.devices` processes compute what one does with the same batch, to rounding. Every process evaluates all images.
+`train.devices` processes compute what one does with the same batch, to rounding. Validation is shared out too.
 """
 
 import atexit
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
+from job.contracts.split import Rows
 from job.errors import UserError
 from job.params import Train
 
@@ -31,13 +34,25 @@ class World:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network with a backward pass that averages gradients over the processes; its parameters are shared."""
-        return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
+        if self.size == 1:
+            return network
+        # Every process computes the same statistics of batch norm: nothing to send before each step.
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in place."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
+
+    def gather(self, compute: Callable[[Rows], torch.Tensor], rows: Rows) -> torch.Tensor:
+        """What `compute` gives for these rows, (N, …) on the CPU in their order; each process computes a share."""
+        if self.size == 1 or len(rows) < self.size:
+            return compute(rows)
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, compute(rows[self.rank :: self.size]))
+        order = np.concatenate([np.arange(rank, len(rows), self.size) for rank in range(self.size)])
+        return torch.cat(parts)[np.argsort(order)]
 
     def share(self, value: Any) -> Any:
         """The value that process 0 has, in every process."""

@@ -26,6 +26,8 @@ class Progress:
         self._done = 0
         # disable=None shows the bar on a terminal only: in a log it would be noise.
         self._bar = tqdm(unit="image", disable=silent or None, leave=False)
+        if not silent:
+            tqdm.write(f"{self._name} on {device}")
 
     def model(self, name: str, images: int) -> None:
         """Start the bar again for a model whose epochs have this many images together."""

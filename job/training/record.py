@@ -54,7 +54,6 @@ def write(
         **{key: prepared[key] for key in ("size", "crop", "center", "synthetic")},
         "labels": labels,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "precision": task.context.precision,
         "threads": task.params.train.threads,
         "likeness": likeness.of_pixels(task),
         # So that weights which left the repository still say how they were made.

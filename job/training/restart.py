@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from job.errors import UserError
-from job.files import replacing
+from job.files import locked, replacing
 from job.training.parallel import ALONE, World
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -104,19 +102,8 @@ def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE
     if world.rank > 0:
         yield states
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(f"{folder.name}.lock")
-    try:
-        lock = FileLock(path).acquire(timeout=_WAIT_SECONDS, poll_interval=0.2)
-    except Timeout:
-        raise UserError(
-            f"process {path.read_text(encoding='utf-8')} trains this fold already ({path} is locked): wait until it "
-            "ends, or end it; what it has learned is kept and used by the next run"
-        ) from None
-    with lock:
-        path.write_text(str(os.getpid()), encoding="utf-8")
+    with locked(folder.with_name(f"{folder.name}.lock"), _WAIT_SECONDS, "trains this fold"):
         for leftover in folder.glob("*/.*.tmp"):
             leftover.unlink()
         yield states
         shutil.rmtree(folder, ignore_errors=True)
-        path.unlink()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from job.inference.context import Context
+from job.errors import UserError
 from job.params import Train
 from job.training.history import Epoch, Fitted, State, snapshot
 from job.training.parallel import ALONE, World
@@ -26,8 +28,10 @@ class TrainState:
 
     Attributes:
         network: with its present weights.
-        parallel: the same network; its backward pass averages gradients over all processes of the fold.
-        context: device and precision.
+        parallel: the same network as a training step calls it, compiled if that is wanted; its backward pass averages
+            gradients over all processes of the fold.
+        device: of the network.
+        precision: of a step: `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision.
         world: the processes of the fold.
         optimiser: with its momenta.
         scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
@@ -44,7 +48,8 @@ class TrainState:
 
     network: nn.Module
     parallel: nn.Module
-    context: Context
+    device: torch.device
+    precision: str
     world: World
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -57,11 +62,15 @@ class TrainState:
     best_state: State = field(default_factory=dict)
 
     @classmethod
-    def start(cls, network: nn.Module, context: Context, settings: Train, world: World = ALONE) -> TrainState:
+    def start(cls, network: nn.Module, device: torch.device, settings: Train, world: World = ALONE) -> TrainState:
         """The state before the first batch."""
-        scaler = torch.amp.GradScaler(context.device.type, enabled=context.precision == "fp16")
+        precision = resolve_precision(settings.precision, device)
+        scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        parallel = world.wrap(network)
+        if settings.compile:
+            parallel = compiled(parallel, settings)
         optimiser, average = make_optimiser(network, settings), averaged(network, settings)
-        return cls(network, world.wrap(network), context, world, optimiser, scaler, average)
+        return cls(network, parallel, device, precision, world, optimiser, scaler, average)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -78,7 +87,8 @@ class TrainState:
 
         From normalised images, (B, 3, S, S) each, to the logits of each, (B, C) float32.
         """
-        with self.context.autocast():
+        half = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        with torch.autocast(self.device.type, dtype=half, enabled=self.precision != "fp32"):
             logits = self.parallel(images[0] if len(images) == 1 else torch.cat(images)).float()
         parts: tuple[torch.Tensor, ...] = logits.split([len(part) for part in images])
         return parts
@@ -97,8 +107,9 @@ class TrainState:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        figures = (loss.detach(), correct.sum(), torch.tensor(len(correct), device=loss.device))
-        self.figures.append(torch.stack([figure.double() for figure in figures]))
+        # Filled in by the device: a number that is sent there would wait for it.
+        count = torch.full((), len(correct), dtype=torch.float64, device=loss.device)
+        self.figures.append(torch.stack([loss.detach().double(), correct.sum().double(), count]))
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Add a finished epoch to the history, keep its weights if it is the best, and begin the next."""
@@ -127,12 +138,39 @@ class TrainState:
         for name in _VALUES:
             setattr(self, name, saved[name])
         # Later steps add to these on the device; generators take their states from the CPU.
-        self.figures = [step.to(self.context.device) for step in self.figures]
+        self.figures = [step.to(self.device) for step in self.figures]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
 
     def _parts(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.average}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What `train.precision=auto` means on a device: a fixed table, never timed.
+
+    A CPU without bf16 instructions trains no faster in it. On CUDA half precision is what tensor cores are
+    for; bf16 needs no scaling of the loss, and exists from compute capability 8.0 on.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+
+
+def compiled(network: nn.Module, settings: Train) -> nn.Module:
+    """The network with a forward and a backward pass of fused kernels: one graph for each size of batch.
+
+    Raises:
+        UserError: there is no compiler.
+    """
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        raise UserError(
+            "train.compile=true needs a C++ compiler: on Debian and Ubuntu, apt-get install g++; or use false"
+        )
+    # In deterministic mode no clock chooses between kernels that round differently.
+    return cast(nn.Module, torch.compile(network, dynamic=False, options={"deterministic": settings.deterministic}))
 
 
 @contextmanager

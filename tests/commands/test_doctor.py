@@ -15,6 +15,7 @@ from job.models import weights
 from job.stages import check
 from tests import ROOT
 from tests.pipeline import repository
+from tests.training.test_runtime import old_driver
 
 GIB = 2**30
 
@@ -216,6 +217,7 @@ def test_several_gpus_with_little_shared_memory(checkout, monkeypatch, capsys):
     card = SimpleNamespace(name="A card", total_memory=80 * GIB)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
     monkeypatch.setattr(setup, "gpus", lambda: ["580.1", "580.1"])
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (9, 0))
     usage = shutil.disk_usage
     for free, state in ((GIB / 16, "note"), (4 * GIB, "ok")):
         monkeypatch.setattr(
@@ -227,6 +229,16 @@ def test_several_gpus_with_little_shared_memory(checkout, monkeypatch, capsys):
         assert found["device"][0] == state
         assert "2 x A card, 80 GiB, driver 580.1" in found["device"][1]
         assert ("--shm-size" in found["device"][1]) == (state == "note")
+
+
+def test_a_gpu_that_torch_cannot_use_is_wrong(checkout, monkeypatch, capsys, tmp_path):
+    pattern = old_driver(monkeypatch, tmp_path)
+    monkeypatch.setattr(setup, "gpus", lambda: ["535.2"])
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["device"][0]) == (2, "wrong")
+    assert re.search(pattern + ".*the driver is 535.2; or set train.device=cpu", found["device"][1])
+    repository.change(checkout, {"train": {"device": "cpu"}})
+    assert diagnose(checkout, monkeypatch, capsys)[0]["device"][0] == "ok"
 
 
 def test_versions_are_compared_with_every_pin_of_a_package(monkeypatch):

@@ -57,6 +57,21 @@ def test_the_vote_is_that_of_the_last_iterations(tree, method, last):
     assert majority["p_ALL"].equals(mean["p_ALL"]), "the score behind a vote is the mean probability"
 
 
+def test_folds_of_different_parameters_are_no_ensemble(tree):
+    path = Path("runs/noisy_student/fold-2/model.json")
+    before = path.read_text()
+    facts = json.loads(before)
+    facts["parameters"]["train"]["epochs"] = 5
+    path.write_text(json.dumps(facts))
+    try:
+        with pytest.raises(
+            UserError, match=r"folds 1 and 2 .* different parameters \(train\.epochs\): .*student-1` or"
+        ):
+            ensemble.run("noisy_student")
+    finally:
+        path.write_text(before)
+
+
 def test_members_are_recorded(tree):
     record = json.loads(Path("ensembles/noisy_student/ensemble.json").read_text())
     digests = [

@@ -327,7 +327,7 @@ def test_an_unknown_fold_or_method_is_a_sentence(repo):
             assert "Traceback" not in result.stdout
 
 
-@pytest.mark.parametrize("name", ["prepare", "split", "train", "predict", "ensemble", "evaluate", "report"])
+@pytest.mark.parametrize("name", ["prepare", "split", "train", "predict", "ensemble", "evaluate", "explain", "report"])
 def test_a_stage_without_its_inputs_is_a_sentence(tmp_path, name):
     """Somebody runs one stage by hand in a folder where nothing has been made."""
     shutil.copy(repository.ROOT / "params.yaml", tmp_path / "params.yaml")

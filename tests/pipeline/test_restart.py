@@ -1,12 +1,17 @@
 """Signals and kills through DVC: nothing is lost, and the ending is the same."""
 
+import contextlib
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.pipeline import chaos, repository
+
+CODE = "job/training/history.py"
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +23,7 @@ def repo(tmp_path_factory):
     return folder, repository.digests(folder, "runs/efficientnet/fold-1")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
     folder, expected = repo
     log = folder / "logs/efficientnet/fold-1.log"
@@ -34,11 +39,96 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
     assert trainer.returncode == code, output
     assert f"stopped by {number.name}; `dvc repro train@efficientnet-1` goes on where it stopped" in output
     assert "Traceback" not in output
+    assert output.startswith("efficientnet fold 1 on the CPU, 1 thread\n")
     assert list((folder / ".state/efficientnet-1").rglob("base.state"))
     output = repository.run(folder, "dvc", "repro", "--force", "--no-run-cache", "-s", "train@efficientnet-1").stdout
     assert "base goes on after" in output
     assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
     assert list((folder / ".state").iterdir()) == []
+
+
+def to_train(folder):
+    """DVC with fold 1, and the log that appears when its first epoch has ended."""
+    log = folder / "logs/efficientnet/fold-1.log"
+    log.unlink()
+    command = ["dvc", "repro", "--force", "--no-run-cache", "--single-item", "train@efficientnet-1"]
+    return command, log
+
+
+def edit(old, new, file):
+    return ["sed", "--in-place", f"s/{old}/{new}/", file]
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "named"),
+    [
+        (edit("epochs: 3", "epochs: 4", "params.yaml"), edit("epochs: 4", "epochs: 3", "params.yaml"), "train.epochs"),
+        (["git", "stash"], ["git", "stash", "pop"], "train.epochs"),
+        (edit("epoch", "Epoch", CODE), ["git", "checkout", CODE], CODE),
+    ],
+)
+def test_a_fold_is_not_written_with_other_parameters_or_code_than_it_was_trained_with(repo, there, back, named):
+    """DVC would note what it finds afterwards, and call a network of three epochs one of four, up to date."""
+    folder, expected = repo
+    recorded = (folder / "dvc.lock").read_text()
+    command, log = to_train(folder)
+    process = subprocess.Popen(
+        command, cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.02)
+    repository.run(folder, *there)
+    output = process.communicate()[0]
+    repository.run(folder, *back)
+    assert process.returncode != 0
+    assert f"not written, because something changed while it trained: {named}. To finish" in output
+    assert "Traceback" not in output
+    assert (folder / "dvc.lock").read_text() == recorded
+    assert not (folder / "runs/efficientnet/fold-1").exists()
+    output = repository.run(folder, *command).stdout
+    assert "base goes on after 3 epochs" in output
+    assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
+
+
+def inside(folder):
+    """Processes that run in this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if path.readlink() == folder else []
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_make_folds_is_that_of_its_trainers(repo, number):
+    """At once, not at the next line that they print, and with their states saved."""
+    folder, _ = repo
+    logs = [folder / f"logs/efficientnet/fold-{fold}.log" for fold in (1, 2)]
+    for log in logs:
+        log.unlink(missing_ok=True)
+    shutil.rmtree(folder / ".state", ignore_errors=True)
+    repository.change(folder, {"train": {"epochs": 50}})
+    process = subprocess.Popen(
+        ["python", "-m", "job", "folds", "--jobs", "2"],
+        cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while not all(log.exists() for log in logs) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    output = process.communicate()[0]
+    for _ in range(200):
+        if not inside(folder):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail(f"still there after 20 seconds: {inside(folder)}")
+    assert process.returncode == (143 if number == signal.SIGTERM else -9), output
+    assert len(list((folder / ".state").rglob("base.state"))) == 2
+    if number == signal.SIGTERM:
+        assert "stopped by SIGTERM; the same command goes on with what is not finished" in output
+        assert "stopped by SIGTERM; `dvc repro train@efficientnet-1` goes on where it stopped" in output
+    assert "Traceback" not in output
+    repository.change(folder, {"train": {"epochs": 3}})
 
 
 @pytest.mark.slow

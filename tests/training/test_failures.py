@@ -1,22 +1,38 @@
+"""What is damaged or ended from outside is told in a sentence."""
+
+import signal
+
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from job.errors import UserError
-from job.training.stop import memory_explained
+from job.inference import runs
+from job.inference.pixels import PixelStore
+from job.training.stop import Stop
 
 
-def test_the_memory_of_the_machine_is_named_with_what_to_change():
-    # The text of torch itself, for more than any machine has.
-    with pytest.raises(UserError, match=r"out of memory: lower train\.batch_size"), memory_explained():
-        torch.empty(2**50, dtype=torch.uint8)
+def test_damaged_weights_and_pixels_are_named_with_the_remedy(tmp_path):
+    facts = {"backbones": ["efficientnet-lite0"], "classes": ["HEM", "ALL"], "size": 32}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({"layer": torch.zeros(100)})[:-8])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged .*: run `dvc repro`"):
+        runs.load_network(facts, path, torch.device("cpu"))
+    path.unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors does not exist: run `dvc repro`"):
+        runs.load_network(facts, path, torch.device("cpu"))
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((4, 8, 8, 3), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"images\.npy is damaged .*: run `dvc repro`"):
+        PixelStore.open(path)
 
 
-def test_the_memory_of_a_gpu_is_named_too():
-    with pytest.raises(UserError, match="out of memory: lower"), memory_explained():
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(13, "denied")])
-def test_other_errors_stay_what_they_are(error):
-    with pytest.raises(type(error), match=r"shapes differ|denied"), memory_explained():
-        raise error
+def test_a_signal_that_nohup_ignores_stays_ignored(monkeypatch):
+    handlers = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
+    monkeypatch.setattr(signal, "getsignal", handlers.get)
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    Stop("again")
+    assert handlers.pop(signal.SIGHUP) == signal.SIG_IGN
+    assert not {signal.SIG_DFL, signal.SIG_IGN} & set(handlers.values())

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torchvision.transforms import v2
 
 from job.contracts.split import Fold, Labelled
@@ -21,6 +22,7 @@ from job.inference.predict import predict_logits
 from job.models.network import build
 from job.params import load
 from job.seeds import derive, generator
+from job.training import validation
 from job.training.augment import augmented
 from job.training.batch import Source, steps
 from job.training.fit import Trainer
@@ -136,6 +138,37 @@ def test_losses_are_those_of_a_plain_loop(backbone, double, close):
     ours = train(context, start, rows=ROWS[:16], epochs=10, learning_rate=rate)
     assert [epoch.train_loss for epoch in ours.history] == pytest.approx(expected, abs=close)
     assert [epoch.learning_rate for epoch in ours.history] == pytest.approx([rate * 0.5**n for n in range(10)])
+
+
+def test_half_precision_is_for_the_training_step_alone(context):
+    """Statistics, validation and prediction are those of the exported network, and of a CPU."""
+    net, half = network(), []
+    net.register_forward_pre_hook(lambda _module, _inputs: half.append(torch.is_autocast_enabled("cpu")))
+    train(context, net, epochs=1, precision="bf16", batch_norm="recomputed")
+    assert half == [True] * 4 + [False, False]
+
+
+def test_a_compiled_step_is_one_graph(context, monkeypatch):
+    """As torch captures it, without breaks; what its compiler makes of the graph is a matter of the device."""
+    counter, compile_ = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **_options: compile_(net, backend=counter, dynamic=False))
+    plain = train(context, network(), epochs=1)
+    compiled = train(context, network(), epochs=1, compile=True)
+    assert counter.frame_count == 1
+    assert [epoch.train_loss for epoch in compiled.history] == [epoch.train_loss for epoch in plain.history]
+    assert compiled.state.keys() == plain.state.keys()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"train\.compile=true needs a C\+\+ compiler"):
+        train(context, network(), epochs=1, compile=True)
+
+
+def test_statistics_need_some_thousand_images_and_no_more(context, monkeypatch):
+    monkeypatch.setattr(validation, "STATISTICS_IMAGES", 8)
+    some, all_ = network(), network()
+    recompute_batch_norm(some, context, ROWS)
+    monkeypatch.undo()
+    recompute_batch_norm(all_, context, ROWS[:8])
+    assert torch.equal(some._bn0.running_mean, all_._bn0.running_mean)
 
 
 def test_twice_the_same_is_the_same_to_the_bit(context):

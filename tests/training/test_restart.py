@@ -2,12 +2,15 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from job.contracts import paths
 from job.errors import StoppedError, UserError
 from job.params import load
 from job.training import identity, restart
@@ -19,6 +22,7 @@ from tests.test_architecture import dependencies
 from tests.training.silent import Silent
 from tests.training.test_fit import ROWS, context, network, params, task, train  # noqa: F401 - a fixture
 
+CPU = torch.device("cpu")
 OPTIONS = {"dropout": 0.5, "stochastic_depth": 0.2}
 
 
@@ -76,11 +80,10 @@ def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path
 def test_a_state_of_an_unfinished_epoch_goes_back_to_its_device(context):  # noqa: F811
     """Losses of later steps are added on the device; generators take their states from the CPU."""
     settings = params()
-    state = TrainState.start(network(), context, settings)
+    state = TrainState.start(network(), CPU, settings)
     state.learn(state.forward(context.images(ROWS[:2]))[0].sum(), torch.tensor([True, False]))
     state.rng_state = [torch.get_rng_state()]
-    elsewhere = dataclasses.replace(context, device=torch.device("meta"))
-    again = dataclasses.replace(TrainState.start(network(), context, settings), context=elsewhere)
+    again = dataclasses.replace(TrainState.start(network(), CPU, settings), device=torch.device("meta"))
     again.restore(state.capture())
     assert [step.device.type for step in again.figures] == ["meta"]
     assert again.rng_state[0].device.type == "cpu"
@@ -197,6 +200,17 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["base.state"]
 
 
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """The folder that a stage runs in, with something in the place of the data."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for path in (paths.PIXELS, paths.SUMMARY, paths.SPLIT):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path.name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("section", "change"),
     [
@@ -206,21 +220,32 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
         ("noisy_student", {"labels": "soft"}),
     ],
 )
-def test_every_parameter_that_matters_is_in_the_digest(section, change):
-    params = load(ROOT / "params.yaml")
+def test_every_parameter_that_matters_is_in_the_digest(prepared, section, change):
+    params = load()
     other = params.model_copy(update={section: getattr(params, section).model_copy(update=change)})
-    device = torch.device("cpu")
-    digests = {
-        identity.run_digest(changed, "noisy_student", fold, device, data)
-        for changed, fold, data in ((params, 1, "a"), (other, 1, "a"), (params, 2, "a"), (params, 1, "b"))
-    }
-    assert len(digests) == 4
+    first, second = (identity.facts(one, "noisy_student", CPU) for one in (params, other))
+    assert identity.digest(first) != identity.digest(second)
+    with pytest.raises(UserError, match=rf"not written, .* while it trained: {section}\.{next(iter(change))}\."):
+        identity.check_unchanged(second, "noisy_student", CPU)
 
 
-def test_how_often_is_saved_changes_no_digest():
-    params = load(ROOT / "params.yaml")
+def test_data_and_code_are_in_the_digest_too(prepared, monkeypatch):
+    facts = identity.facts(load(), "efficientnet", CPU)
+    identity.check_unchanged(facts, "efficientnet", CPU)
+    (prepared / "data/split.csv").write_text("another")
+    monkeypatch.setattr(identity, "code", lambda _method: [Path("job/errors.py")])
+    with pytest.raises(UserError, match=r"data/split\.csv"):
+        identity.check_unchanged(facts, "efficientnet", CPU)
+    assert identity.facts(load(), "efficientnet", CPU).keys() ^ facts.keys() > {"job/errors.py"}
+    (prepared / "params.yaml").write_text("half a f")
+    with pytest.raises(UserError, match=r"while it trained: params\.yaml must hold sections"):
+        identity.check_unchanged(facts, "efficientnet", CPU)
+
+
+def test_how_often_is_saved_changes_no_digest(prepared):
+    params = load()
     often = params.model_copy(update={"machine": params.machine.model_copy(update={"save_every_seconds": 1})})
-    first, second = (identity.run_digest(one, "efficientnet", 1, torch.device("cpu"), "a") for one in (params, often))
+    first, second = (identity.facts(one, "efficientnet", CPU) for one in (params, often))
     assert first == second
 
 

@@ -62,6 +62,34 @@ def test_a_missing_gpu_that_was_asked_for_is_an_error():
         runtime.setup(params(device="cuda"))
 
 
+def old_card(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_75", "sm_90", "sm_120", "compute_120"])
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (7, 0))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Tesla V100")
+    return "Tesla V100 is too old for torch .* 7.0 and 7.5"
+
+
+def old_driver(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(runtime, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidia0").touch()
+    return f"there is a GPU here that torch .* cannot use: it needs a driver for CUDA {torch.version.cuda}"
+
+
+def test_a_gpu_that_torch_cannot_use_never_means_days_on_the_cpu(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match=old_driver(monkeypatch, tmp_path) + ".*train.device=cpu"):
+        runtime.setup(params(device="auto"))
+    assert runtime.setup(params(device="cpu")).type == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert runtime.setup(params(device="auto")).type == "cpu", "hidden on purpose"
+    with pytest.raises(UserError, match=old_card(monkeypatch)):
+        runtime.setup(params(device="auto"))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (12, 0))
+    assert runtime.setup(params(device="auto")).type == "cuda"
+
+
 def test_a_seeded_block_leaves_the_global_generator_as_it_was():
     torch.manual_seed(5)
     expected = torch.rand(3)
