@@ -7,6 +7,7 @@ packages are installed.
 from __future__ import annotations
 
 import argparse
+import atexit
 import ctypes
 import errno
 import importlib
@@ -58,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _end_with_parent(parent: int) -> None:
+    # What is finished shall be recorded: a SIGTERM that comes while the interpreter shuts down would make it a failure.
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     # Killing DVC alone would leave its child running, and writing over outputs that a later run has restored.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -90,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     folds = command("folds", "train and predict all folds side by side, through DVC")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     folds.add_argument("--jobs", type=int, default=cores, help="folds at a time (all cores)")
+    folds.add_argument("--list", action="store_true", dest="names_only", help="only say their names")
 
     score = command("score", "all evidence about anybody's predictions, from a CSV file")
     score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")

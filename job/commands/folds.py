@@ -21,8 +21,8 @@ _DVC = [sys.executable, "-m", "dvc"]
 _REPRO = [*_DVC, "--wait-for-lock", "repro"]
 
 
-def run(jobs: int) -> str:
-    """Bring every fold up to date, `jobs` at a time, and no more than there are GPUs for.
+def run(jobs: int, *, names_only: bool = False) -> str:
+    """Bring every fold up to date, `jobs` at a time, and no more than there are GPUs for; or only say their names.
 
     A failing fold lets the running ones finish, so that their work is kept, and starts no other. Its own message stands
     above the UserError that follows.
@@ -30,12 +30,14 @@ def run(jobs: int) -> str:
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
     params = load()
+    # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
+    names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
+    if names_only:
+        return " ".join(names)
     environments = _environments(params.train, _gpus(), jobs)
     # Everything upstream first and once: folds started side by side would all begin with the stages they share.
     if subprocess.run([*_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
-    # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
-    names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
     targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
     if subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0:
         return f"all {len(names)} folds are up to date"
