@@ -25,12 +25,11 @@ RUN apt-get update \
     && python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
-COPY requirements.lock requirements-dev.lock ./
-# The packages for lint and tests are left out, unless: --build-arg DEVELOPMENT=1
-ARG DEVELOPMENT
+# --build-arg LOCK=requirements-dev.lock adds the packages for lint and tests.
+ARG LOCK=requirements.lock
+COPY ${LOCK} .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock \
-      ${DEVELOPMENT:+--requirement requirements-dev.lock}
+    python -m pip install --disable-pip-version-check --require-hashes --requirement "${LOCK}"
 # Pretrained weights for machines without a network, by the names of backbones: --build-arg WEIGHTS="efficientnet-b0".
 # Lite0's are in the packages. The job's own reader fetches them and compares their SHA-256; no more code is copied here, so
 # that no other edit asks for the weights again.

@@ -153,9 +153,9 @@ class Vulnerabilities(BaseHTTPRequestHandler):
 @pytest.fixture
 def audit(tmp_path):
     """Runs the audit of three locked packages against a service on this machine."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-dev.lock").read_text()
     entries = re.findall(r"^(?:certifi|idna|urllib3)==.*\n(?: .*\n)+", lock, flags=re.MULTILINE)
-    (tmp_path / "requirements.lock").write_text("".join(entries))
+    (tmp_path / "requirements-dev.lock").write_text("".join(entries))
     Vulnerabilities.answer, Vulnerabilities.asked = {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Vulnerabilities) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -213,7 +213,7 @@ def test_packages_that_were_not_audited_are_not_called_harmless(tmp_path):
 echo '{"dependencies": [{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not found: b (2)"}]}'
 """)
     tool.chmod(0o755)
-    (tmp_path / "requirements.lock").write_text("a==1 \\\nb==2 \\\n")
+    (tmp_path / "requirements-dev.lock").write_text("a==1 \\\nb==2 \\\n")
     path = f"{tool.parent}:{repository.ENVIRONMENT['PATH']}"
     done = subprocess.run(
         [sys.executable, SCRIPTS / "audit.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -399,7 +399,7 @@ def test_the_published_image_has_its_papers(docker):
     login, _, build = docker("publish", **variables)
     assert login == ["login", "ghcr.io", "--username", "somebody", "--password-stdin"]
     assert {"--push", "--sbom=true", "--provenance=mode=max", "linux/amd64", "ghcr.io/some/where:v1"} <= set(build)
-    assert "DEVELOPMENT" not in str(build)
+    assert "LOCK" not in str(build)
 
 
 def test_the_base_image_is_one_and_the_same():

@@ -52,15 +52,21 @@ def waited_for(condition, seconds=60.0):
     return answer
 
 
+def write_programs(folder):
+    """A DVC and a stage that tell by files how far they are, and an scontrol that tells what it was asked for."""
+    for name, text in (("dvc", f"#!{sys.executable}\n{DVC}"), ("scontrol", '#!/bin/sh\necho "$@" >asked\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "stage.py").write_text(STAGE)
+
+
 @pytest.mark.parametrize("namespace", [[], IN_A_CONTAINER], ids=["machine", "process 1"])
 @pytest.mark.parametrize("after", ["stage-started", "dvc-started"])
 def test_sigterm_ends_the_stage_and_dvc_ends_by_itself(tmp_path, namespace, after):
     """Also where it comes before DVC has started a stage: then it ends the next one, saved or not."""
     if namespace and os.getuid() != 0:
         pytest.skip("a namespace of processes needs root")
-    (tmp_path / "dvc").write_text(f"#!{sys.executable}\n{DVC}")
-    (tmp_path / "dvc").chmod(0o755)
-    (tmp_path / "stage.py").write_text(STAGE)
+    write_programs(tmp_path)
     process = subprocess.Popen([*namespace, ROOT / "job/gently", tmp_path / "dvc"], cwd=tmp_path)
     waited_for((tmp_path / after).exists)
     gently = psutil.Process(process.pid).children()[0] if namespace else process
@@ -69,6 +75,29 @@ def test_sigterm_ends_the_stage_and_dvc_ends_by_itself(tmp_path, namespace, afte
     assert (tmp_path / "unlocked").exists()
     if after == "stage-started":
         assert (tmp_path / "saved").read_text() == "1", "told once: a second SIGTERM would disturb it"
+
+
+@pytest.mark.parametrize(
+    ("number", "variables", "asked"),
+    [
+        (signal.SIGUSR1, {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}, "requeue 7_2\n"),
+        (signal.SIGUSR1, {"SLURM_JOB_ID": "6"}, "requeue 6\n"),
+        (signal.SIGTERM, {"SLURM_JOB_ID": "6"}, None),
+    ],
+    ids=["limit of a task", "limit of a job", "cancelled"],
+)
+def test_a_time_limit_puts_one_task_back_into_the_queue(tmp_path, number, variables, asked):
+    """The last task of an array has the number of the whole array as its number of a job."""
+    write_programs(tmp_path)
+    (tmp_path / "job").symlink_to(ROOT / "job")
+    environment = os.environ | variables | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["job/slurm", "task", "a-1", "b-2"], cwd=tmp_path, env=environment)
+    waited_for((tmp_path / "stage-started").exists)
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert (tmp_path / "saved").exists()
+    assert ((tmp_path / "asked").read_text() if asked else None) == asked
+    assert (tmp_path / "asked").exists() == (asked is not None)
 
 
 def test_a_command_that_nobody_disturbs_keeps_its_input_and_exit_code():
@@ -149,7 +178,7 @@ PartitionName=main Nodes=ALL Default=YES State=UP
 
 @pytest.mark.slow
 def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
-    """A time limit strikes one fold until it is trained, and the node restarts while two train."""
+    """The node restarts while two folds train, and a time limit strikes one of them until it is trained."""
     environment, restart_node = slurm
     folder = repository.create(tmp_path / "slurm")
     repository.change(folder, {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}})
@@ -167,21 +196,18 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     repository.lend_environment(folder)
     repository.run(folder, "job/slurm", "--time=60", "--signal=B:USR1@20", **environment)
     waited_for(lambda: len(saved()) == 2, 600)
-    # The first task of the array: its number as a job is that of the whole array.
-    repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=1", **environment)
-    waited_for(lambda: "DUE TO JOB REQUEUE" in "".join(logs().values()), 600)
-    waited_for(lambda: len(saved()) == 2, 600)
     restart_node()
+    waited_for(lambda: sum("goes on after" in text for text in logs().values()) == 2, 600)
+    # The first task of the array: its number as a job is not that of the array.
+    repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=1", **environment)
     waited_for(lambda: not repository.run(folder, "squeue", "--noheader", **environment).stdout, 1200)
     assert repository.digests(folder, *OUTPUTS) == repository.digests(tmp_path / "peace", *OUTPUTS)
     assert len(repository.digests(folder, "runs")) > 10
     assert (folder / "site/moment.html").is_file(), "the last job says when and where"
-    limited = next(text for text in logs().values() if "DUE TO JOB REQUEUE" in text)
-    assert "stopped by SIGTERM" in limited
-    assert "goes on after" in limited
-    for name, text in logs().items():
-        assert text.count("DUE TO JOB REQUEUE") <= text.count("stopped by SIGTERM"), f"{name}: the limit was another's"
-    assert sum("goes on after" in text for text in logs().values()) >= 2, "also after the restart"
+    limited = [text for text in logs().values() if "DUE TO JOB REQUEUE" in text]
+    assert len(limited) == 1, "the time of one task says nothing of the others"
+    assert limited[0].count("goes on after") >= 2
+    assert "stopped by SIGTERM" in limited[0]
 
 
 @pytest.mark.slow
