@@ -1,6 +1,8 @@
 """Ending a stage well, and the whole pipeline under a real Slurm: a controller and a node on this machine."""
 
+import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
+from job.errors import UserError
+from job.training import restart
 from tests import ROOT
 from tests.pipeline import repository
 
@@ -98,6 +103,44 @@ def test_a_time_limit_puts_one_task_back_into_the_queue(tmp_path, number, variab
     assert (tmp_path / "saved").exists()
     assert ((tmp_path / "asked").read_text() if asked else None) == asked
     assert (tmp_path / "asked").exists() == (asked is not None)
+
+
+def test_a_fold_has_one_trainer_on_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(restart, "_WAIT_SECONDS", 0.5)
+    with (
+        pytest.warns(UserWarning, match="flock not supported"),
+        restart.opened(tmp_path / "fold", "digest", 60),
+        pytest.raises(UserError, match="trains this fold already"),
+        restart.opened(tmp_path / "fold", "digest", 60),
+    ):
+        raise AssertionError
+
+
+def test_the_job_of_the_document_on_kubernetes_names_a_fold_by_its_index(tmp_path):
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/operations.md").read_text(), flags=re.DOTALL)
+    job = YAML(typ="safe").load(text)["spec"]
+    [container] = job["template"]["spec"]["containers"]
+    write_programs(tmp_path)
+    (tmp_path / "dvc").write_text('#!/bin/sh\necho "$@"\n')
+    environment = os.environ | {"PATH": f"{tmp_path}:{Path(sys.executable).parent}:{ROOT / 'job'}:{os.environ['PATH']}"}
+    said = [
+        subprocess.check_output(
+            [*container["command"], *container["args"]],
+            cwd=ROOT,
+            env=environment | {"JOB_COMPLETION_INDEX": str(index)},
+            text=True,
+        )
+        for index in (0, job["completions"] - 1)
+    ]
+    names = repository.run(ROOT, "python", "-m", "job", "folds", "--list").stdout.split()
+    assert said == [
+        f"--wait-for-lock repro --single-item train@{name} predict@{name}\n" for name in (names[0], names[-1])
+    ]
+    assert len(names) == job["completions"]
 
 
 def test_a_command_that_nobody_disturbs_keeps_its_input_and_exit_code():
