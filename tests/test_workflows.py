@@ -386,7 +386,7 @@ def test_a_cancelled_job_ends_its_own_container(docker):
     listed, stopped = docker("stop", **variables)
     assert run[run.index("--label") + 1] == "job=17-left"
     assert listed == ["ps", "--quiet", "--filter", "label=job=17-left"]
-    assert stopped == ["stop", "--time", "120", "1234"]
+    assert stopped == ["stop", "-t", "120", "1234"]
 
 
 def test_the_published_image_has_its_papers(docker):

@@ -195,16 +195,16 @@ PartitionName=main Nodes=ALL Default=YES State=UP
         started[command[0]] = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     def restart():
-        for process in [*psutil.Process(started["slurmd"].pid).children(recursive=True), started["slurmd"], *steps()]:
-            process.kill()
+        time.sleep(21)  # of a younger job Slurm thinks that it is about to start
+        started["slurmd"].kill()
         started["slurmd"].wait()
+        # The daemon's children are those of process 1: the steps of jobs, which outlive it.
+        for process in psutil.process_iter(["name"]):
+            below = process.children(recursive=True) if process.info["name"] == "slurmstepd" else []
+            if any(str(folder) in " ".join(one.cmdline()) for one in below):
+                for one in (*below, process):
+                    one.kill()
         start("slurmd", "-D", "-b")
-
-    def steps():
-        """Processes of the jobs: a step of Slurm is no child of the daemon that started it."""
-        for process in psutil.process_iter(["name", "environ"]):
-            if process.info["name"] == "slurmstepd" and str(folder) in str(process.info["environ"]):
-                yield from (*process.children(recursive=True), process)
 
     start("munged", "--foreground", "--force", *munge)
     waited_for((folder / "munge.socket").exists)
