@@ -13,7 +13,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -106,12 +105,14 @@ def locks() -> Finding:
     """
     import fcntl  # noqa: PLC0415 - Windows has none, and `python` has said so
 
+    folder = os.open(".", os.O_RDONLY)
     try:
-        with tempfile.TemporaryFile(dir=".") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
         remedy = "dvc config --local core.hardlink_lock true, or a file system with flock"
         return Finding("note", f"this file system locks no files ({error.strerror})", remedy)
+    finally:
+        os.close(folder)
     try:
         listed = json.loads(RWLOCK.read_text(encoding="utf-8"))
         readers = [entry for entries in listed.get("read", {}).values() for entry in entries]

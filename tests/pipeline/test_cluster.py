@@ -221,7 +221,7 @@ PartitionName=main Nodes=ALL Default=YES State=UP
 
 @pytest.mark.slow
 def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
-    """The node restarts while two folds train, and a time limit strikes one of them until it is trained."""
+    """The node restarts while two folds train, and a time limit strikes one of them twice."""
     environment, restart_node = slurm
     folder = repository.create(tmp_path / "slurm")
     repository.change(folder, {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}})
@@ -241,8 +241,9 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     waited_for(lambda: len(saved()) == 2, 600)
     restart_node()
     waited_for(lambda: sum("goes on after" in text for text in logs().values()) == 2, 600)
-    # The first task of the array: its number as a job is not that of the array.
     repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=1", **environment)
+    waited_for(lambda: sum(text.count("DUE TO JOB REQUEUE") for text in logs().values()) == 2, 600)
+    repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=60", **environment)
     waited_for(lambda: not repository.run(folder, "squeue", "--noheader", **environment).stdout, 1200)
     assert repository.digests(folder, *OUTPUTS) == repository.digests(tmp_path / "peace", *OUTPUTS)
     assert len(repository.digests(folder, "runs")) > 10
