@@ -221,7 +221,7 @@ PartitionName=main Nodes=ALL Default=YES State=UP
 
 @pytest.mark.slow
 def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
-    """The node restarts while two folds train, and a time limit strikes one of them twice."""
+    """The node restarts while two folds train, and a time limit strikes one of them."""
     environment, restart_node = slurm
     folder = repository.create(tmp_path / "slurm")
     repository.change(folder, {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}})
@@ -242,7 +242,7 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     restart_node()
     waited_for(lambda: sum("goes on after" in text for text in logs().values()) == 2, 600)
     repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=1", **environment)
-    waited_for(lambda: sum(text.count("DUE TO JOB REQUEUE") for text in logs().values()) == 2, 600)
+    waited_for(lambda: any("DUE TO JOB REQUEUE" in text for text in logs().values()), 600)
     repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=60", **environment)
     waited_for(lambda: not repository.run(folder, "squeue", "--noheader", **environment).stdout, 1200)
     assert repository.digests(folder, *OUTPUTS) == repository.digests(tmp_path / "peace", *OUTPUTS)
