@@ -8,6 +8,10 @@ ASKED = $(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# CPU=1 installs torch without CUDA, which another index serves than PyPI. What .venv holds once stays of its kind.
+CPU ?= $(if $(wildcard .venv/cpu),1)
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_FOR_CPU := sed -nE 's/^(torch|torchvision)==([0-9.]+).*/\1==\2+cpu/p' requirements.lock
 
 .PHONY: report folds smoke experiments doctor test test-all bench ablation study chaos lint lint-workflows current audit format lock clean help
 
@@ -16,7 +20,7 @@ export DVC_NO_ANALYTICS := 1
 doctor:  ## is this machine ready? time and disk; needs no packages, installs none
 	@$(PYTHON) -m job doctor
 
-report: .venv/installed  ## the whole pipeline on synthetic cells, then the report: 7 GiB of packages once, 5 minutes on 2 cores
+report: .venv/installed  ## the whole pipeline on synthetic cells, then the report: 5 minutes on 2 cores; CPU=1 where no GPU is
 	@python -m job folds $(ASKED)
 	@dvc repro
 	@python -m job card
@@ -65,11 +69,13 @@ current: .venv/installed  ## does dvc.lock belong to this code and these paramet
 audit: .venv/installed  ## known vulnerabilities of the locked packages; their bill of materials as logs/sbom.json
 	@python .github/scripts/audit.py
 
-# Renovate reads this command in the head of the lock, and knows these options with an equals sign only. uv writes neither
+# Renovate reads these commands in the heads of the locks, and knows these options with an equals sign only. uv writes neither
 # --upgrade nor the address of an index there.
-lock:  ## compile requirements.lock from pyproject.toml (needs uv); UPGRADE=1 takes the newest versions it allows
-	uv pip compile pyproject.toml --group=dev --universal --python-version=3.11 --generate-hashes \
-	  --output-file=requirements.lock $(if $(UPGRADE),--upgrade)
+COMPILE := --universal --python-version=3.11 --generate-hashes
+lock:  ## compile the locks from pyproject.toml (needs uv and both indexes); UPGRADE=1 takes the newest versions it allows
+	uv pip compile pyproject.toml $(COMPILE) --output-file=requirements.lock $(if $(UPGRADE),--upgrade)
+	uv pip compile pyproject.toml --group=dev $(COMPILE) --output-file=requirements-dev.lock $(if $(UPGRADE),--upgrade)
+	$(TORCH_FOR_CPU) | uv pip compile - --no-deps $(COMPILE) --default-index=$(CPU_INDEX) --output-file=requirements-cpu.lock
 
 ##@ Measure
 
@@ -87,14 +93,25 @@ chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every endin
 
 help:
 	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@printf '\nCPU=1 installs 2 GiB of packages instead of 7, for machines without a GPU.'
 	@printf '\nJOBS=N sets how many folds or tests run at a time (here %s), PYTHON=NAME the interpreter (here %s).\n' $(JOBS) $(PYTHON)
 
-# The virtual environment, from the lock and nothing else. pip checks every hash.
-.venv/installed: requirements.lock
+# The virtual environment, from the locks and nothing else. pip checks every hash. Those of torch without CUDA are in
+# requirements-cpu.lock, which `make lock` writes; as long as it is not there, they are those that the index states.
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+.venv/installed: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12"; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
 	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
-	@echo "Installing the locked packages into .venv (7 GiB, once) ..."
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+ifeq ($(CPU),)
+	@echo "Installing the locked packages into .venv (7 GiB, once; 2 GiB without a GPU: make CPU=1) ..."
+	@$(PIP) --require-hashes --requirement requirements-dev.lock
+else
+	@echo "Installing the locked packages without CUDA into .venv (2 GiB, once) ..."
+	@$(TORCH_FOR_CPU) >.venv/cpu
+	@$(PIP) --no-deps --index-url $(CPU_INDEX) --requirement $(or $(wildcard requirements-cpu.lock),.venv/cpu)
+	@awk '/^[a-z]/ {cuda = /^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/} !cuda' requirements-dev.lock >.venv/rest
+	@$(PIP) --no-deps --require-hashes --requirement .venv/rest
+endif
 	@touch $@

@@ -7,6 +7,7 @@ packages are installed.
 from __future__ import annotations
 
 import argparse
+import atexit
 import ctypes
 import errno
 import importlib
@@ -85,6 +86,8 @@ def _of_the_machine(error: Exception) -> str:
 
 def end_with_parent(parent: int) -> None:
     """Let the end of the process `parent` end this one too, with SIGTERM."""
+    # What is finished shall be recorded: a SIGTERM that comes while the interpreter shuts down would make it a failure.
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     # Killing DVC alone would leave its child running, and writing over outputs that a later run has restored.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -116,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     folds = command("folds", "train and predict all folds side by side, through DVC")
     folds.add_argument("--jobs", type=int, help="folds at a time (one per core; where there are GPUs, one per GPU)")
+    folds.add_argument("--list", action="store_true", dest="names_only", help="only say their names")
 
     score = command("score", "all evidence about anybody's predictions, from a CSV file")
     score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")

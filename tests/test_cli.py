@@ -55,6 +55,21 @@ def test_a_wrong_command_line_exits_with_2(arguments):
     assert "Traceback" not in result.stderr
 
 
+def test_a_signal_after_its_work_does_not_make_a_stage_a_failure(tmp_path):
+    """As one that arrives while the interpreter shuts down, which takes torch a second: what is done is recorded."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    late = "import atexit, os, signal, sys; atexit.register(os.kill, os.getpid(), signal.SIGTERM)"
+    code = f"{late}; from job.__main__ import main; sys.exit(main(['stage', 'check']))"
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "data/checked.json").is_file()
+
+
+def test_the_names_of_the_folds_are_one_line():
+    assert job("folds", "--list").stdout.split()[::9] == ["noisy_student-1", "efficientnet-5"]
+
+
 def test_an_error_of_the_user_is_a_sentence_and_exit_code_2(tmp_path):
     result = job("stage", "check", cwd=tmp_path)
     assert result.returncode == 2

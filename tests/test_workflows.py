@@ -154,9 +154,9 @@ class Vulnerabilities(BaseHTTPRequestHandler):
 @pytest.fixture
 def audit(tmp_path):
     """Runs the audit of three locked packages against a service on this machine."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-dev.lock").read_text()
     entries = re.findall(r"^(?:certifi|idna|urllib3)==.*\n(?: .*\n)+", lock, flags=re.MULTILINE)
-    (tmp_path / "requirements.lock").write_text("".join(entries))
+    (tmp_path / "requirements-dev.lock").write_text("".join(entries))
     Vulnerabilities.answer, Vulnerabilities.asked = {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Vulnerabilities) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -214,7 +214,7 @@ def test_packages_that_were_not_audited_are_not_called_harmless(tmp_path):
 echo '{"dependencies": [{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not found: b (2)"}]}'
 """)
     tool.chmod(0o755)
-    (tmp_path / "requirements.lock").write_text("a==1 \\\nb==2 \\\n")
+    (tmp_path / "requirements-dev.lock").write_text("a==1 \\\nb==2 \\\n")
     path = f"{tool.parent}:{repository.ENVIRONMENT['PATH']}"
     done = subprocess.run(
         [sys.executable, SCRIPTS / "audit.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -327,10 +327,12 @@ def site(tmp_path):
         tool.write_text(f'#!/bin/sh\necho {name} "$@"\ncase "$*" in *doctor) exit "$WRONG";; esac\n')
         tool.chmod(0o755)
 
-    def run(remote, *, ready=True):
-        environment = {"PATH": f"{tmp_path / '.venv/bin'}:/usr/bin:/bin", "DVC_REMOTE": str(remote)}
+    def run(remote, *, ready=True, DVC_REMOTE_KEY="secret"):  # noqa: N803 - the name of the variable
+        environment = {"PATH": f"{tmp_path / '.venv/bin'}:/usr/bin:/bin", "WRONG": "0" if ready else "2"}
+        (tmp_path / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
         return subprocess.run(
-            [tmp_path / ".github/scripts/site"], env=environment | {"WRONG": "0" if ready else "2"},
+            [tmp_path / ".github/scripts/site"],
+            env=environment | {"DVC_REMOTE": str(remote), "DVC_REMOTE_KEY": DVC_REMOTE_KEY},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -344,9 +346,13 @@ def test_a_folder_that_a_lent_runner_does_not_see_is_no_remote(site, tmp_path):
         assert said.stdout.endswith("python -m job doctor\nmake report\n")
         assert "dvc" not in said.stdout
         assert ("::notice::DVC_REMOTE is a folder" in said.stdout) == bool(remote)
+    said = site("ssh://somebody@example.org/store", DVC_REMOTE_KEY="").stdout
+    assert "::notice::DVC_REMOTE needs the secret DVC_REMOTE_KEY" in said
+    assert said.endswith("python -m job doctor\nmake report\n")
     for remote in (tmp_path, "ssh://somebody@example.org/store"):
         said = site(remote).stdout
-        assert f"shared {remote}\npython -m job doctor\ndvc pull report\npython -m job site\n" in said
+        assert f"shared {remote}\n" in said
+        assert said.endswith("python -m job doctor\ndvc pull report\npython -m job site\n")
         assert "notice" not in said
 
 
@@ -358,22 +364,71 @@ def test_a_report_is_fetched_where_its_data_are_not(site, tmp_path):
     assert "dvc pull report" in said.stdout
 
 
-def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(tmp_path):
-    docker = tmp_path / "bin/docker"
-    docker.parent.mkdir()
-    docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "" >>"$TOLD"\n')
-    docker.chmod(0o755)
-    told, output = tmp_path / "told", tmp_path / "output"
+@pytest.fixture
+def docker(tmp_path):
+    """Runs a script with a docker and an nvidia-smi that do nothing; what docker was told, a list for each call."""
+    for name, does in (("docker", 'printf "%s\\n" "$@" "" >>"$TOLD"; [ "$1" != ps ] || echo 1234'), ("nvidia-smi", "")):
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\n{does}\n")
+        tool.chmod(0o755)
+
+    def run(*command, **variables):
+        told = tmp_path / "told"
+        told.write_text("")
+        environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "TOLD": str(told), "HOME": str(tmp_path)}
+        subprocess.run([SCRIPTS / command[0], *command[1:]], env=environment | variables, check=True)
+        return [part.split("\n") for part in told.read_text().strip().split("\n\n")]
+
+    return run
+
+
+def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_else(docker, tmp_path):
+    output = tmp_path / "output"
     output.touch()
-    environment = {
-        "PATH": f"{docker.parent}:{os.environ['PATH']}", "TOLD": str(told), "HOME": str(tmp_path),
-        "DVC_REMOTE": str(tmp_path), "OVERRIDES": "train.epochs=2", "GIT_TOKEN": "secret", "GITHUB_OUTPUT": str(output),
-    }  # fmt: skip
-    subprocess.run([SCRIPTS / "in-container", ".github/scripts/fold", "3"], env=environment, check=True)
-    build, run = (part.split("\n") for part in told.read_text().strip().split("\n\n"))
+    build, run = docker(
+        "in-container", ".github/scripts/fold", "efficientnet-3", DVC_REMOTE=str(tmp_path), OVERRIDES="train.epochs=2",
+        GIT_TOKEN="secret", GITHUB_OUTPUT=str(output),
+    )  # fmt: skip
     assert build[0] == "build"
-    assert run[-4:] == ["--entrypoint", ".github/scripts/fold", "leukaemia-job", "3"]
+    assert run[-5:] == ["--entrypoint", "gently", "leukaemia-job", ".github/scripts/fold", "efficientnet-3"]
     assert f"{os.getuid()}:{os.getgid()}" in run
     assert {f"{Path(ROOT)}:/job", f"{tmp_path}:{tmp_path}", f"{output}:{output}"} <= set(run)
     assert {"OVERRIDES", "DVC_REMOTE", "GITHUB_OUTPUT"} == {run[i + 1] for i, word in enumerate(run) if word == "--env"}
-    assert "secret" not in told.read_text()
+    assert "secret" not in str([build, run])
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, "all"), ({"CUDA_VISIBLE_DEVICES": "2"}, '"device=2"'), ({"CUDA_VISIBLE_DEVICES": "0,3"}, '"device=0,3"')],
+)
+def test_runners_side_by_side_have_their_own_gpus(docker, variables, expected):
+    run = docker("in-container", "true", **variables)[-1]
+    assert run[run.index("--gpus") + 1] == expected
+
+
+def test_a_cancelled_job_ends_its_own_container(docker):
+    variables = {"GITHUB_RUN_ID": "17", "RUNNER_NAME": "left"}
+    run = docker("in-container", "true", **variables)[-1]
+    listed, stopped = docker("stop", **variables)
+    assert run[run.index("--label") + 1] == "job=17-left"
+    assert listed == ["ps", "--quiet", "--filter", "label=job=17-left"]
+    assert stopped == ["stop", "-t", "120", "1234"]
+
+
+def test_the_published_image_has_its_papers(docker):
+    variables = {
+        "IMAGE": "ghcr.io/Some/Where",
+        "GITHUB_REF_NAME": "v1",
+        "GITHUB_ACTOR": "somebody",
+        "GIT_TOKEN": "secret",
+    }
+    login, _, build = docker("publish", **variables)
+    assert login == ["login", "ghcr.io", "--username", "somebody", "--password-stdin"]
+    assert {"--push", "--sbom=true", "--provenance=mode=max", "linux/amd64", "ghcr.io/some/where:v1"} <= set(build)
+    assert "LOCK" not in str(build)
+
+
+def test_the_base_image_is_one_and_the_same():
+    [base] = re.findall(r"^ARG BASE_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base)

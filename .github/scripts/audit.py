@@ -1,4 +1,4 @@
-"""The bill of materials of requirements.lock, and the known vulnerabilities of what it names.
+"""The bill of materials of requirements-dev.lock, and the known vulnerabilities of what it names.
 
 `audit.py [OPTION of pip-audit …]`. pip-audit alone calls packages harmless that its service does not know, as where the
 package index is a mirror, and leaves them out of its bill of materials. Here every package must have been asked about.
@@ -16,7 +16,7 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-LOCK, MATERIALS = Path("requirements.lock"), Path("logs/sbom.json")
+LOCK, MATERIALS = Path("requirements-dev.lock"), Path("logs/sbom.json")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """`python -m job doctor`: is this machine ready for the job? Every line comes with what to do when it is wrong.
 
-It runs in a bare Python, before 7 GiB of packages are installed. The checks here need the standard library alone; those
+It runs in a bare Python, before the packages are installed. The checks here need the standard library alone; those
 that need the packages are in `setup`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -22,9 +23,11 @@ from job.errors import UserError
 
 GIB = 2**30
 PACKAGES = 7 * GIB  # measured: 6.6 GiB, nearly all of it CUDA libraries
+CPU_PACKAGES = 2 * GIB  # with CPU=1: without nvidia (3.1 GiB), triton (0.9) and half of torch (0.5)
 RUN = 2 * GIB  # what `make report` writes, with a margin
 FOLD_MEMORY = 1.5 * GIB  # one fold of the demo, with a margin (measured: 1.3 GB)
 LOCK = Path("requirements.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 class Finding(NamedTuple):
@@ -55,15 +58,18 @@ def _findings() -> Iterator[tuple[str, Finding]]:
         return
     yield "repository", repository()
     yield "home", home()
+    yield "locks", locks()
     yield "memory", memory(available_memory())
     yield "disk", disk(shutil.disk_usage(".").free, installed=installed())
-    yield "time", Finding("ok", "make report: about 5 minutes on two cores without a GPU, after the installation")
+    text = "make report: about 5 minutes on two cores without a GPU, after the installation"
+    yield "time", Finding("ok", text if installed() else f"{text} of 7 GiB, or of 2 GiB with CPU=1")
     yield "packages", packages()
     if installed():
         yield from importlib.import_module("job.commands.setup").findings()
     else:
         driver = gpus()
-        yield "device", Finding("ok", f"NVIDIA driver {driver[0]}" if driver else "the CPU; no NVIDIA driver here")
+        text = f"NVIDIA driver {driver[0]}" if driver else "the CPU; no NVIDIA driver here: take CPU=1"
+        yield "device", Finding("ok", text)
 
 
 def python() -> Finding:
@@ -102,6 +108,36 @@ def home() -> Finding:
         return Finding("wrong", text, "export HOME=/a/folder/of/yours USER=anybody")
 
 
+def locks() -> Finding:
+    """Whether files can be locked here, and whether DVC's own list of locks names processes that do not run.
+
+    DVC removes the entry of a process that is gone. Of a container that was killed it cannot tell: the number of its
+    process is that of another one in the next container and on the host.
+    """
+    import fcntl  # noqa: PLC0415 - Windows has none, and `python` has said so
+
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        remedy = "dvc config --local core.hardlink_lock true, or a file system with flock"
+        return Finding("note", f"this file system locks no files ({error.strerror})", remedy)
+    finally:
+        os.close(folder)
+    try:
+        listed = json.loads(RWLOCK.read_text(encoding="utf-8"))
+        readers = [entry for entries in listed.get("read", {}).values() for entry in entries]
+        holders = {entry["pid"]: entry["cmd"] for entry in [*listed.get("write", {}).values(), *readers]}
+    except (OSError, ValueError):
+        holders = {}
+    for number, command in holders.items():
+        process = Path(f"/proc/{number}/cmdline")
+        if process.is_file() and "dvc" not in process.read_text(encoding="utf-8", errors="replace"):
+            text = f"DVC waits for process {number} ({command}), which is another program here"
+            return Finding("wrong", text, f"if no other container or machine works in this folder: rm {RWLOCK}")
+    return Finding("ok", "files can be locked, and no lock is left of a container that was killed")
+
+
 def available_memory() -> float:
     """Bytes that a new process may have: what the machine has left, or less where a control group limits it."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
@@ -124,10 +160,15 @@ def memory(available: float) -> Finding:
 def disk(free: float, *, installed: bool) -> Finding:
     """Whether `free` bytes hold what the demo writes and, before they are installed, the packages."""
     needed = RUN + (0 if installed else PACKAGES)
-    packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages)"
+    least = RUN + (0 if installed else CPU_PACKAGES)
+    packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages; {least / GIB:.0f} GiB with CPU=1)"
     text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 10 more"
     remedy = "free some space; runs that no commit and no experiment has: dvc gc --all-commits --all-experiments"
-    return Finding("wrong", text, remedy) if free < needed else Finding("ok", text)
+    if free < least:
+        return Finding("wrong", text, remedy)
+    return (
+        Finding("note", text, f"make report CPU=1, without CUDA; or {remedy}") if free < needed else Finding("ok", text)
+    )
 
 
 def packages() -> Finding:
@@ -138,7 +179,8 @@ def packages() -> Finding:
         text = f"not installed for {sys.executable}: parameters, data, weights and DVC remote are not checked yet"
         if importlib.util.find_spec("ensurepip") is None:
             return Finding("wrong", text, "Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv")
-        return Finding("note", text, f"make report installs them into .venv ({PACKAGES / GIB:.0f} GiB, once)")
+        sizes = f"{PACKAGES / GIB:.0f} GiB, once; {CPU_PACKAGES / GIB:.0f} GiB without a GPU: make report CPU=1"
+        return Finding("note", text, f"make report installs them into .venv ({sizes})")
     text = f"torch {version('torch')}, DVC {version('dvc')}"
     other = other_than_locked(LOCK.read_text(encoding="utf-8"))
     if other:

@@ -31,8 +31,11 @@ end_with_parent({}); runpy.run_module("dvc", None, "__main__")
 """
 
 
-def run(jobs: int | None) -> str:
-    """Bring every fold up to date, `jobs` at a time: by default one per core, or one per GPU where there are GPUs.
+def run(jobs: int | None, *, names_only: bool = False) -> str:
+    """Bring every fold up to date, `jobs` at a time, or only say their names.
+
+    By default a fold runs per core, or per GPU where there are GPUs.
+
 
     A failing fold lets the running ones finish, so that their work is kept, and starts no other. Its own message stands
     above the UserError that follows.
@@ -42,24 +45,27 @@ def run(jobs: int | None) -> str:
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
+    params = load()
+    # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
+    names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
+    if names_only:
+        return " ".join(names)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves SIGHUP
             signal.signal(number, _stop)
     with locked(STATE / "folds.lock", 0, "runs `make report` or `make folds` here"):
-        return _run(load(), jobs)
+        return _run(params, names, jobs)
 
 
 def _stop(number: int, _frame: object) -> None:
     raise StoppedError(number, "the same command goes on with what is not finished")
 
 
-def _run(params: Params, jobs: int | None) -> str:
+def _run(params: Params, names: list[str], jobs: int | None) -> str:
     environments = _environments(params.train, _gpus(), jobs)
     # Everything upstream first and once: folds started side by side would all begin with the stages they share.
     if subprocess.run([*_DVC, *_REPRO, "split"], check=False).returncode:
         raise UserError("the stages before training failed: see the message above")
-    # Methods that train several models per fold come last in the list and first here, so that no core idles at the end.
-    names = [f"{method}-{fold}" for method in reversed(params.methods) for fold in params.folds]
     targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
     if subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0:
         return f"all {len(names)} folds are up to date"

@@ -65,7 +65,7 @@ def unusable_gpu(*, seen: bool = False) -> str:
         numbers = " and ".join(f"{major}.{minor}" for major, minor in (card, oldest))
         name = torch.cuda.get_device_name()
         return f"{name} is too old for torch {torch.__version__} (compute capabilities {numbers}): take a newer card"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "none", "NoDevFiles")  # on purpose
     if hidden or not (seen or any(DEVICES.glob("nvidia[0-9]*"))):
         return ""
     need = (

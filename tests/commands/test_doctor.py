@@ -1,8 +1,11 @@
+import errno
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -168,6 +171,33 @@ def test_a_remote_that_cannot_be_reached(checkout, monkeypatch, capsys, tmp_path
     assert diagnose(checkout, monkeypatch, capsys)[0]["DVC remote"] == ("ok", "lab answers")
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_lock_of_a_killed_container_is_recognised(checkout, monkeypatch, capsys, kind):
+    """Its process 1 runs on the host and in every container, and there it is no DVC."""
+    held = checkout / ".dvc/tmp/rwlock"
+    held.parent.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as other, subprocess.Popen(["bash", "-c", "exec -a dvc sleep 60"]) as dvc:
+        time.sleep(0.2)
+        for number, code, state in ((other.pid, 2, "wrong"), (dvc.pid, 0, "ok"), (2**22 + 1, 0, "ok")):
+            entry = {"pid": number, "cmd": "/opt/venv/bin/dvc repro"}
+            held.write_text(json.dumps({kind: {"/job/data": [entry] if kind == "read" else entry}}))
+            found, ended = diagnose(checkout, monkeypatch, capsys)
+            assert (found["locks"][0], ended) == (state, code), found["locks"]
+            assert ("rm .dvc/tmp/rwlock" in found["locks"][1]) == (state == "wrong")
+        other.kill()
+        dvc.kill()
+
+
+def test_a_file_system_without_locks_is_named(checkout, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["locks"][0]) == (0, "note")
+    assert "core.hardlink_lock true" in found["locks"][1]
+
+
 def test_a_folder_outside_git(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     found, code = diagnose(tmp_path, monkeypatch, capsys)
@@ -184,7 +214,10 @@ def diagnose_bare(folder, before=""):
 
 def test_time_and_disk_are_told_before_anything_is_installed(checkout):
     text = diagnose_bare(checkout)
-    for part in ("GiB available", "7 of them packages", "about 5 minutes", "make report installs them", "device"):
+    for part in (
+        "GiB available", "7 of them packages", "about 5 minutes", "of 7 GiB, or of 2 GiB with CPU=1",
+        "make report installs them", "make report CPU=1", "device",
+    ):  # fmt: skip
         assert part in text
     assert "params.yaml" not in text
     assert text.endswith("ready to install: make report\n")
@@ -203,7 +236,9 @@ def test_an_old_python_is_all_that_is_told(checkout):
         (doctor.memory(10_000 * GIB), "ok", "cores"),
         (doctor.disk(1 * GIB, installed=True), "wrong", "free some space"),
         (doctor.disk(5 * GIB, installed=True), "ok", "the demo needs 2 GiB"),
-        (doctor.disk(5 * GIB, installed=False), "wrong", "the demo needs 9 GiB (7 of them packages)"),
+        (doctor.disk(3 * GIB, installed=False), "wrong", "the demo needs 9 GiB (7 of them packages; 4 GiB with CPU=1)"),
+        (doctor.disk(5 * GIB, installed=False), "note", "make report CPU=1"),
+        (doctor.disk(10 * GIB, installed=False), "ok", "10.0 GiB free"),
     ],
 )
 def test_limits(finding, state, part):
