@@ -92,10 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("--jobs", type=int, default=cores, help="folds at a time (all cores)")
 
     score = command("score", "all evidence about anybody's predictions, from a CSV file")
-    score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")
+    columns = "columns image, label, p_<CLASS>…, or y_true, y_score; patient, model, role if known"
+    score.add_argument("file", type=Path, help=columns)
     score.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, predictions, differences")
     score.add_argument("--site", action="store_true", dest="site_too", help="pages to look at, in the folder's site/")
     score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
+    score.add_argument("--title", help="heading of the pages (the file's name)")
+    score.add_argument("--positive", metavar="CLASS", help="the positive class of two (the last, or ALL)")
 
     command("site", "write commit, versions and times beside the finished report")
 
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     command("card", "write MODEL_CARD.md from the parameters and the headline figures")
 
     serve = command("serve", "open the report on this machine")
+    serve.add_argument("path", nargs="?", type=Path, default=Path("site"), help="folder of a report (site)")
     serve.add_argument("--port", type=int, default=8000)
     return parser
 

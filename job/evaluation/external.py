@@ -3,7 +3,7 @@
 Columns: `image`, `label` and `p_<CLASS>` for each class; with two classes one of them is enough. `patient` and
 `subject` say whose the image is, `model` which model predicts (several may), `role` is `test` (taken where there is no
 such column) or `validation`; rows of other roles are left out. `predicted` overrides the most probable class. Others
-are ignored.
+are ignored. A file may also have scikit-learn's `y_true` and `y_score`, the probability of the positive class.
 """
 
 from dataclasses import replace
@@ -21,24 +21,29 @@ from job.temperature import fit_temperature, logits
 ROLES = ("validation", "test")
 
 
-def read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
+def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[list[Block], list[Fitted]]:
     """Read and check a file of predictions; returned as `assembly.assess` takes them.
 
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
+    `positive` names the positive one of two classes, where it is not the file's last.
 
     Raises:
         UserError: a column is missing or a value wrong, an image is repeated or missing, models predicted different
             test images, or an image or a subject is in both roles; the message names row and column.
     """
     try:
-        return _read(path, synthetic=synthetic)
+        return _read(path, synthetic=synthetic, positive=positive)
     except UserError as error:
         # The readers are those of the pipeline's own files, which DVC can make again.
         raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
-    table = read_table(path, ["image", "label"])
+def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Block], list[Fitted]]:
+    table = read_table(path, [])
+    if {"y_true", "y_score"} & set(table) and "label" not in table:
+        table = _of_scores(path, read_table(path, ["y_true", "y_score"]), positive)
+    else:
+        table = read_table(path, ["image", "label"])
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
             table[column] = default
@@ -50,6 +55,12 @@ def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
     patients_known = bool((subject != "").all())
     table["subject"] = subject.where(subject != "", table["image"])
     dataset = _dataset(path, table, synthetic=synthetic, patients_known=patients_known)
+    if positive is not None:
+        if len(dataset.classes) != 2 or positive not in dataset.classes:
+            raise UserError(
+                f"--positive {positive}: {path} has the classes {', '.join(dataset.classes)}: name one of two"
+            )
+        dataset = replace(dataset, positive=positive)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
     class_indices(path, table, "label", dataset.classes)
     table["position"] = (
@@ -66,6 +77,22 @@ def _read(path: Path, *, synthetic: bool) -> tuple[list[Block], list[Fitted]]:
     ]
     fitted = _fitted(blocks)
     return [*blocks, *(method.calibrated for method in fitted)], fitted
+
+
+def _of_scores(path: Path, table: pd.DataFrame, positive: str | None) -> pd.DataFrame:
+    """A table with scikit-learn's names: the score is of `positive`, else of ALL, else of the last label."""
+    scores = floats(path, table, "y_score")
+    wrong = table[~((scores >= 0) & (scores <= 1))]
+    if len(wrong):
+        problem = f"{wrong['y_score'].iloc[0]} is not a probability between 0 and 1"
+        raise wrong_value(path, wrong, 0, "y_score", problem)
+    labels = sorted(set(table["y_true"]))
+    name = positive or ("ALL" if "ALL" in labels else ["", *labels][-1])
+    if name not in labels or len(labels) > 2:
+        there = f"column 'y_true' has the labels {', '.join(labels)}"
+        raise UserError(f"{path}: {there}; a score is of two, and --positive names one of them: {REMEDY}")
+    table = table.rename(columns={"y_true": "label", "y_score": f"p_{name}"})
+    return table if "image" in table else table.assign(image=[f"row {n}" for n in range(1, len(table) + 1)])
 
 
 def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, patients_known: bool) -> Dataset:

@@ -78,6 +78,8 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
         "synthetic": inputs.evaluation["synthetic"],
         "patients_known": inputs.prepared.get("patients_known", True),
         "cnmc": set(inputs.classes) == {"ALL", "HEM"},
+        "classes": inputs.classes,
+        "positive": inputs.evaluation["positive"],
         "methods": inputs.methods,
         "folds": [int(fold) for fold in inputs.evaluation["folds"]],
         "navigation": [[f"{page.slug}.html", page.title] for page in pages],
@@ -87,7 +89,8 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
 
 def _html(page: Page, frame: dict[str, Any], jinja: jinja2.Environment, layout: str = "base.html") -> str:
     parts = {"page": page, "facts": page.facts, "tables": page.tables, "figures": page.figures}
-    return jinja.get_template(f"{page.slug}.html").render(layout=layout, current=f"{page.slug}.html", **frame, **parts)
+    template = jinja.get_template(f"{page.template or page.slug}.html")
+    return template.render(layout=layout, current=f"{page.slug}.html", **frame, **parts)
 
 
 def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) -> Page:

@@ -32,9 +32,18 @@
   const draw = (plot) => {
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
+    for (const trace of data) Object.assign(trace, marks[trace.meta]);
     window.Plotly.react(plot, data, { ...layout, autosize: true }, config);
     plot.dataset.state = "drawn";
   };
+
+  // Moves a mark of the curves: `marks` holds the places that explorers moved theirs to, for figures drawn later too.
+  const marks = {};
+  addEventListener("mark", ({ detail: { meta, x, y } }) => {
+    marks[meta] = { x: [x], y: [y] };
+    for (const plot of plots)
+      plot.data?.forEach((trace, n) => trace.meta === meta && window.Plotly.restyle(plot, { x: [[x]], y: [[y]] }, n));
+  });
 
   const observer = new IntersectionObserver(
     (entries) => {
@@ -100,6 +109,9 @@
         threshold: threshold.toFixed(3), TP, FN, FP, TN,
         sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
       };
+      const [found, alarms, correct] = [[TP, FN], [FP, TN], [TP, FP]].map(([a, b]) => (a + b ? (100 * a) / (a + b) : null));
+      for (const [curve, x, y] of [["auroc", alarms, found], ["auprc", found, correct]])
+        dispatchEvent(new CustomEvent("mark", { detail: { meta: `${curve}-${explorer.dataset.mark}`, x, y } }));
       for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
     };
     show(Number(slider.value));

@@ -32,6 +32,12 @@ PRINTED = """() => {
 }"""
 
 
+MARK = """(slug) => {
+  const { x, y } = document.querySelector("#figure-roc .plot").data.find((trace) => trace.meta === `auroc-${slug}`);
+  return [x[0], y[0]];
+}"""
+
+
 def names(site):
     """The pages of a site, the whole report last."""
     return sorted((path.stem for path in site.glob("*.html")), key=lambda name: (name == "whole", name))
@@ -184,7 +190,7 @@ def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_t
 def test_without_javascript_the_tables_stand_in_the_figures_places(browser, finished):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    for name in ("index", "performance", "decisions"):
+    for name in ("index", "decisions", "performance"):
         page.goto((finished / "site" / f"{name}.html").as_uri())
         assert page.locator("figure").count()
         for figure in page.locator("figure").all():
@@ -196,7 +202,7 @@ def test_without_javascript_the_tables_stand_in_the_figures_places(browser, fini
 
 def test_the_threshold_explorer_counts_what_the_evaluation_counted(browser, finished):
     page, wrong = window(browser, finished / "site", 1440, "light")
-    show(page, finished / "site", "decisions")
+    show(page, finished / "site", "performance")
     for position, entry in enumerate(evaluation(finished)["operating_points"]):
         explorer = page.locator(".explorer").nth(position)
         buttons = explorer.locator("button")
@@ -208,6 +214,9 @@ def test_the_threshold_explorer_counts_what_the_evaluation_counted(browser, fini
                 assert explorer.locator(f"[data-show={key}]").inner_text() == str(point["test"][key])
             shown = explorer.locator("[data-show=sensitivity]").inner_text()
             assert shown == f"{100 * point['test']['sensitivity']:.1f}\N{NARROW NO-BREAK SPACE}%"
+            # The mark of this explorer moves with it, to where the operating point's ring is.
+            place = [100 * (1 - point["test"]["specificity"]), 100 * point["test"]["sensitivity"]]
+            assert page.evaluate(MARK, entry["method"].replace("_", "-")) == pytest.approx(place)
         explorer.locator("input").focus()
         page.keyboard.press("End")
         assert explorer.locator("[data-show=TP]").inner_text() == "0"

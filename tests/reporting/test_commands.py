@@ -113,13 +113,13 @@ def test_site_and_serve_ask_for_a_report_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="dvc repro report"):
         site.run()
-    with pytest.raises(UserError, match="make report"):
-        serve.run(0)
+    with pytest.raises(UserError, match=r"scored/index\.html does not exist: run `make report`"):
+        serve.run(0, tmp_path / "scored")
 
 
 def test_serve_answers_on_localhost_only_from_the_site(tree):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    code = "from job.commands import serve; serve.run(0)"
+    code = "from pathlib import Path; from job.commands import serve; serve.run(0, Path())"
     command = [sys.executable, "-c", code]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, env=environment, **quiet) as process:

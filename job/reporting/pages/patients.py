@@ -74,7 +74,7 @@ def cells_table(inputs: ReportInputs, method: str) -> Table:
     heads += columns("count", votes="Votes", voters="of") + columns("percent", p_positive=f"{score}, %")
     heads += columns("text", correct="Correct")
     rows = cells[[column.key for column in heads]].to_numpy(dtype=object).tolist()
-    return Table(f"cells-{text.slug(method)}", "Every test cell.", heads, rows)
+    return Table(f"cells-{inputs.slug(method)}", "Every test cell.", heads, rows)
 
 
 def strips(inputs: ReportInputs) -> dict[str, Figure]:
@@ -87,11 +87,14 @@ def strips(inputs: ReportInputs) -> dict[str, Figure]:
         cells = replace(cells, rows=[row for row in cells.rows if row[0]])
         # Where every cell is of another patient there is nothing to see.
         if len(set(cells.values("patient"))) < len(cells.rows):
-            drawn[f"strip-{text.slug(method)}"] = _strip(text.method_name(method), cells)
+            style = figures.look(
+                method, [m["model"] for m in inputs.models()].index(method) if not inputs.methods else 0
+            )
+            drawn[f"strip-{inputs.slug(method)}"] = _strip(text.method_name(method), cells, style)
     return drawn
 
 
-def _strip(method: str, table: Table) -> Figure:
+def _strip(method: str, table: Table, style: figures.Look) -> Figure:
     """A row per patient: a dot per cell, open where the vote is wrong."""
     pairs = list(zip(table.values("label"), table.values("patient"), strict=True))
     position = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
@@ -100,13 +103,16 @@ def _strip(method: str, table: Table) -> Figure:
     place = pd.Series(rows).groupby(rows).cumcount().to_numpy()
     y = rows + ((place * 0.618034) % 1 - 0.5) * 0.56
     hover = [
-        figures.label(f"{text.name(row[2])}: {row[4]} of {row[5]} votes for {text.name(row[3])}") for row in table.rows
+        figures.label(
+            f"{text.name(row[2])}: {f'{row[4]} of {row[5]} votes for' if row[5] else 'predicted'} {text.name(row[3])}"
+        )
+        for row in table.rows
     ]
     correct, x = np.array(table.values("correct"), bool), np.array(table.percents("p_positive"))
     traces = []
     for name, part in (("Correct", correct), ("Wrong", ~correct)):
         at, texts = (x[part].tolist(), y[part].round(3).tolist()), [hover[n] for n in np.flatnonzero(part)]
-        dots = figures.points(name, *at, figures.look(method), filled=name == "Correct", hoverinfo="x+text", text=texts)
+        dots = figures.points(name, *at, style, filled=name == "Correct", hoverinfo="x+text", text=texts)
         traces.append(dots)
     axis = figures.axis(figures.label(table.columns[6].label), range=[-2, 102])
     names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]

@@ -6,7 +6,7 @@ import numpy as np
 
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
-from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import Model, ReportInputs
 from job.reporting.pages import curves, patients
 from job.reporting.tables import Table, columns, metric_columns, repeats
 from job.reporting.trace import traces
@@ -19,7 +19,7 @@ def page(inputs: ReportInputs) -> Page | None:
     """Left out when no fold was evaluated on the test set."""
     if not inputs.models(kind="fold"):
         return None
-    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": _confusion(inputs), **patients.tables(inputs)}
+    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
     if inputs.voting:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
     tables |= differences(inputs)
@@ -40,6 +40,7 @@ def page(inputs: ReportInputs) -> Page | None:
         "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
         "ranked": patients.ranked(inputs),
         "warnings": inputs.evaluation["evidence"]["warnings"],
+        "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
 
@@ -179,17 +180,22 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     return {"differences": table} if rows else {}
 
 
-def _confusion(inputs: ReportInputs) -> Table:
-    """Confusion matrices of votes and folds below each other: the truth in rows."""
+def confusion(inputs: ReportInputs) -> Table:
+    """Confusion matrices of votes and folds, or of somebody else's models, below each other: the truth in rows."""
     predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
     heads = columns("name", method="Method", model="Model", truth="Truth")
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    rows = []
+    models: list[tuple[str, str | None, Model]] = [
+        (model["model"], None, model) for model in inputs.models() if not inputs.methods
+    ]
     for method in inputs.methods:
         votes = inputs.models(kind="ensemble", method=method, rule="majority")
         for model in votes + inputs.models(kind="fold", method=method):
             which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
-            for n, (name, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True)):
-                share = counts[n] / sum(counts) if sum(counts) else None
-                rows.append([text.method_name(method), which, name, *counts, share])
+            models.append((text.method_name(method), which, model))
+    rows = [
+        [name, which, label, *counts, counts[n] / sum(counts) if sum(counts) else None]
+        for name, which, model in models
+        for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
+    ]
     return Table("confusion", "Confusion matrices.", heads, rows, repeats(rows))
