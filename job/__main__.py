@@ -100,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--title", help="heading of the pages (the file's name)")
     score.add_argument("--positive", metavar="CLASS", help="the positive class of two (the last, or ALL)")
 
+    compare = command("compare", "what two revisions or experiments differ in, and whether their figures do")
+    compare.add_argument("first", metavar="REV_A", help="a Git revision, or an experiment of DVC")
+    compare.add_argument("second", metavar="REV_B")
+    compare.add_argument("--site", action="store_true", dest="site_too", help="show it among the report's experiments")
+
     command("site", "write commit, versions and times beside the finished report")
 
     predict = command("predict", "score new cells with a trained ensemble")

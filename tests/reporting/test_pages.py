@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.commands import site
+from job.commands import revisions, site
 from job.evaluation import gallery
 from job.reporting import cells
 from job.reporting.checklist import ITEMS
@@ -299,7 +299,8 @@ def test_experiments_are_those_that_dvc_lists(tree):
     git("init", "-q")
     subprocess.run([*dvc, "init", "-q"], check=True)
     (tree / "dvc.yaml").write_text("params: [params.yaml]\nmetrics: [results/summary.json]\n")
-    git("add", "params.yaml", "results/summary.json", "dvc.yaml", ".dvc", ".dvcignore")
+    files = [f"results/{name}" for name in ("summary.json", "predictions.csv", "evaluation.json")]
+    git("add", "params.yaml", *files, "dvc.yaml", ".dvc", ".dvcignore")
     git("commit", "-qm", "start")
     for epochs in (4, 9):
         edit_params(tree, train={"epochs": epochs})
@@ -311,6 +312,11 @@ def test_experiments_are_those_that_dvc_lists(tree):
     assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
     assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
     assert all(one.changed == ["train.epochs"] for one in tried)
+    compared = revisions.compare(("epochs-4", "epochs-9"), ("4", "9"))
+    assert compared.same
+    assert compared.parameters == [("train.epochs", 4, 9)]
+    site.run()
+    assert f"{tried[0].name} and This report" in text_of(tree / "site" / "moment.html")
 
 
 def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
