@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 
 from job import files
 from job.reporting import text
-from job.reporting.figures import Page
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
 from job.reporting.pages.appendix import Moment
@@ -102,8 +103,18 @@ def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) 
     def inside(match: re.Match[str]) -> str:
         return f'href="#{match[2] or "page-" + match[1]}"'
 
-    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in pages]
+    still = [replace(page, figures={name: _still(one) for name, one in page.figures.items()}) for page in pages]
+    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in still]
     return replace(WHOLE, facts={"contents": pages, "chapters": chapters})
+
+
+def _still(figure: Figure) -> Figure:
+    """A figure whose dots name no cells to look at: those are on its own page."""
+    plot = go.Figure(figure.plot)
+    for trace in plot.data:
+        if trace.customdata is not None:
+            trace.customdata = [cell[:1] for cell in trace.customdata]
+    return replace(figure, plot=plot)
 
 
 def _fonts(templates: Path, jinja: jinja2.Environment) -> str:

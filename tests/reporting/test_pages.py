@@ -61,6 +61,9 @@ def test_the_gallery_holds_the_surest_errors_and_the_closest_calls(finished):
     wrong = chosen[(chosen["group"] == "error") & (chosen["label"] == "ALL")]
     assert list(wrong["image"]) == list(mean.loc[missed, "p_HEM"].sort_values(ascending=False).index[:3])
     assert set(wrong["of"]) == {len(missed)}
+    right = chosen[(chosen["group"] == "correct") & (chosen["label"] == "ALL")]
+    found = votes.index[(votes["label"] == "ALL") & (votes["predicted"] == "ALL")]
+    assert list(right["image"]) == list(mean.loc[found, "p_ALL"].sort_values(ascending=False).index[:3])
     close = chosen[chosen["group"] == "uncertain"]["image"]
     assert list(close) == list((mean["p_HEM"] - 0.5).abs().sort_values().index[:3])
 
@@ -94,12 +97,12 @@ def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(
         votes, probability = vote.loc[image, f"votes_{predicted}"], 100 * mean.loc[image, f"p_{predicted}"]
         card = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
         assert card in said
-    assert "scaled to its own maximum: compare places within a map, not maps" in said
+    assert "Each is scaled to its own maximum: compare places within a map, not maps" in said
 
 
 def test_no_cell_of_the_gallery_is_shown_twice(finished):
-    for _, _, groups in errors.page(read_inputs(finished)).facts["galleries"]:
-        images = [card["image"] for group in groups for card in group["cards"]]
+    for entry in errors.page(read_inputs(finished)).facts["galleries"]:
+        images = [card["image"] for group in entry["groups"] for card in group["cards"]]
         assert len(images) == len(set(images))
 
 
@@ -151,8 +154,38 @@ def test_a_map_is_laid_where_it_is_strong():
     laid = np.asarray(Image.open(io.BytesIO(cells.overlay(cell, strong))).convert("RGB")).astype(int)
     assert laid[5, 85, 0] - laid[5, 85, 2] > 60  # warm
     assert abs(laid[85, 5, 0] - laid[85, 5, 2]) < 12  # grey
-    large = Image.open(io.BytesIO(cells.thumbnail(np.zeros((450, 450, 3), dtype=np.uint8))))
-    assert large.size == (cells.SIDE, cells.SIDE)
+    large = Image.open(io.BytesIO(cells.thumbnail(np.zeros((450, 450, 3), dtype=np.uint8), 96)))
+    assert large.size == (96, 96)
+
+
+def test_the_share_of_a_map_inside_the_cell_is_that_of_its_weight():
+    cell = np.zeros((90, 90, 3), dtype=np.uint8)
+    cell[:, :30] = 40
+    even, left = np.full((9, 9), 255, dtype=np.uint8), np.zeros((9, 9), dtype=np.uint8)
+    left[:, 0] = 255
+    assert cells.inside(cell, even) == pytest.approx((1 / 3, 1 / 3), abs=0.01)
+    assert cells.inside(cell, left) == pytest.approx((1, 1 / 3), abs=0.01)
+
+
+def test_every_dot_of_a_patient_names_its_cell_and_pictures_that_are_there(tree):
+    figure = patients.strips(read_inputs(tree))["strip-efficientnet"]
+    dots = [dot for trace in figure.plot.data for dot in trace.customdata]
+    frame = predictions(tree)
+    truth = frame[frame["role"] == "test"].drop_duplicates("image").set_index("image")["label"]
+    assert {image: bool(positive) for positive, image, *_ in dots} == (truth == "ALL").rename(
+        os.path.basename
+    ).to_dict()
+    files = [name for _, _, *names in dots for name in names]
+    assert len(files) > len(dots)  # some have an activation map too
+    assert all((tree / "site" / name).is_file() for name in files)
+
+
+def test_a_map_of_few_values_is_not_shown(tree):
+    path = tree / "results" / "explanations" / "maps.npy"
+    np.save(path, np.load(path)[:, :3, :3])
+    report.run()
+    assert not list((tree / "site" / "cells").glob("*-map.webp"))
+    assert "Activation maps of 3 × 3 values are too coarse to be read" in text_of(tree / "site" / "errors.html")
 
 
 def test_images_that_may_not_be_published_are_nowhere(tree):
