@@ -50,6 +50,7 @@ def moment(methods: list[str], folds: list[int], comparison: Comparison | None =
     commit, experiments = git("rev-parse", "HEAD"), tried()
     return Moment(
         commit=commit,
+        date=git("log", "-1", "--format=%cs") or "",
         changed=bool(commit and git("status", "--porcelain", "--untracked-files=no")),
         python=platform.python_version(),
         platform=platform.platform(),

@@ -12,9 +12,10 @@ from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
+from ruamel.yaml import YAML
 
 from job import files
-from job.reporting import text
+from job.reporting import published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
@@ -88,6 +89,17 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
     }
 
 
+def _citation(templates: Path) -> dict[str, str]:
+    """Who made this software, and its title, version, date and licence; nothing without CITATION.cff."""
+    path = templates.resolve().parent / "CITATION.cff"
+    if not path.is_file():
+        return {}
+    cited = YAML(typ="safe").load(path)
+    authors = [author.get("name") or f"{author['given-names']} {author['family-names']}" for author in cited["authors"]]
+    parts = [cited["title"], f"version {cited['version']}", cited.get("date-released"), cited["license"]]
+    return {"authors": text.listed(authors), "what": ", ".join(str(part) for part in parts if part)}
+
+
 def _html(page: Page, frame: dict[str, Any], jinja: jinja2.Environment, layout: str = "base.html") -> str:
     parts = {"page": page, "facts": page.facts, "tables": page.tables, "figures": page.figures}
     template = jinja.get_template(f"{page.template or page.slug}.html")
@@ -135,5 +147,6 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     filters = (text.cell, text.count, text.counted, text.listed, text.name, text.percent, text.points, text.short)
+    jinja.globals |= {"reference": published.REFERENCE, "citation": _citation(templates)}
     jinja.filters.update({function.__name__: function for function in filters})
     return jinja

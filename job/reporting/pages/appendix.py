@@ -60,9 +60,10 @@ class Comparison:
 class Moment:
     """What depends on the moment a report was finished, not on its inputs.
 
-    `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
-    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per
-    trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and `images_per_second`.
+    `commit` is the Git commit, of `date`, or None outside a repository; `changed` whether tracked files differ from it;
+    `versions` package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one
+    mapping per trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and
+    `images_per_second`.
     """
 
     commit: str | None
@@ -75,6 +76,7 @@ class Moment:
     outputs: list[tuple[str, str, str]] = field(default_factory=list)
     times: list[dict[str, Any]] = field(default_factory=list)
     comparison: Comparison | None = None
+    date: str = ""
 
 
 def page(inputs: ReportInputs) -> Page:
