@@ -85,15 +85,18 @@
       plot.data?.forEach((trace, n) => trace.meta === meta && window.Plotly.restyle(plot, { x: [[x]], y: [[y]] }, n));
   });
 
+  // Each figure is a task of its own, when the browser has time: a page that loads stays quick to scroll and press.
+  const soon = window.requestIdleCallback ?? ((task) => setTimeout(task, 50));
+
   const observer = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries)
         if (isIntersecting) {
           observer.unobserve(target);
-          plotly().then(() => draw(target));
+          plotly().then(() => soon(() => draw(target)));
         }
     },
-    { rootMargin: "300px" }, // far enough for a reader who scrolls
+    { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
   );
   for (const plot of plots) observer.observe(plot);
 

@@ -426,6 +426,22 @@ def test_roc_curves_are_those_of_scikit_learn(finished):
     assert np.mean(precision.values("efficientnet/mean")) == pytest.approx(expected, abs=0.02)
 
 
+def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(finished):
+    found = read_inputs(finished)
+    models = [
+        m | {"confusion": [[0, sum(m["confusion"][0])], [0, sum(m["confusion"][1])]]}
+        if m["model"] == "noisy_student/majority"
+        else m
+        for m in found.evaluation["models"]
+    ]
+    page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
+    for name in ("votes", "corrections", "rules"):
+        assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
+    assert page.facts["collapsed"] == ["Noisy Student"]
+    assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]
+    assert len(page.facts["ranked"]) == len(page.facts["strips"]) == 1
+
+
 def test_the_foot_of_every_page_says_who_made_this_which_version_and_under_which_licence(finished):
     cited = YAML(typ="safe").load(REPOSITORY / "CITATION.cff")
     for path in (finished / "site").glob("*.html"):

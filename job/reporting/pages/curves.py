@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure
-from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.tables import Column, Table, columns
 
 Numbers = npt.NDArray[np.float64]
@@ -68,6 +68,19 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
         "roc": _figure(inputs, "auroc", (alarms, hits), _grid(negatives, 0), [0, 100], ""),
         "precision-recall": _figure(inputs, "auprc", (hits, correct), _grid(positives, 1), [100 * share] * 2, note),
     }
+
+
+def areas(inputs: ReportInputs) -> Table:
+    """The areas under both curves, without single folds: per cell, and per patient with interval."""
+    heads = columns("name", model="Model") + columns("ratio", "Per cell", auroc="AUROC", auprc="AUPRC")
+    heads += columns("ratio", "AUROC per patient, 95 % interval", value="Value", low="from", high="to")
+    models = {model["model"]: model for model in inputs.models()}
+    rows = [
+        [name, *(models[model]["metrics"][area] for area in ("auroc", "auprc")), *per_patient(models[model], "auroc")]
+        for name, model, fold in reversed(_series(inputs))
+        if not fold
+    ]
+    return Table("areas", "Areas under the curves.", heads, rows)
 
 
 def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:

@@ -24,14 +24,13 @@ def tables(inputs: ReportInputs) -> dict[str, Table]:
 
 
 def ranked(inputs: ReportInputs) -> list[str]:
-    """In how many pairs of a positive and a negative patient the positive one has the higher mean score, in words."""
+    """How many pairs of a positive and a negative patient each model ranks correctly, in words."""
+    shown = [f"{method}/majority" for method in inputs.telling] if inputs.methods else inputs.telling
     return [
-        f"{text.model_name(entry['model'])}: in {entry['auroc'] * entry['pairs']:g} of "
-        f"{text.counted(entry['pairs'], 'pair')} of a positive and a negative patient the positive one has the higher "
-        "mean score (a tie counts half)."
+        f"{text.model_name(entry['model'])}: of {text.counted(entry['pairs'], 'pair')} of a positive and a negative "
+        f"patient {entry['auroc'] * entry['pairs']:g} are ranked correctly by their mean score (a tie counts half)."
         for entry in inputs.evaluation["patients"]
-        if entry["role"] == "test" and entry.get("auroc") is not None
-        if entry["model"].endswith("/majority") or not inputs.methods
+        if entry["role"] == "test" and entry.get("auroc") is not None and entry["model"] in shown
     ]
 
 

@@ -20,7 +20,8 @@ def page(inputs: ReportInputs) -> Page | None:
     if not inputs.models(kind="fold"):
         return None
     tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
-    if inputs.voting:
+    tables |= {"areas": curves.areas(inputs)} if inputs.evaluation["positive"] else {}
+    if inputs.telling:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
     tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
@@ -28,11 +29,6 @@ def page(inputs: ReportInputs) -> Page | None:
     drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
     facts = {
         "fold_by": inputs.split["fold_by"],
-        "voters": [
-            (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
-            for method in inputs.voting
-            if (vote := inputs.majority(method))
-        ],
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
         "params": inputs.params,
@@ -123,7 +119,7 @@ def votes_table(inputs: ReportInputs) -> Table:
     heads += columns("percent", share="Share, %") + columns("count", correct="Majority correct")
     heads += columns("percent", share_correct="Majority correct, %")
     rows: list[list[Any]] = []
-    for method in inputs.voting:
+    for method in inputs.telling:
         cells = inputs.cells_of(method)
         for winning, group in sorted(cells.groupby("votes")["correct"], reverse=True):
             voters = cells["voters"].iloc[0]
@@ -139,6 +135,7 @@ def _rules(inputs: ReportInputs) -> Table:
     rows = [
         model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
         for model in inputs.models(kind="ensemble")
+        if model["method"] in inputs.telling or inputs.telling == inputs.voting
     ]
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
@@ -152,7 +149,7 @@ def _corrections(inputs: ReportInputs) -> Table:
     }
     heads = columns("name", method="Method", member="Fold") + columns("count", correct="Correct", **words)
     rows: list[list[Any]] = []
-    for method in inputs.voting:
+    for method in inputs.telling:
         vote = inputs.cells_of(method)["correct"]
         for model in inputs.models(kind="fold", method=method):
             fold = inputs.rows_of(model["model"])
