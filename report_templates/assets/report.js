@@ -72,7 +72,7 @@
     plot.addEventListener("drawn", split);
     slider.addEventListener("input", () => {
       slider.dataset.moved = true;
-      slider.previousElementSibling.querySelector("output").value = slider.value;
+      slider.parentElement.querySelector("output").value = slider.value;
       split();
     });
   }

@@ -15,12 +15,12 @@ from job.reporting.tables import Table, columns
 
 
 def tables(inputs: ReportInputs) -> dict[str, Table]:
-    """How patients differ and each of them; nothing where no subject was judged by itself."""
+    """Each patient; nothing where no subject was judged by itself."""
     tested = [entry for entry in inputs.evaluation["patients"] if entry["role"] == "test"]
     collapsed = [f"{method}/majority" for method in inputs.voting if method not in inputs.telling]
     votes = [e for e in tested if e["model"].endswith("/majority") and e["model"] not in collapsed]
     shown = votes or tested
-    return {"spread": _spread(shown), "patients": _patients(shown, inputs)} if shown else {}
+    return {"patients": _patients(shown, inputs)} if shown else {}
 
 
 def ranked(inputs: ReportInputs) -> list[str]:
@@ -48,18 +48,6 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
         for row in entry["subjects"]
     ]
     return Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
-
-
-def _spread(entries: list[dict[str, Any]]) -> Table:
-    parts = {part: part.capitalize() for part in ("lowest", "q1", "median", "q3", "highest")}
-    heads = columns("name", model="Model", label="Class") + columns("count", subjects="Patients")
-    heads += columns("percent", "Accuracy of a patient, %", **parts)
-    rows = [
-        {"model": text.model_name(entry["model"]), "label": label, **spread}
-        for entry in entries
-        for label, spread in entry["accuracy"].items()
-    ]
-    return Table.of("patients-spread", "How patients differ.", heads, rows)
 
 
 def cells_table(inputs: ReportInputs, method: str) -> Table:
