@@ -210,7 +210,11 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
             "rejected": 1, "refusals": [twin], "reasons": [{"reason": twin["reason"], "files": 1}],
         },
     )  # fmt: skip
+    who = frame["patient"].iloc[0]
+    left = {"patients": [who], "sentences": [f"2 training images of patient {who} left out: they are linked"]}
+    edit_json(tree / "data" / "split.json", lambda found: found | {"left_out": left})
     report.run()
+    assert "2 training images left out: they are linked" in text_of(tree / "site" / "data.html")
     assert read_csv(tree, "refused-by-reason") == [{"reason": "not told: report.pseudonyms", "files": "1"}]
     people = {row["patient"] for row in read_csv(tree, "cells-efficientnet")}
     people |= {row["subject"] for name in ("patients", "patients-accuracy") for row in read_csv(tree, name)}

@@ -61,7 +61,7 @@ def _predictive(entries: list[dict[str, Any]]) -> Table:
         labels = {f"{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
         heads += columns("percent", f"{key.upper()} per patient, %", **labels)
     rows = [
-        {"method": entry["method"], "name": POINTS.get(point["name"], point["name"]), **at}
+        {"method": entry["method"], "name": text.POINTS[point["name"]], **at}
         for entry in entries
         for point in entry["points"]
         for at in point.get("at_prevalences", ())
