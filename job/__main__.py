@@ -122,11 +122,19 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("--list", action="store_true", dest="names_only", help="only say their names")
 
     score = command("score", "all evidence about anybody's predictions, from a CSV file")
-    score.add_argument("file", type=Path, help="columns image, label, p_<CLASS>…; patient, model, role if known")
+    columns = "columns image, label, p_<CLASS>…, or y_true, y_score; patient, model, role if known"
+    score.add_argument("file", type=Path, help=columns)
     score.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, predictions, differences")
     score.add_argument("--site", action="store_true", dest="site_too", help="pages to look at, in the folder's site/")
     score.add_argument("--positive", metavar="CLASS", help="the positive class, where names do not tell")
     score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
+    score.add_argument("--title", help="heading of the pages (the file's name)")
+    score.add_argument("--positive", metavar="CLASS", help="the positive class of two (the last, or ALL)")
+
+    compare = command("compare", "what two revisions or experiments differ in, and whether their figures do")
+    compare.add_argument("first", metavar="REV_A", help="a Git revision, or an experiment of DVC")
+    compare.add_argument("second", metavar="REV_B")
+    compare.add_argument("--site", action="store_true", dest="site_too", help="show it among the report's experiments")
 
     command("site", "write commit, versions and times beside the finished report")
 
@@ -150,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     command("card", "write MODEL_CARD.md from the parameters and the headline figures")
 
     serve = command("serve", "open the report on this machine")
+    serve.add_argument("path", nargs="?", type=Path, default=Path("site"), help="folder of a report (site)")
     serve.add_argument("--port", type=int, default=8000)
     return parser
 

@@ -7,16 +7,20 @@ import pandas as pd
 from job import files, params
 from job.commands import machine
 from job.errors import UserError
-from job.evaluation import assembly, external
+from job.evaluation import assembly, external, metrics
 from job.evaluation.blocks import predictions_table
 from job.reporting import site
 from job.reporting.inputs import ReportInputs
+from job.reporting.pages import scores
 
-SCORES = "scores.html"
 
-
-def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str | None = None) -> str:
+def run(
+    file: Path, out: Path, *, site_too: bool, synthetic: bool, title: str | None = None, positive: str | None = None
+) -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
+
+    Returns:
+        The headline of each model, and where everything is.
 
     Raises:
         UserError: the file is missing or wrong; `external.read` says what is checked. Or there is no place for the
@@ -27,7 +31,9 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str
     if file.resolve() in {(out / name).resolve() for name in ("predictions.csv", "differences.csv")}:
         raise UserError(f"--out {out} holds {file.name}, which would be replaced: name another folder")
     pages_folder = out / "site"
-    if site_too and pages_folder.is_dir() and any(pages_folder.iterdir()) and not (pages_folder / SCORES).is_file():
+    frame = pages_folder / site.FRAME
+    ours = frame.is_file() and not files.read_json(frame)["methods"]
+    if site_too and pages_folder.is_dir() and any(pages_folder.iterdir()) and not ours:
         raise UserError(f"{pages_folder} holds other files than this command's pages: name another folder with --out")
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
@@ -35,19 +41,33 @@ def run(file: Path, out: Path, *, site_too: bool, synthetic: bool, positive: str
     beside = file.parent / "evaluation.json"
     synthetic = synthetic or (beside.is_file() and bool(files.read_json(beside).get("synthetic")))
     blocks, fitted, warnings = external.read(file, synthetic=synthetic, positive=positive)
+    dataset = blocks[0].cells.dataset
     first, *others = [block.model for block in blocks if block.role == "test"]
     evidence, differences = assembly.assess(blocks, fitted, [(model, first) for model in others], settings.evaluation)
     evidence["evidence"]["warnings"] += warnings
-    evaluation = {**evidence, "methods": [], "folds": []}
+    tested = [block for block in blocks if block.role == "test"]
+    reliability = [
+        {"method": block.model, "when": "", "label": dataset.classes[c], **part}
+        for block in tested
+        for c in dataset.reported
+        for part in metrics.reliability(block.probabilities[:, c], block.cells.truth == c, metrics.RELIABILITY_BINS)
+    ]
+    evaluation = {**evidence, "methods": [], "folds": [], "reliability": reliability}
     table = predictions_table(blocks)
     files.write_text(out / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     files.write_text(out / "differences.csv", differences.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     files.write_json(out / "evaluation.json", evaluation)
     said = "".join(f"warning: {warning}\n" for warning in evidence["evidence"]["warnings"])
     counted = f"; positive class {evidence['positive']}" if evidence["positive"] else ""
-    sentence = f"{said}sets of predictions scored: {len(blocks)}{counted}; see {out / 'evaluation.json'}"
+    unit = "patient" if dataset.patients_known else "image: the patients are not known"
+    headlines = [scores.headline(model, unit) for model in evaluation["models"] if model["role"] == "test"]
+    scored = f"sets of predictions scored: {len(blocks)}{counted}; see {out / 'evaluation.json'}"
+    sentence = said + "\n".join([*headlines, scored])
     if site_too:
-        inputs = ReportInputs(settings, evaluation, table, pd.DataFrame(), {}, {}, differences)
+        report = settings.report.model_copy(update={"title": title or file.stem})
+        shown = settings.model_copy(update={"report": report})
+        prepared = {"patients_known": dataset.patients_known}
+        inputs = ReportInputs(shown, evaluation, table, pd.DataFrame(), {}, prepared, differences)
         with files.replacing_folder(pages_folder) as folder:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {pages_folder / pages[0]}"

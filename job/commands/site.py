@@ -1,5 +1,6 @@
 """Command `site`: add to the finished report what depends on the moment: experiments, commit, machine, times."""
 
+import contextlib
 import json
 import os
 import platform
@@ -7,29 +8,31 @@ import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 from job import files
+from job.commands import revisions
 from job.commands.machine import output, version
 from job.contracts.paths import HEADLINES, SITE, log
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages.appendix import Experiment, Moment
+from job.reporting.pages.appendix import Comparison, Experiment, Moment
 
 PACKAGES = (
     "torch", "torchvision", "efficientnet-pytorch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "jinja2",
     "plotly", "captum", "dvc"
 )  # fmt: skip
-PARAMETERS, SUMMARY = "params.yaml", HEADLINES.as_posix()
+PARAMETERS, SUMMARY = revisions.PARAMETERS.as_posix(), HEADLINES.as_posix()
 git = partial(output, "git")
 # refs/exps/BA/SELINE/NAME; DVC's own book-keeping (exec, stash, celery) has other shapes.
 _REF = re.compile(r"refs/exps/([^/]{2})/([^/]{38})/(.*)")
 
 
-def run() -> str:
+def run(comparison: Comparison | None = None) -> str:
     """Write site/moment.html and site/added.js; the closing sentence.
+
+    The page holds this comparison, or else that of this workspace with the newest experiment.
 
     No other file of the site is touched: it is an output of DVC, and stays as the stage `report` left it.
     """
@@ -37,21 +40,23 @@ def run() -> str:
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
     frame = files.read_json(SITE / site.FRAME)
-    for name, content in site.render_moment(frame, moment(frame["methods"], frame["folds"])).items():
+    for name, content in site.render_moment(frame, moment(frame["methods"], frame["folds"], comparison)).items():
         files.write_text(SITE / name, content)
     return f"Experiments, commit, versions and times are added.\nThe report is ready: {front.absolute()}"
 
 
-def moment(methods: list[str], folds: list[int]) -> Moment:
+def moment(methods: list[str], folds: list[int], comparison: Comparison | None = None) -> Moment:
     """What only this moment and this machine know. Missing logs and a missing repository are no error."""
-    commit = git("rev-parse", "HEAD")
+    commit, experiments = git("rev-parse", "HEAD"), tried()
     return Moment(
         commit=commit,
+        date=git("log", "-1", "--format=%cs") or "",
         changed=bool(commit and git("status", "--porcelain", "--untracked-files=no")),
         python=platform.python_version(),
         platform=platform.platform(),
         processor=_processor(),
-        experiments=tried(),
+        experiments=experiments,
+        comparison=comparison or _newest(experiments),
         versions={name: number for name in PACKAGES if (number := version(name))},
         outputs=_outputs(),
         # A log of an earlier run may lie there too: only the folds of this report are shown.
@@ -62,6 +67,16 @@ def moment(methods: list[str], folds: list[int]) -> Moment:
             if (path := log(method, fold).with_suffix(".json")).is_file()
         ],
     )
+
+
+def _newest(experiments: list[Experiment]) -> Comparison | None:
+    """The newest experiment beside this workspace; None without one, or where this machine has not its predictions."""
+    if len(experiments) < 2:
+        return None
+    name = experiments[1].name
+    with contextlib.suppress(UserError):
+        return revisions.compare((name, None), (str(name), "This report"))
+    return None
 
 
 def _processor() -> str:
@@ -103,7 +118,10 @@ def _experiment(
     name: str | None, base: str, date: str | None, parameters: str | None, summary: str | None
 ) -> Experiment:
     """An experiment from the texts of its files; `base` is the commit that it started from."""
-    before, after = _parameters(git("show", f"{base or 'HEAD'}:{PARAMETERS}")), _parameters(parameters)
+    before, after = (
+        revisions.parameters(git("show", f"{base or 'HEAD'}:{PARAMETERS}")),
+        revisions.parameters(parameters),
+    )
     return Experiment(
         name=name,
         parent=base[:7],
@@ -112,14 +130,3 @@ def _experiment(
         changed=[key for key in after if key not in before or before[key] != after[key]],
         metrics=json.loads(summary) if summary else {},
     )
-
-
-def _parameters(text: str | None) -> dict[str, Any]:
-    """Every parameter by its dotted name; an experiment may hold what today's code would refuse."""
-    flat: dict[str, Any] = {}
-    for section, settings in (YAML(typ="safe").load(text) if text else {}).items():
-        if isinstance(settings, dict):
-            flat |= {f"{section}.{key}": value for key, value in settings.items()}
-        else:
-            flat[section] = settings
-    return flat

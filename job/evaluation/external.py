@@ -3,7 +3,8 @@
 Columns: `image`, `label` and `p_<CLASS>` for each class; with two classes one of them is enough. `patient` and
 `subject` say whose the image is, `model` which model predicts (several may), `role` is `test` (taken where there is no
 such column) or `validation`; rows of the other roles of this pipeline are left out. `predicted` overrides the most
-probable class. Others are ignored.
+probable class. Others are ignored. A file may also have scikit-learn's `y_true` and `y_score`, the probability of the
+positive class.
 """
 
 from dataclasses import replace
@@ -52,12 +53,7 @@ def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[l
 
 
 def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Block], list[Fitted], list[str]]:
-    table = read_table(path, ["image", "label"], strip=True)
-    if table.empty:
-        raise UserError(f"{path} has no rows below its header: {REMEDY}")
-    for column in table.columns:
-        if column not in NAMES and column.casefold() in NAMES:
-            raise UserError(f"{path}: column {column!r} is not read: write {column.casefold()!r}, or {REMEDY}")
+    table = _table(path, positive)
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
             table[column] = default
@@ -115,6 +111,35 @@ def _persons(table: pd.DataFrame) -> list[str]:
         )
     table["subject"] = subject.where(subject != "", table["image"])
     return warnings
+
+
+def _table(path: Path, positive: str | None) -> pd.DataFrame:
+    """The rows of the file, which has at least one, with `image` and `label`."""
+    table = read_table(path, [], strip=True)
+    if {"y_true", "y_score"} & set(table) and "label" not in table:
+        return _of_scores(path, read_table(path, ["y_true", "y_score"], strip=True), positive)
+    table = read_table(path, ["image", "label"], strip=True)
+    if table.empty:
+        raise UserError(f"{path} has no rows below its header: {REMEDY}")
+    for column in table.columns:
+        if column not in NAMES and column.casefold() in NAMES:
+            raise UserError(f"{path}: column {column!r} is not read: write {column.casefold()!r}, or {REMEDY}")
+    return table
+
+
+def _of_scores(path: Path, table: pd.DataFrame, positive: str | None) -> pd.DataFrame:
+    """A table with scikit-learn's names: the score is of `positive`, else of ALL, else of the last label."""
+    scores = floats(path, table, "y_score")
+    wrong = table[~((scores >= 0) & (scores <= 1))]
+    if len(wrong):
+        problem = f"{wrong['y_score'].iloc[0]} is not a probability between 0 and 1"
+        raise wrong_value(path, wrong, 0, "y_score", problem)
+    labels = sorted({label for label in table["y_true"] if not is_gap(label)})
+    if len(labels) != 2:
+        raise UserError(f"{path}: column 'y_true' has the labels {', '.join(labels)}; a score is of two: {REMEDY}")
+    name = positive_class(labels, positive or "", "--positive ")
+    table = table.rename(columns={"y_true": "label", "y_score": f"p_{name}"})
+    return table if "image" in table else table.assign(image=[f"row {n}" for n in range(1, len(table) + 1)])
 
 
 def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str | None) -> Dataset:

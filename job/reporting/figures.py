@@ -80,8 +80,9 @@ class Figure:
 class Page:
     """One page of the site.
 
-    `slug` names the page's file and its template (`slug.html` both) and `title` its entry in the navigation. The
-    template sees `tables`, `figures` and `facts` under these names; `files` are written beside it, by path.
+    `slug` names the page's file and, where `template` is empty, its template (`slug.html` both), and `title` its entry
+    in the navigation. The template sees `tables`, `figures` and `facts` under these names; `files` are written beside
+    it, by path.
     """
 
     slug: str
@@ -90,6 +91,7 @@ class Page:
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    template: str = ""
 
 
 def label(value: str) -> str:

@@ -12,6 +12,7 @@ from job.contracts import paths
 from job.errors import UserError
 from job.files import existing, read_json
 from job.params import Params
+from job.reporting import text
 
 Model = dict[str, Any]
 
@@ -83,8 +84,18 @@ class ReportInputs:
 
     @property
     def telling(self) -> list[str]:
-        """Methods whose vote tells cells apart: of the others there is nothing to show cell by cell."""
-        return [method for method in self.voting if (vote := self.majority(method)) and self.outcome(vote) is None]
+        """Methods whose vote tells cells apart: of the others there is nothing to show cell by cell.
+
+        Of somebody else's predictions, which know no methods, the models that do.
+        """
+        named = {method: self.majority(method) for method in self.voting}
+        if not self.methods:
+            named = {model["model"]: model for model in self.models()}
+        return [name for name, model in named.items() if model and self.outcome(model) is None]
+
+    def slug(self, name: str) -> str:
+        """A method's part of an address. Somebody else's models are numbered: their names may be of any writing."""
+        return text.slug(name) if self.methods else f"model-{[m['model'] for m in self.models()].index(name) + 1}"
 
     def difference(self, model: str, other: str, metric: str) -> dict[str, Any] | None:
         """The declared comparison of two models: a row of `results/differences.csv`, missing values as None."""
@@ -102,17 +113,18 @@ class ReportInputs:
         return table[(table["model"] == model) & (table["role"] == "test")].set_index("image")
 
     def cells_of(self, method: str) -> pd.DataFrame:
-        """One row per test image of a method with a vote.
+        """One row per test image of a method with a vote, or of somebody else's model, which has no votes.
 
         Columns: patient, label, `predicted` by the majority, `mean_predicted` by the mean probability, `correct`, the
         `votes` for the predicted class among `voters`, and the mean probabilities of three classes: `p_predicted`,
         `p_truth` and `p_positive` (with more than two classes that of the true one).
         """
-        votes, mean = self.rows_of(f"{method}/majority"), self.rows_of(f"{method}/mean")
+        names = (f"{method}/majority", f"{method}/mean") if self.methods else (method, method)
+        votes, mean = map(self.rows_of, names)
         mean = mean.reindex(votes.index)
         every = np.arange(len(votes))
         probability = mean[[f"p_{name}" for name in self.classes]].to_numpy()
-        counts = votes[[f"votes_{name}" for name in self.classes]].to_numpy().astype(int)
+        counts = votes[[f"votes_{name}" for name in self.classes]].replace("", 0).to_numpy().astype(int)
         predicted = [self.classes.index(name) for name in votes["predicted"]]
         truth = [self.classes.index(name) for name in votes["label"]]
         positive = self.evaluation["positive"]

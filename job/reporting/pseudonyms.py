@@ -1,6 +1,7 @@
 """Numbers in the place of names: patients and files of a report are told apart and not told."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -21,7 +22,8 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
     named += [row[key] for row in inputs.split["patients"] for key in ("patient", "subject")]
     patients = _numbers("Patient", chain(frame["patient"], frame["subject"], named, *linked))
     images = _numbers("Cell", frame["image"])
-    gallery = inputs.gallery
+    gallery, left = inputs.gallery, inputs.split["left_out"]
+    whose = f" of patients? {re.escape(', '.join(left['patients']))}(?= left out)"
     return replace(
         inputs,
         predictions=frame.assign(
@@ -34,7 +36,11 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
                 for entry in inputs.evaluation["patients"]
             ],
         },
-        split={**inputs.split, "patients": [_renamed(row, patients) for row in inputs.split["patients"]]},
+        split={
+            **inputs.split,
+            "patients": [_renamed(row, patients) for row in inputs.split["patients"]],
+            "left_out": {**left, "patients": [], "sentences": [re.sub(whose, "", one) for one in left["sentences"]]},
+        },
         prepared={
             **inputs.prepared,
             "copies": {**copies, "linked_patients": [[patients[name] for name in names] for names in linked]},

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
+from ruamel.yaml import YAML
 
 from job import files
-from job.reporting import text
-from job.reporting.figures import Page
+from job.reporting import published, text
+from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
 from job.reporting.pages.appendix import Moment
@@ -78,6 +80,8 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
         "synthetic": inputs.evaluation["synthetic"],
         "patients_known": inputs.prepared.get("patients_known", True),
         "cnmc": set(inputs.classes) == {"ALL", "HEM"},
+        "classes": inputs.classes,
+        "positive": inputs.evaluation["positive"],
         "methods": inputs.methods,
         "folds": [int(fold) for fold in inputs.evaluation["folds"]],
         "navigation": [[f"{page.slug}.html", page.title] for page in pages],
@@ -85,9 +89,21 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
     }
 
 
+def _citation(templates: Path) -> dict[str, str]:
+    """Who made this software, and its title, version, date and licence; nothing without CITATION.cff."""
+    path = templates.resolve().parent / "CITATION.cff"
+    if not path.is_file():
+        return {}
+    cited = YAML(typ="safe").load(path)
+    authors = [author.get("name") or f"{author['given-names']} {author['family-names']}" for author in cited["authors"]]
+    parts = [cited["title"], f"version {cited['version']}", cited.get("date-released"), cited["license"]]
+    return {"authors": text.listed(authors), "what": ", ".join(str(part) for part in parts if part)}
+
+
 def _html(page: Page, frame: dict[str, Any], jinja: jinja2.Environment, layout: str = "base.html") -> str:
     parts = {"page": page, "facts": page.facts, "tables": page.tables, "figures": page.figures}
-    return jinja.get_template(f"{page.slug}.html").render(layout=layout, current=f"{page.slug}.html", **frame, **parts)
+    template = jinja.get_template(f"{page.template or page.slug}.html")
+    return template.render(layout=layout, current=f"{page.slug}.html", **frame, **parts)
 
 
 def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) -> Page:
@@ -99,8 +115,18 @@ def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) 
     def inside(match: re.Match[str]) -> str:
         return f'href="#{match[2] or "page-" + match[1]}"'
 
-    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in pages]
+    still = [replace(page, figures={name: _still(one) for name, one in page.figures.items()}) for page in pages]
+    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in still]
     return replace(WHOLE, facts={"contents": pages, "chapters": chapters})
+
+
+def _still(figure: Figure) -> Figure:
+    """A figure whose dots name no cells to look at: those are on its own page."""
+    plot = go.Figure(figure.plot)
+    for trace in plot.data:
+        if trace.customdata is not None:
+            trace.customdata = [cell[:1] for cell in trace.customdata]
+    return replace(figure, plot=plot)
 
 
 def _fonts(templates: Path, jinja: jinja2.Environment) -> str:
@@ -121,5 +147,6 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     filters = (text.cell, text.count, text.counted, text.listed, text.name, text.percent, text.points, text.short)
+    jinja.globals |= {"reference": published.REFERENCE, "citation": _citation(templates)}
     jinja.filters.update({function.__name__: function for function in filters})
     return jinja

@@ -47,6 +47,12 @@ RULES = {
     "folds": "mean of the folds",
     "teachers": "mean of the teachers",
 }
+POINTS = {
+    "half": "One half",
+    "sensitivity": "Required sensitivity",
+    "youden": "Youden's index",
+    "cost": "Cost-weighted",
+}
 method_name = methods.method_name
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"

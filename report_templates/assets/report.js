@@ -1,5 +1,5 @@
 // Draws every figure once, when it comes near the screen, in the colours of the reader's theme, and all of them before
-// printing; sorts tables on request.
+// printing; moves thresholds, shows cells, and sorts tables on request.
 "use strict";
 
 (() => {
@@ -32,19 +32,71 @@
   const draw = (plot) => {
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
+    for (const trace of data) Object.assign(trace, marks[trace.meta]);
     window.Plotly.react(plot, data, { ...layout, autosize: true }, config);
+    if (!plot.dataset.state) plot.on("plotly_click", ({ points: [dot] }) => dot.customdata?.length > 1 && showDot(plot, dot));
     plot.dataset.state = "drawn";
+    plot.dispatchEvent(new Event("drawn"));
   };
+
+  // The cell of a dot, among those of its patient.
+  const showDot = (plot, { y, customdata }) => {
+    const axis = plot.layout.yaxis.ticktext;
+    const row = Math.round(y);
+    const dots = plot.data
+      .flatMap((trace) => trace.x.map((x, i) => ({ x, y: trace.y[i], text: trace.text[i], cell: trace.customdata[i] })))
+      .filter((dot) => Math.round(dot.y) === row)
+      .sort((a, b) => a.x - b.x);
+    const items = dots.map(({ x, text, cell: [, image, ...pictures] }) => ({
+      pictures: pictures.map((src, n) => ({ src, alt: n ? "Activation map" : "Cell" })),
+      words: [text, `${plot.layout.xaxis.title.text.replace(", %", "")}: ${x.toFixed(1)}\u202f%`, axis[row], image].map(plain),
+    }));
+    window.view(items, dots.findIndex((dot) => dot.cell[1] === customdata[1]));
+  };
+
+  // Plotly's labels are escaped: as text again.
+  const plain = (label) => new DOMParser().parseFromString(label, "text/html").body.textContent;
+
+  // Patients: with a moved threshold a dot is filled where the threshold is right.
+  for (const slider of document.querySelectorAll("[data-strip]")) {
+    const plot = document.querySelector(`#${CSS.escape(slider.dataset.strip)} .plot`);
+    const split = () => {
+      const at = slider.valueAsNumber;
+      if (!plot.data || !slider.dataset.moved) return;
+      const keys = ["x", "y", "text", "customdata"];
+      const dots = plot.data.flatMap((trace) => trace.x.map((_, i) => keys.map((key) => trace[key][i])));
+      const parts = [true, false].map((right) => dots.filter(([x, , , [positive]]) => (x >= at) === !!positive === right));
+      const moved = keys.map((key, k) => [key, parts.map((part) => part.map((dot) => dot[k]))]);
+      window.Plotly.update(plot, Object.fromEntries(moved), { "shapes[0].x0": at, "shapes[0].x1": at });
+    };
+    plot.addEventListener("drawn", split);
+    slider.addEventListener("input", () => {
+      slider.dataset.moved = true;
+      slider.parentElement.querySelector("output").value = slider.value;
+      split();
+    });
+  }
+
+  // Moves a mark of the curves: `marks` holds the places that explorers moved theirs to, for figures drawn later too.
+  const marks = {};
+  addEventListener("mark", ({ detail: { meta, x, y } }) => {
+    marks[meta] = { x: [x], y: [y] };
+    for (const plot of plots)
+      plot.data?.forEach((trace, n) => trace.meta === meta && window.Plotly.restyle(plot, { x: [[x]], y: [[y]] }, n));
+  });
+
+  // Each figure is a task of its own, when the browser has time: a page that loads stays quick to scroll and press.
+  const soon = window.requestIdleCallback ?? ((task) => setTimeout(task, 50));
 
   const observer = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries)
         if (isIntersecting) {
           observer.unobserve(target);
-          plotly().then(() => draw(target));
+          plotly().then(() => soon(() => draw(target)));
         }
     },
-    { rootMargin: "300px" }, // far enough for a reader who scrolls
+    { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
   );
   for (const plot of plots) observer.observe(plot);
 
@@ -57,6 +109,57 @@
 (() => {
   const here = document.querySelector("nav [aria-current]");
   if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40;
+})();
+
+// A cell in a larger view, with its neighbours by the arrow keys. An item has `pictures` (src, alt) and `words`.
+(() => {
+  let items, at, before;
+  const make = (tag, parent, properties) => parent.appendChild(Object.assign(document.createElement(tag), properties));
+  const dialog = make("dialog", document.body, { className: "viewer", ariaLabel: "A cell in a larger view" });
+  const [figure, words] = [make("div", dialog, { className: "pictures" }), make("div", dialog, {})];
+  const buttons = make("p", dialog, { className: "choices" });
+  const show = (to) => {
+    at = (to + items.length) % items.length;
+    figure.replaceChildren();
+    words.replaceChildren();
+    for (const picture of items[at].pictures) make("img", figure, picture);
+    for (const word of items[at].words) make("p", words, { textContent: word, dir: "auto" });
+    make("p", words, { className: "note", textContent: `${at + 1} of ${items.length}` });
+  };
+  for (const [name, act] of [["Previous", () => show(at - 1)], ["Next", () => show(at + 1)], ["Close", () => dialog.close()]])
+    make("button", buttons, { type: "button", textContent: name }).addEventListener("click", act);
+  dialog.addEventListener("keydown", ({ key }) => {
+    if (key === "ArrowLeft" || key === "ArrowRight") show(at + (key === "ArrowLeft" ? -1 : 1));
+  });
+  dialog.addEventListener("close", () => before?.focus());
+  window.view = (all, position) => {
+    [items, before] = [all, document.activeElement];
+    show(position);
+    dialog.showModal();
+  };
+
+  for (const gallery of document.querySelectorAll(".gallery"))
+    gallery.addEventListener("click", ({ target }) => {
+      const button = target.closest("button");
+      if (!button) return;
+      const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
+      const item = (one) => ({
+        pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
+        words: [...one.parentElement.querySelectorAll("p")].map((p) => p.textContent),
+      });
+      window.view(buttons.map(item), buttons.indexOf(button));
+    });
+
+  // Filters: a group without a cell that is left is hidden with its heading.
+  for (const filters of document.querySelectorAll(".filters"))
+    filters.addEventListener("change", () => {
+      const wanted = [...filters.querySelectorAll("select")].filter((select) => select.value);
+      for (const group of filters.parentElement.querySelectorAll(".group")) {
+        for (const cell of group.querySelectorAll("li"))
+          cell.hidden = wanted.some((select) => cell.dataset[select.dataset.filter] !== select.value);
+        group.hidden = !group.querySelector("li:not([hidden])");
+      }
+    });
 })();
 
 // A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
@@ -100,6 +203,9 @@
         threshold: threshold.toFixed(3), TP, FN, FP, TN,
         sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
       };
+      const [found, alarms, correct] = [[TP, FN], [FP, TN], [TP, FP]].map(([a, b]) => (a + b ? (100 * a) / (a + b) : null));
+      for (const [curve, x, y] of [["auroc", alarms, found], ["auprc", found, correct]])
+        dispatchEvent(new CustomEvent("mark", { detail: { meta: `${curve}-${explorer.dataset.mark}`, x, y } }));
       for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
     };
     show(Number(slider.value));

@@ -108,7 +108,7 @@ def test_other_classes_and_no_patients(here):
     report, sentence = run(table, here, site_too=True)
     assert report["positive"] is None
     assert "intervals are too narrow" in report["evidence"]["warnings"][0]
-    assert "scores.html" in sentence
+    assert "site/index.html" in sentence
 
 
 def test_the_pages_say_synthetic_when_told_and_link_only_to_each_other(here):
@@ -116,21 +116,21 @@ def test_the_pages_say_synthetic_when_told_and_link_only_to_each_other(here):
                        predictions(seed=2, first=100).assign(role="validation")])  # fmt: skip
     run(table, here, site_too=True, synthetic=True)
     pages = sorted((here / "out" / "site").glob("*.html"))
-    assert [page.name for page in pages] == ["decisions.html", "scores.html", "whole.html"]
+    assert [page.name for page in pages] == ["decisions.html", "index.html", "whole.html"]
     for page in pages:
         text = page.read_text()
         assert "Synthetic data." in text
         links = [link.split("#")[0] for link in re.findall(r'href="([^"]*)"', text)]
         assert all((page.parent / link).is_file() for link in links if link)
     run(table, here, site_too=True)
-    assert "Synthetic data." not in (here / "out/site/scores.html").read_text()
+    assert "Synthetic data." not in (here / "out/site/index.html").read_text()
 
 
 def test_predictions_beside_an_evaluation_of_synthetic_cells_are_called_synthetic(here, evaluated):
     """The banner must not hang on a flag that somebody forgets."""
     score.run(evaluated / "results/predictions.csv", here / "out", site_too=True, synthetic=False)
     assert json.loads((here / "out/evaluation.json").read_text())["synthetic"]
-    assert "Synthetic data." in (here / "out/site/scores.html").read_text()
+    assert "Synthetic data." in (here / "out/site/index.html").read_text()
     score.run(here / "out/predictions.csv", here / "again", site_too=False, synthetic=False)
     assert json.loads((here / "again/evaluation.json").read_text())["synthetic"]
 
@@ -334,3 +334,40 @@ def test_what_stands_in_the_way_is_said_before_anything_is_written(here):
     with pytest.raises(UserError, match=r"needs report_templates/, .* root of the repository"):
         score.run(path, here / "out", site_too=True, synthetic=False)
     assert not (here / "out").exists()
+
+
+def test_the_columns_of_scikit_learn_are_enough_and_one_of_two_classes_can_be_named_positive(here):
+    table = predictions()
+    given = pd.DataFrame({"y_true": (table["label"] == "ALL").astype(int), "y_score": table["p_ALL"]})
+    report, sentence = run(given, here)
+    reference, _ = run(table.drop(columns="patient"), here)
+    assert [report["classes"], report["positive"]] == [["0", "1"], "1"]
+    assert report["models"][0]["metrics"] == pytest.approx(reference["models"][0]["metrics"])
+    balanced = f"Balanced accuracy {100 * report['models'][0]['by_subject']['balanced_accuracy']['value']:.1f} %"
+    assert sentence.startswith(f"their predictions: {balanced} [")
+    assert "(per image: the patients are not known" in sentence
+    turned, _ = run(table, here, positive="HEM")
+    assert turned["positive"] == "HEM"
+    first, second = (found["models"][0]["metrics"] for found in (turned, reference))
+    assert [first["sensitivity"], first["specificity"]] == [second["specificity"], second["sensitivity"]]
+    for positive, wrong, says in (
+        ("BLAST", table, "--positive BLAST: .* has the classes HEM, ALL: name one of two"),
+        ("2", given, "column 'y_true' has the labels 0, 1; a score is of two, and --positive names one of them"),
+        (None, given.assign(y_score=2), "line 2, column 'y_score': 2 is not a probability between 0 and 1"),
+        (None, given.drop(columns="y_score"), "column 'y_score' is missing"),
+    ):
+        with pytest.raises(UserError, match=says):
+            run(wrong, here, positive=positive)
+
+
+def test_the_first_page_has_headline_curves_explorer_confusion_patients_and_calibration(here):
+    """Names of any writing get addresses of their own."""
+    table = pd.concat([predictions().assign(model="خ"), predictions(seed=2).assign(model="م")])
+    run(table, here, site_too=True, title="Two <b>models</b>")
+    page = (here / "out/site/index.html").read_text()
+    assert "Two &lt;b&gt;models&lt;/b&gt;" in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    figures = {"forest", "roc", "precision-recall", "strip-model-1", "strip-model-2", "reliability"}
+    assert {f"figure-{name}" for name in figures} | {"confusion", "patients", "threshold-model-2"} <= set(ids)
+    assert not (here / "out/site/decisions.html").exists()

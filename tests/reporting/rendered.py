@@ -41,7 +41,7 @@ def write_explanations(root: Path) -> None:
         folder = Path("results/explanations")
         folder.mkdir()
         cells.to_csv(folder / "cells.csv", index=False)
-        np.save(folder / "maps.npy", generator(0, "maps").integers(0, 256, (len(cells), 3, 3), dtype=np.uint8))
+        np.save(folder / "maps.npy", generator(0, "maps").integers(0, 256, (len(cells), 7, 7), dtype=np.uint8))
 
 
 def edit_json(path: Path, change: Callable[[dict], dict]) -> None:

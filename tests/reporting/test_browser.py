@@ -10,7 +10,7 @@ from job.reporting.pages.appendix import Experiment, Moment
 from job.reporting.site import FRAME, render_moment
 from job.stages import report
 
-from .rendered import make_tree, rename_classes, rename_people, render
+from .rendered import make_tree, read_inputs, rename_classes, rename_people, render
 from .test_site import HOSTILE, evaluation
 
 pytestmark = pytest.mark.browser
@@ -23,12 +23,18 @@ PLACES = "[...document.querySelectorAll('h1, h2, h3, p, table, figure, .plot, su
 PRINTED = """() => {
   const all = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility());
   const styles = (selector, name) => all(selector).map((e) => getComputedStyle(e)[name]);
-  const hidden = "nav, .skip, .download, button:not(thead button), input, .modebar, summary";
+  const hidden = "nav, .skip, .download, button:not(thead button, .views), input, .modebar, summary";
   return {
     width: document.documentElement.scrollWidth, shown: all(hidden).map((e) => e.outerHTML.slice(0, 80)),
     ticks: styles(".plot .xtick text", "fill"), figures: styles("figure", "breakInside"),
     heads: styles("thead", "display"), sheet: getComputedStyle(document.body).page,
   };
+}"""
+
+
+MARK = """(slug) => {
+  const { x, y } = document.querySelector("#figure-roc .plot").data.find((trace) => trace.meta === `auroc-${slug}`);
+  return [x[0], y[0]];
 }"""
 
 
@@ -184,7 +190,7 @@ def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_t
 def test_without_javascript_the_tables_stand_in_the_figures_places(browser, finished):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    for name in ("index", "performance", "decisions"):
+    for name in ("index", "decisions", "performance"):
         page.goto((finished / "site" / f"{name}.html").as_uri())
         assert page.locator("figure").count()
         for figure in page.locator("figure").all():
@@ -196,7 +202,7 @@ def test_without_javascript_the_tables_stand_in_the_figures_places(browser, fini
 
 def test_the_threshold_explorer_counts_what_the_evaluation_counted(browser, finished):
     page, wrong = window(browser, finished / "site", 1440, "light")
-    show(page, finished / "site", "decisions")
+    show(page, finished / "site", "performance")
     for position, entry in enumerate(evaluation(finished)["operating_points"]):
         explorer = page.locator(".explorer").nth(position)
         buttons = explorer.locator("button")
@@ -208,11 +214,59 @@ def test_the_threshold_explorer_counts_what_the_evaluation_counted(browser, fini
                 assert explorer.locator(f"[data-show={key}]").inner_text() == str(point["test"][key])
             shown = explorer.locator("[data-show=sensitivity]").inner_text()
             assert shown == f"{100 * point['test']['sensitivity']:.1f}\N{NARROW NO-BREAK SPACE}%"
+            # The mark of this explorer moves with it, to where the operating point's ring is.
+            place = [100 * (1 - point["test"]["specificity"]), 100 * point["test"]["sensitivity"]]
+            assert page.evaluate(MARK, entry["method"].replace("_", "-")) == pytest.approx(place)
         explorer.locator("input").focus()
         page.keyboard.press("End")
         assert explorer.locator("[data-show=TP]").inner_text() == "0"
         page.keyboard.press("Home")
         assert explorer.locator("[data-show=FN]").inner_text() == "0"
+    assert wrong == []
+    page.context.close()
+
+
+def test_a_cell_is_enlarged_and_its_neighbours_are_an_arrow_key_away(browser, finished):
+    page, wrong = window(browser, finished / "site", 1440, "light")
+    show(page, finished / "site", "errors")
+    gallery = page.locator("section", has=page.locator("#cells-efficientnet"))
+    gallery.locator("select[data-filter=correct]").select_option("wrong")
+    shown = gallery.locator(".gallery li:visible")
+    assert {cell.get_attribute("data-correct") for cell in shown.all()} == {"wrong"}
+    assert not [
+        title for title in gallery.locator("h3:visible").all_inner_texts() if title.startswith("Sure and correct")
+    ]
+    files = [text.split(",")[0] for text in shown.locator(".file").all_text_contents()]
+    shown.first.locator("button").press("Enter")
+    dialog = page.locator("dialog")
+    for key, position in (("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowRight", 1)):
+        page.keyboard.press(key)
+        assert files[position] in dialog.inner_text()
+    assert dialog.locator("img").count() == 2
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert shown.first.locator("button").evaluate("e => e === document.activeElement")
+    assert wrong == []
+    page.context.close()
+
+
+def test_a_patients_dots_follow_the_threshold_and_show_their_cells(browser, finished):
+    page, wrong = window(browser, finished / "site", 1440, "light")
+    show(page, finished / "site", "performance")
+    plot = page.locator("#figure-strip-efficientnet .plot")
+    page.locator("[data-strip=figure-strip-efficientnet]").fill("70")
+    frame = read_inputs(finished).cells_of("efficientnet")
+    right = (frame["p_positive"] >= 0.7) == (frame["label"] == "ALL")
+    assert plot.evaluate("plot => plot.data.map((trace) => trace.x.length)") == [right.sum(), (~right).sum()]
+    page.emulate_media(color_scheme="dark")  # drawn again, and still so
+    page.wait_for_function("() => getComputedStyle(document.body).color !== 'rgb(31, 35, 40)'")
+    assert plot.evaluate("plot => plot.layout.shapes[0].x0") == 70
+    dot = plot.locator(".points path").first.bounding_box()
+    page.mouse.click(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2)
+    page.wait_for_function("() => document.querySelector('dialog').open")
+    said = page.locator("dialog").inner_text()
+    assert any(image.rsplit("/", 1)[-1] in said for image in frame.index)
+    assert page.locator("dialog img").first.get_attribute("src").startswith("cells/")
     assert wrong == []
     page.context.close()
 

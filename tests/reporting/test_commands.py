@@ -8,13 +8,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from job.commands import serve, site
+from job.commands import compare, serve, site
 from job.errors import UserError
 from tests.fixtures.run_tree import REPOSITORY
 
 from .rendered import read_page
+from .test_site import evaluation
 
 
 def git(*arguments: str) -> str:
@@ -100,6 +102,47 @@ def test_a_dead_link_is_found(tree):
     }  # fmt: skip
 
 
+def test_two_revisions_are_compared_by_patient_and_not_on_two_test_sets(tree):
+    files = ["params.yaml", "results/predictions.csv", "results/evaluation.json"]
+    path, parameters = tree / "results" / "predictions.csv", tree / "params.yaml"
+    git("init", "-q")
+
+    def commit(name):
+        git("add", *files)
+        git("commit", "-qm", name)
+        git("tag", name)
+
+    commit("one")
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    vote = (frame["model"] == "efficientnet/majority") & (frame["role"] == "test")
+    frame.assign(predicted=frame["predicted"].mask(vote, frame["label"])).to_csv(path, index=False)
+    parameters.write_text(parameters.read_text().replace("momentum: 0.9 ", "momentum: 0.8 "))
+    commit("two")
+    found = compare.run("one", "two", site_too=True)
+    assert re.search(r"train\.momentum +0\.9 +0\.8\n", found)
+    accuracy = re.search(r"EfficientNet: Majority vote Balanced accuracy +(.*)", found)[1].split()
+    one = next(m for m in evaluation(tree)["models"] if m["model"] == "efficientnet/majority")["by_subject"]
+    before = one["balanced_accuracy"]["value"]
+    assert [float(accuracy[i]) for i in (0, 3, 6)] == pytest.approx([before, 1, 1 - before], abs=0.001)
+    imperfect = frame[vote].groupby("subject").apply(lambda rows: (rows["predicted"] != rows["label"]).any()).sum()
+    assert int(accuracy[-2]) == imperfect > 0
+    assert "Both were tested on the same" in found
+    assert "Both were tested on the same" in moment(tree)
+    images = frame.loc[vote, "image"]
+    frame[~(frame["image"] == images.iloc[0])].to_csv(path, index=False)
+    commit("three")
+    found = compare.run("two", "three", site_too=False)
+    assert f"The test sets differ ({len(images)} and {len(images) - 1} images, {len(images) - 1} in both)" in found
+    accuracy = re.search(r"EfficientNet: Majority vote Balanced accuracy +(.*)", found)[1].split()
+    assert accuracy[-5:] == ["–"] * 5
+    with pytest.raises(UserError, match="nowhere is neither a Git revision nor an experiment"):
+        compare.run("nowhere", "one", site_too=False)
+    git("rm", "-q", "--cached", "results/predictions.csv")
+    git("commit", "-qm", "none")
+    with pytest.raises(UserError, match=r"results/predictions\.csv of HEAD is not on this machine"):
+        compare.run("HEAD", "one", site_too=False)
+
+
 def test_site_works_with_the_site_alone(tree, monkeypatch):
     """As after `dvc pull report`: no results, no repository, no logs."""
     shutil.rmtree(tree / "results")
@@ -113,13 +156,13 @@ def test_site_and_serve_ask_for_a_report_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="dvc repro report"):
         site.run()
-    with pytest.raises(UserError, match="make report"):
-        serve.run(0)
+    with pytest.raises(UserError, match=r"scored/index\.html does not exist: run `make report`"):
+        serve.run(0, tmp_path / "scored")
 
 
 def test_serve_answers_on_localhost_only_from_the_site(tree):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    code = "from job.commands import serve; serve.run(0)"
+    code = "from pathlib import Path; from job.commands import serve; serve.run(0, Path())"
     command = [sys.executable, "-c", code]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, env=environment, **quiet) as process:

@@ -124,7 +124,7 @@ def test_a_wide_table_scrolls_on_a_phone(browser, finished):
 
 def test_the_threshold_moves_by_arrow_keys_and_is_announced(browser, finished):
     page, _ = window(browser, finished / "site", 1440, "light")
-    show(page, finished / "site", "decisions")
+    show(page, finished / "site", "performance")
     explorer = page.locator(".explorer").first
     tab_to(page, explorer.locator("input"))
     page.keyboard.press("ArrowRight")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.commands import site
+from job.commands import revisions, site
 from job.contracts.names import one_person
 from job.evaluation import gallery
 from job.reporting import cells
@@ -62,6 +62,9 @@ def test_the_gallery_holds_the_surest_errors_and_the_closest_calls(finished):
     wrong = chosen[(chosen["group"] == "error") & (chosen["label"] == "ALL")]
     assert list(wrong["image"]) == list(mean.loc[missed, "p_HEM"].sort_values(ascending=False).index[:3])
     assert set(wrong["of"]) == {len(missed)}
+    right = chosen[(chosen["group"] == "correct") & (chosen["label"] == "ALL")]
+    found = votes.index[(votes["label"] == "ALL") & (votes["predicted"] == "ALL")]
+    assert list(right["image"]) == list(mean.loc[found, "p_ALL"].sort_values(ascending=False).index[:3])
     close = chosen[chosen["group"] == "uncertain"]["image"]
     assert list(close) == list((mean["p_HEM"] - 0.5).abs().sort_values().index[:3])
 
@@ -95,12 +98,12 @@ def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(
         votes, probability = vote.loc[image, f"votes_{predicted}"], 100 * mean.loc[image, f"p_{predicted}"]
         card = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
         assert card in said
-    assert "scaled to its own maximum: compare places within a map, not maps" in said
+    assert "Each is scaled to its own maximum: compare places within a map, not maps" in said
 
 
 def test_no_cell_of_the_gallery_is_shown_twice(finished):
-    for _, _, groups in errors.page(read_inputs(finished)).facts["galleries"]:
-        images = [card["image"] for group in groups for card in group["cards"]]
+    for entry in errors.page(read_inputs(finished)).facts["galleries"]:
+        images = [card["image"] for group in entry["groups"] for card in group["cards"]]
         assert len(images) == len(set(images))
 
 
@@ -152,8 +155,38 @@ def test_a_map_is_laid_where_it_is_strong():
     laid = np.asarray(Image.open(io.BytesIO(cells.overlay(cell, strong))).convert("RGB")).astype(int)
     assert laid[5, 85, 0] - laid[5, 85, 2] > 60  # warm
     assert abs(laid[85, 5, 0] - laid[85, 5, 2]) < 12  # grey
-    large = Image.open(io.BytesIO(cells.thumbnail(np.zeros((450, 450, 3), dtype=np.uint8))))
-    assert large.size == (cells.SIDE, cells.SIDE)
+    large = Image.open(io.BytesIO(cells.thumbnail(np.zeros((450, 450, 3), dtype=np.uint8), 96)))
+    assert large.size == (96, 96)
+
+
+def test_the_share_of_a_map_inside_the_cell_is_that_of_its_weight():
+    cell = np.zeros((90, 90, 3), dtype=np.uint8)
+    cell[:, :30] = 40
+    even, left = np.full((9, 9), 255, dtype=np.uint8), np.zeros((9, 9), dtype=np.uint8)
+    left[:, 0] = 255
+    assert cells.inside(cell, even) == pytest.approx((1 / 3, 1 / 3), abs=0.01)
+    assert cells.inside(cell, left) == pytest.approx((1, 1 / 3), abs=0.01)
+
+
+def test_every_dot_of_a_patient_names_its_cell_and_pictures_that_are_there(tree):
+    figure = patients.strips(read_inputs(tree))["strip-efficientnet"]
+    dots = [dot for trace in figure.plot.data for dot in trace.customdata]
+    frame = predictions(tree)
+    truth = frame[frame["role"] == "test"].drop_duplicates("image").set_index("image")["label"]
+    assert {image: bool(positive) for positive, image, *_ in dots} == (truth == "ALL").rename(
+        os.path.basename
+    ).to_dict()
+    files = [name for _, _, *names in dots for name in names]
+    assert len(files) > len(dots)  # some have an activation map too
+    assert all((tree / "site" / name).is_file() for name in files)
+
+
+def test_a_map_of_few_values_is_not_shown(tree):
+    path = tree / "results" / "explanations" / "maps.npy"
+    np.save(path, np.load(path)[:, :3, :3])
+    report.run()
+    assert not list((tree / "site" / "cells").glob("*-map.webp"))
+    assert "Activation maps of 3 × 3 values are too coarse to be read" in text_of(tree / "site" / "errors.html")
 
 
 def test_images_that_may_not_be_published_are_nowhere(tree):
@@ -179,8 +212,12 @@ def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
             "warnings": [*one_person(["UID_1", "uid-1"])[1], "2 have other names, such as UID_1.", "4 are black."],
         },
     )  # fmt: skip
+    who = frame["patient"].iloc[0]
+    left = {"patients": [who], "sentences": [f"2 training images of patient {who} left out: they are linked"]}
+    edit_json(tree / "data" / "split.json", lambda found: found | {"left_out": left})
     report.run()
     assert "4 are black." in (tree / "site/data.html").read_text()
+    assert "2 training images left out: they are linked" in text_of(tree / "site" / "data.html")
     assert read_csv(tree, "refused-by-reason") == [{"reason": "not told: report.pseudonyms", "files": "1"}]
     people = {row["patient"] for row in read_csv(tree, "cells-efficientnet")}
     people |= {row["subject"] for name in ("patients", "patients-accuracy") for row in read_csv(tree, name)}
@@ -302,7 +339,8 @@ def test_experiments_are_those_that_dvc_lists(tree):
     git("init", "-q")
     subprocess.run([*dvc, "init", "-q"], check=True)
     (tree / "dvc.yaml").write_text("params: [params.yaml]\nmetrics: [results/summary.json]\n")
-    git("add", "params.yaml", "results/summary.json", "dvc.yaml", ".dvc", ".dvcignore")
+    files = [f"results/{name}" for name in ("summary.json", "predictions.csv", "evaluation.json")]
+    git("add", "params.yaml", *files, "dvc.yaml", ".dvc", ".dvcignore")
     git("commit", "-qm", "start")
     for epochs in (4, 9):
         edit_params(tree, train={"epochs": epochs})
@@ -314,6 +352,11 @@ def test_experiments_are_those_that_dvc_lists(tree):
     assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
     assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
     assert all(one.changed == ["train.epochs"] for one in tried)
+    compared = revisions.compare(("epochs-4", "epochs-9"), ("4", "9"))
+    assert compared.same
+    assert compared.parameters == [("train.epochs", 4, 9)]
+    site.run()
+    assert f"{tried[0].name} and This report" in text_of(tree / "site" / "moment.html")
 
 
 def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):

@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.offline
 import pytest
 import sklearn.metrics
+from ruamel.yaml import YAML
 
 from job.errors import UserError
 from job.reporting import site
@@ -105,10 +106,9 @@ def test_whether_a_model_uses_more_than_size_is_what_the_paired_interval_says(fi
     table.loc[rows, ["difference", "low", "high", "positive", "subjects"]] = [0.123, *ends, 10, 15]
     shown = said(overview.page, dataclasses.replace(found, differences=table))
     interval = f"95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}: " if ends[0] is not None else ""
-    reason = (
-        f"EfficientNet minus cell size alone: +12.3 points of balanced accuracy ({interval}{verdict}); better in 10"
-    )
-    assert f"{good}: {reason} of 15 patients.".replace("-", "\N{MINUS SIGN}") in shown.replace("-", "\N{MINUS SIGN}")
+    better = "EfficientNet is better than cell size alone in 10 of 15 patients"
+    reason = f"{better}: +12.3 points of balanced accuracy ({interval}{verdict})."
+    assert f"{good}: {reason}".replace("-", "\N{MINUS SIGN}") in shown.replace("-", "\N{MINUS SIGN}")
 
 
 def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
@@ -424,6 +424,45 @@ def test_roc_curves_are_those_of_scikit_learn(finished):
     precision = curves.roc(found)["precision-recall"].table
     expected = sklearn.metrics.average_precision_score(mean["label"] == "ALL", mean["p_ALL"])
     assert np.mean(precision.values("efficientnet/mean")) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(finished):
+    found = read_inputs(finished)
+    models = [
+        m | {"confusion": [[0, sum(m["confusion"][0])], [0, sum(m["confusion"][1])]]}
+        if m["model"] == "noisy_student/majority"
+        else m
+        for m in found.evaluation["models"]
+    ]
+    page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
+    for name in ("votes", "corrections", "rules"):
+        assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
+    assert page.facts["collapsed"] == ["Noisy Student"]
+    assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]
+    assert len(page.facts["ranked"]) == len(page.facts["strips"]) == 1
+
+
+def test_the_foot_of_every_page_says_who_made_this_which_version_and_under_which_licence(finished):
+    cited = YAML(typ="safe").load(REPOSITORY / "CITATION.cff")
+    for path in (finished / "site").glob("*.html"):
+        shown = text_of(path)
+        assert f"{cited['authors'][0]['name']}: {cited['title']}, version {cited['version']}" in shown
+        assert f"{cited['license']}. Please cite it so" in shown
+
+
+def test_the_first_heading_is_the_finding_and_the_subject_disjoint_reference_stands_beside_the_report(finished):
+    heading = re.search(r"<h1>(.*?)</h1>", (finished / "site" / "index.html").read_text())[1]
+    votes = [
+        next(m for m in evaluation(finished)["models"] if m["model"] == f"{name}/majority")
+        for name in ("efficientnet", "noisy_student")
+    ]
+    shares = [f"{100 * vote['metrics']['balanced_accuracy']:.1f} % balanced accuracy" for vote in votes]
+    assert (
+        plain(heading) == f"On synthetic cells, EfficientNet reaches {shares[0]} and Noisy Student reaches {shares[1]}"
+    )
+    for name in ("index", "performance"):
+        shown = text_of(finished / "site" / f"{name}.html")
+        assert "an AUROC of 0.913, a sensitivity of 87.0 % and a specificity of 80.0 % (arXiv:2606.24944)" in shown
 
 
 def test_three_classes_render(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 from job.reporting import text
 from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns, metric_columns
+from job.reporting.tables import Table, columns, metric_columns, repeats
 
 _HEADLINES = {"balanced_accuracy": "majority", "sensitivity": "majority", "specificity": "majority", "auroc": "mean"}
 """Metrics of an experiment and the rule of the vote that has each, as `results/summary.json` nests them."""
@@ -31,12 +31,39 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two revisions by `names`.
+
+    `parameters` are those that differ: name and both values. `figures` has a row per vote and metric: both values with
+    their intervals, then the second minus the first: difference, interval, patients better, patients; None where there
+    is nothing. `images` are those of both test sets and those that they share; `same` says whether these are all.
+    """
+
+    names: tuple[str, str]
+    parameters: Sequence[tuple[str, Any, Any]]
+    figures: Sequence[Sequence[Any]]
+    images: tuple[int, int, int]
+    same: bool
+
+    @property
+    def verdict(self) -> str:
+        """Whether the figures may be subtracted, in words."""
+        if self.same:
+            return f"Both were tested on the same {text.counted(self.images[0], 'image')} of the same patients."
+        return (
+            f"The test sets differ ({text.count(self.images[0])} and {text.counted(self.images[1], 'image')}, "
+            f"{text.count(self.images[2])} in both): the figures are no comparison, and no difference is given."
+        )
+
+
+@dataclass(frozen=True)
 class Moment:
     """What depends on the moment a report was finished, not on its inputs.
 
-    `commit` is the Git commit or None outside a repository; `changed` whether tracked files differ from it; `versions`
-    package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one mapping per
-    trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and `images_per_second`.
+    `commit` is the Git commit, of `date`, or None outside a repository; `changed` whether tracked files differ from it;
+    `versions` package versions by name; `outputs` are stage, path and MD5 digest from `dvc.lock`; `times` has one
+    mapping per trained fold with `method`, `fold` and, where the log has them, `device`, `seconds` and
+    `images_per_second`.
     """
 
     commit: str | None
@@ -48,6 +75,8 @@ class Moment:
     versions: dict[str, str] = field(default_factory=dict)
     outputs: list[tuple[str, str, str]] = field(default_factory=list)
     times: list[dict[str, Any]] = field(default_factory=list)
+    comparison: Comparison | None = None
+    date: str = ""
 
 
 def page(inputs: ReportInputs) -> Page:
@@ -75,6 +104,8 @@ def moment_page(moment: Moment) -> Page:
             list(moment.versions.items()),
         ),
     }
+    if moment.comparison:
+        tables |= comparison_tables(moment.comparison)
     if moment.times:
         keys = ("device", "seconds", "images_per_second")
         heads = columns("name", method="Method", fold="Fold", device="Device")
@@ -85,6 +116,22 @@ def moment_page(moment: Moment) -> Page:
         heads = columns("name", stage="Stage", path="Output", md5="MD5")
         tables["outputs"] = Table("outputs", "Outputs.", heads, moment.outputs)
     return Page(slug="moment", title="Experiments, code and machine", facts={"moment": moment}, tables=tables)
+
+
+def comparison_tables(found: Comparison) -> dict[str, Table]:
+    """What differs between two revisions, and their figures side by side."""
+    first, second = found.names
+    heads = columns("name", parameter="Parameter", first=first, second=second)
+    changed = [[key, *(None if v is None else _shown(key, v) for v in both)] for key, *both in found.parameters]
+    numbers = columns("name", model="Model", metric="Metric")
+    for key, group in (("first", first), ("second", second), ("difference", f"{second} minus {first}")):
+        numbers += columns("ratio", group, **{key: "Value", f"{key}_low": "from", f"{key}_high": "to"})
+    numbers += columns("count", "Patients", positive="Better in", subjects="of")
+    rows = [[text.model_name(model), text.METRICS[metric].label, *row] for model, metric, *row in found.figures]
+    return {
+        "changed": Table("changed", "Parameters that differ.", heads, changed),
+        "figures": Table("compared", "Figures per patient, with 95 % intervals.", numbers, rows, repeats(rows)),
+    }
 
 
 def _experiments(experiments: Sequence[Experiment]) -> Table:

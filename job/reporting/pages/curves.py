@@ -10,10 +10,46 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure
-from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import ReportInputs, per_patient
 from job.reporting.tables import Column, Table, columns
 
 Numbers = npt.NDArray[np.float64]
+
+
+def explorers(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """What the threshold explorers start with: scores by truth, operating points, and the curves' figures at these.
+
+    One of each method that tells cells apart, or of the first three of somebody else's models.
+    """
+    positive = inputs.evaluation["positive"]
+    chosen = {entry["model"]: entry for entry in inputs.evaluation["operating_points"]}
+    if inputs.methods:
+        models = [(e["method"], model) for model, e in chosen.items() if e["method"] in inputs.telling]
+    else:
+        models = [(model, model) for _, model, _ in _series(inputs)[:3]] if positive else []
+    found = []
+    for name, model in models:
+        rows = inputs.rows_of(model)
+        truth, scores = rows["label"] == positive, rows[f"p_{positive}"].astype(float)
+        if truth.all() or not truth.any():
+            continue
+        half: dict[str, Any] = {"name": "half", "threshold": 0.5}
+        points = [p for p in chosen.get(model, {"points": [half]})["points"] if p["threshold"] is not None]
+        at = [_at((scores >= point["threshold"]).to_numpy(), truth.to_numpy()) for point in points]
+        parts = {part: sorted(scores[mask].tolist()) for part, mask in (("positive", truth), ("negative", ~truth))}
+        named = [
+            {"name": text.POINTS[p["name"]], "threshold": p["threshold"], **rates}
+            for p, rates in zip(points, at, strict=True)
+        ]
+        found.append({"name": text.method_name(name), "slug": inputs.slug(name), "scores": parts, "points": named})
+    return found
+
+
+def _at(alarms: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> dict[str, tuple[float, float | None]]:
+    """Where a threshold lies on both curves, in per cent."""
+    found = float(100 * alarms[truth].mean())
+    precision = float(100 * truth[alarms].mean()) if alarms.any() else None
+    return {"auroc": (float(100 * alarms[~truth].mean()), found), "auprc": (found, precision)}
 
 
 def roc(inputs: ReportInputs) -> dict[str, Figure]:
@@ -32,6 +68,19 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
         "roc": _figure(inputs, "auroc", (alarms, hits), _grid(negatives, 0), [0, 100], ""),
         "precision-recall": _figure(inputs, "auprc", (hits, correct), _grid(positives, 1), [100 * share] * 2, note),
     }
+
+
+def areas(inputs: ReportInputs) -> Table:
+    """The areas under both curves, without single folds: per cell, and per patient with interval."""
+    heads = columns("name", model="Model") + columns("ratio", "Per cell", auroc="AUROC", auprc="AUPRC")
+    heads += columns("ratio", "AUROC per patient, 95 % interval", value="Value", low="from", high="to")
+    models = {model["model"]: model for model in inputs.models()}
+    rows = [
+        [name, *(models[model]["metrics"][area] for area in ("auroc", "auprc")), *per_patient(models[model], "auroc")]
+        for name, model, fold in reversed(_series(inputs))
+        if not fold
+    ]
+    return Table("areas", "Areas under the curves.", heads, rows)
 
 
 def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:
@@ -83,9 +132,17 @@ def _figure(
     for n, (name, model, fold) in enumerate(series):
         style, which = figures.look(name, n), f"{name}, {model.rpartition('/')[2]}" if fold else name
         stroke = {"shape": shape, "dash": "solid" if fold else style.dash}
-        options = {"showlegend": not fold, "legendgroup": name, "line": stroke}
         x, y = table.percents("at"), table.percents(model)
-        traces.append(figures.line(which, x, y, style, 1 if fold else 3, "lines", **options))
+        drawn = figures.line(which, x, y, style, 1 if fold else 3, "lines", line=stroke)
+        traces.append(drawn.update(showlegend=not fold, legendgroup=name))
+    for n, explorer in enumerate(explorers(inputs)):
+        style, options = figures.look(explorer["name"], n), {"showlegend": False, "legendgroup": explorer["name"]}
+        across, up = zip(*(point[area] for point in explorer["points"]), strict=True)
+        names = [f"{explorer['name']}: {point['name']}" for point in explorer["points"]]
+        rings = figures.points("Operating points", across, up, style, filled=False, text=names, hoverinfo="text")
+        # The explorer below moves it, told by `meta`.
+        mark = figures.points("Threshold", across[:1], up[:1], style, meta=f"{area}-{explorer['slug']}")
+        traces += [rings.update(marker={"symbol": "circle", "size": 13}, **options), mark.update(options)]
     areas = [f"{name} {text.cell(metrics[model], 'ratio')}" for name, model, fold in reversed(series) if not fold]
     return Figure(
         title=f"{text.METRICS[area].label}: {text.listed(areas)}",

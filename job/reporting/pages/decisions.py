@@ -1,18 +1,12 @@
 """Decisions: thresholds, cells left to a pathologist, and whether a probability means what it says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
-
-POINTS = {
-    "half": "One half",
-    "sensitivity": "Required sensitivity",
-    "youden": "Youden's index",
-    "cost": "Cost-weighted",
-}
 
 _ENDS = ("Value", "from", "to")
 
@@ -28,9 +22,6 @@ def page(inputs: ReportInputs) -> Page | None:
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     facts = {
-        "explorers": [_explorer(inputs, e) for e in points if not inputs.methods or e["method"] in inputs.telling],
-        "positive": inputs.evaluation["positive"],
-        "negative": next((name for name in inputs.classes if name != inputs.evaluation["positive"]), ""),
         "asked": inputs.params.evaluation,
         "points": [entry["method"] for entry in points],
         "worse": [
@@ -45,23 +36,6 @@ def page(inputs: ReportInputs) -> Page | None:
     return Page(slug="decisions", title="Decisions", facts=facts, tables=tables, figures=drawn)
 
 
-def _explorer(inputs: ReportInputs, entry: dict[str, Any]) -> dict[str, Any]:
-    """What the threshold explorer starts with: probabilities of the positive class by truth, and the points."""
-    positive, rows = inputs.evaluation["positive"], inputs.rows_of(entry["model"])
-    truth = rows["label"] == positive
-    points = [point for point in entry["points"] if point["threshold"] is not None]
-    return {
-        "method": entry["method"],
-        "name": text.method_name(entry["method"]),
-        "slug": text.slug(entry["method"]),
-        "scores": {
-            part: sorted(rows.loc[mask, f"p_{positive}"].astype(float).tolist())
-            for part, mask in (("positive", truth), ("negative", ~truth))
-        },
-        "points": [{"name": POINTS.get(p["name"], p["name"]), "threshold": p["threshold"]} for p in points],
-    }
-
-
 def _points(entry: dict[str, Any]) -> Table:
     rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
     heads = columns("name", name="Threshold by") + columns("ratio", threshold="Threshold")
@@ -72,7 +46,7 @@ def _points(entry: dict[str, Any]) -> Table:
         ends = {f"by_subject.{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
         heads += columns("percent", f"{label[:-3]} per patient, %", **ends)
     points = [
-        point | {"name": POINTS.get(point["name"], point["name"]) + (f": {point['reason']}" if point["reason"] else "")}
+        point | {"name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else "")}
         for point in entry["points"]
     ]
     method = entry["method"]
@@ -87,7 +61,7 @@ def _predictive(entries: list[dict[str, Any]]) -> Table:
         labels = {f"{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
         heads += columns("percent", f"{key.upper()} per patient, %", **labels)
     rows = [
-        {"method": entry["method"], "name": POINTS.get(point["name"], point["name"]), **at}
+        {"method": entry["method"], "name": text.POINTS[point["name"]], **at}
         for entry in entries
         for point in entry["points"]
         for at in point.get("at_prevalences", ())
@@ -203,9 +177,6 @@ def _calibration(inputs: ReportInputs) -> Table:
 
 def _reliability(inputs: ReportInputs) -> Figure:
     """Predicted probability beside observed share, before and after the temperature."""
-    heads = columns("method", method="Method") + columns("name", when="Temperature", label="Class")
-    heads += columns("ratio", low="From", high="To") + columns("count", images="Images")
-    heads += columns("percent", mean_probability="Mean probability, %", share="Of that class, %")
     bins = [
         {"method": entry["method"], "when": when, "label": label, **part}
         for entry in inputs.evaluation["calibration"]
@@ -213,24 +184,33 @@ def _reliability(inputs: ReportInputs) -> Figure:
         for label, parts in entry["test"][when]["reliability"].items()
         for part in parts
     ]
-    table = Table.of("reliability", "Reliability on the test set.", heads, bins)
-    two, traces, positions = len(set(table.values("label"))) == 1, [], list(table.by("method"))
-    for (method, when, label), group in table.by("method", "when", "label").items():
-        if two or when == "after":
-            style = figures.look(method, positions.index(method))._replace(dash="dot" if when == "before" else "solid")
-            name = f"{text.method_name(method)}, {when if two else text.name(label)}"
-            x, y, width = group.percents("mean_probability"), group.percents("share"), 1.5 if when == "before" else 3
-            traces.append(figures.line(name, x, y, style, width, mode="lines+markers", connectgaps=True))
-    traces.append(figures.line("As it says", [0, 100], [0, 100], figures.GREY, 1, hoverinfo="skip"))
     losses = [
         f"{text.method_name(entry['method'])} {before:.3f} without, {after:.3f} with it"
         for entry in inputs.evaluation["calibration"]
         for before, after in [[entry["test"][when]["metrics"]["log_loss"] for when in ("before", "after")]]
     ]
+    return reliability(bins, f"Log loss on the test set and the temperature: {'; '.join(losses)}")
+
+
+def reliability(bins: Sequence[dict[str, Any]], title: str) -> Figure:
+    """A reliability curve of each method; `bins` have `method`, `label` and `when`: before, after, or neither."""
+    heads = columns("method", method="Method") + columns("name", when="Temperature", label="Class")
+    heads += columns("ratio", low="From", high="To") + columns("count", images="Images")
+    heads += columns("percent", mean_probability="Mean probability, %", share="Of that class, %")
+    table = Table.of("reliability", "Reliability on the test set.", heads, bins)
+    two, traces, positions = len(set(table.values("label"))) == 1, [], list(table.by("method"))
+    for (method, when, label), group in table.by("method", "when", "label").items():
+        if two or when != "before":
+            style = figures.look(method, positions.index(method))._replace(dash="dot" if when == "before" else "solid")
+            after = (when if two else text.name(label)) if when or not two else ""
+            name = ", ".join(filter(None, (text.method_name(method), after)))
+            x, y, width = group.percents("mean_probability"), group.percents("share"), 1.5 if when == "before" else 3
+            traces.append(figures.line(name, x, y, style, width, mode="lines+markers", connectgaps=True))
+    traces.append(figures.line("As it says", [0, 100], [0, 100], figures.GREY, 1, hoverinfo="skip"))
     label = text.name(table.values("label")[0]) if two else "a class"
     x_axis = figures.axis(f"Probability of {figures.label(label)} (%)", range=[-2, 102])
     return Figure(
-        title=f"Log loss on the test set and the temperature: {'; '.join(losses)}",
+        title=title,
         plot=figures.plot(traces, x_axis, figures.axis("Observed share (%)", range=[-4, 104])),
         table=table,
         height=32,

@@ -1,7 +1,8 @@
-"""Errors: the test cells whose vote is wrong, the closest calls, and where the folds looked."""
+"""Errors: the test cells whose vote is wrong, the closest calls, sure ones to compare with, and where folds looked."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from job.reporting import cells, text
@@ -15,10 +16,10 @@ def page(inputs: ReportInputs) -> Page | None:
     """Left out when no method has a majority vote."""
     if not inputs.voting:
         return None
-    files: dict[str, bytes] = {}
-    predicted = {method: inputs.cells_of(method) for method in inputs.voting}
+    predicted, addresses = {method: inputs.cells_of(method) for method in inputs.voting}, cells.addresses(inputs)
+    files = _pictures(inputs, addresses)
     galleries = [
-        (text.method_name(method), text.slug(method), _groups(inputs, gallery, method, predicted[method], files))
+        _gallery(inputs, gallery, method, predicted[method], addresses, files)
         for method in inputs.telling
         if (gallery := inputs.gallery)
     ]
@@ -34,8 +35,9 @@ def page(inputs: ReportInputs) -> Page | None:
                 for method, table in predicted.items()
                 if (differ := int((table["predicted"] != table["mean_predicted"]).sum()))
             ],
-            "pictures": bool(inputs.gallery and inputs.gallery.pixels is not None),
+            "pictures": bool(addresses),
             "maps": inputs.gallery.maps.shape[1] if inputs.gallery else 0,
+            "coarsest": cells.COARSEST,
             "size": inputs.prepared["size"],
         },
         tables={
@@ -46,41 +48,74 @@ def page(inputs: ReportInputs) -> Page | None:
     )
 
 
-def _groups(
-    inputs: ReportInputs, gallery: Gallery, method: str, predicted: pd.DataFrame, files: dict[str, bytes]
-) -> list[dict[str, Any]]:
-    """The groups of one method's gallery: errors by class, then the closest calls that are not among them."""
+def _pictures(inputs: ReportInputs, addresses: dict[str, str]) -> dict[str, bytes]:
+    """The pictures of test cells, those of the gallery large enough to look at."""
+    gallery = inputs.gallery
+    if gallery is None or gallery.pixels is None or not inputs.telling:
+        return {}
+    rows = inputs.predictions[inputs.predictions["role"] == "test"].drop_duplicates("image").set_index("image")["row"]
+    large = set(gallery.cells.loc[gallery.cells["method"].isin(inputs.telling), "image"])
+    return {
+        name: cells.thumbnail(gallery.pixels[int(rows[image])], cells.LARGE if image in large else cells.SMALL)
+        for image, name in addresses.items()
+    }
+
+
+def _gallery(
+    inputs: ReportInputs,
+    gallery: Gallery,
+    method: str,
+    predicted: pd.DataFrame,
+    addresses: dict[str, str],
+    files: dict[str, bytes],
+) -> dict[str, Any]:
+    """One method's groups: sure and correct, errors by class, then closest calls that are in none of these.
+
+    Its activation maps go into `files`.
+    """
     chosen = gallery.cells[gallery.cells["method"] == method]
-    wrong, close = (chosen[chosen["group"] == group] for group in ("error", "uncertain"))
+    wrong, right, close = (chosen[chosen["group"] == group] for group in ("error", "correct", "uncertain"))
     # The positive class first: what is missed matters more than a false alarm.
     order = sorted(inputs.classes, key=lambda name: name != inputs.evaluation["positive"])
-    parts = [*(wrong[wrong["label"] == name] for name in order), close[~close["image"].isin(wrong["image"])]]
-    return [_group(inputs, gallery, predicted, part, files) for part in parts if len(part)]
+    parts = [rows[rows["label"] == name] for rows in (right, wrong) for name in order]
+    parts.append(close[~close["image"].isin([*wrong["image"], *right["image"]])])
+    shares, groups, maps = [], [], cells.maps(inputs, method)
+    for part in filter(len, parts):
+        cards = []
+        for position, image, row in zip(part.index, part["image"], part["row"].astype(int), strict=True):
+            card = {"image": image, "cell": addresses.get(image, ""), "map": maps.get(image, "")}
+            card |= predicted.loc[image].to_dict()
+            if card["map"] and gallery.pixels is not None:
+                pixels, activation = gallery.pixels[row], gallery.maps[position]
+                files[card["map"]] = cells.overlay(pixels, activation)
+                shares.append(cells.inside(pixels, activation))
+                card["inside"] = shares[-1][0]
+            cards.append(card)
+        groups.append({"title": _title(inputs, predicted, part), "kind": part["group"].iloc[0], "cards": cards})
+    return {
+        "name": text.method_name(method),
+        "slug": text.slug(method),
+        "groups": [
+            group | {"of": int(part["of"].iloc[0])} for group, part in zip(groups, filter(len, parts), strict=True)
+        ],
+        "patients": sorted(set(predicted.loc[chosen["image"], "patient"]) - {""}),
+        "inside": np.mean(shares, axis=0).tolist() if shares else None,
+    }
 
 
-def _group(
-    inputs: ReportInputs, gallery: Gallery, predicted: pd.DataFrame, chosen: pd.DataFrame, files: dict[str, bytes]
-) -> dict[str, Any]:
-    """One group of the gallery with its cards; pictures go into `files`."""
+def _title(inputs: ReportInputs, predicted: pd.DataFrame, chosen: pd.DataFrame) -> str:
+    """What one group of the gallery holds."""
     kind, label, count = chosen["group"].iloc[0], chosen["label"].iloc[0], int(chosen["of"].iloc[0])
     total = int((predicted["label"] == label).sum())
-    cards = []
-    for position, image, row in zip(chosen.index, chosen["image"], chosen["row"].astype(int), strict=True):
-        card = {"image": image, "cell": "", "map": "", **predicted.loc[image].to_dict()}
-        if gallery.pixels is not None:
-            card["cell"], card["map"] = f"cells/{row}.webp", f"cells/{position}-map.webp"
-            files[card["cell"]] = cells.thumbnail(gallery.pixels[row])
-            files[card["map"]] = cells.overlay(gallery.pixels[row], gallery.maps[position])
-        cards.append(card)
     if kind == "uncertain":
-        title = "Closest calls"
-    elif label == inputs.evaluation["positive"]:
-        title = f"Missed {text.name(label)} cells: {text.count(count)} of {text.count(total)}"
-    elif inputs.evaluation["positive"] and len(inputs.classes) == 2:
-        title = f"False alarms: {text.count(count)} of {text.counted(total, f'{text.name(label)} cell')}"
-    else:
-        title = f"{text.name(label)} cells predicted as another class: {text.count(count)} of {text.count(total)}"
-    return {"kind": kind, "title": title, "cards": cards, "of": count}
+        return "Undecided"
+    if kind == "correct":
+        return f"Sure and correct, to compare with: {text.name(label)}"
+    if label == inputs.evaluation["positive"]:
+        return f"Missed {text.name(label)} cells: {text.count(count)} of {text.count(total)}"
+    if inputs.evaluation["positive"] and len(inputs.classes) == 2:
+        return f"False alarms: {text.count(count)} of {text.counted(total, f'{text.name(label)} cell')}"
+    return f"{text.name(label)} cells predicted as another class: {text.count(count)} of {text.count(total)}"
 
 
 def _counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:

@@ -1,11 +1,12 @@
 """Overview: what this is, how good it is and whether to trust it; all models; what was run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from job.params import Train
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
-from job.reporting.inputs import ReportInputs, per_patient
+from job.reporting.inputs import Model, ReportInputs, per_patient
 from job.reporting.tables import Table, columns, metric_columns
 from job.reporting.trace import traces
 
@@ -14,7 +15,8 @@ SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accura
 
 def page(inputs: ReportInputs) -> Page:
     """The first page; never left out."""
-    intervals = intervals_table(inputs)
+    models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
+    intervals = intervals_table(inputs, [*models, (text.baseline_name("baseline/area"), inputs.area())])
     tested = [row for row in inputs.evaluation["distribution"] if row["role"] == "test"]
     return Page(
         slug="index",
@@ -23,7 +25,11 @@ def page(inputs: ReportInputs) -> Page:
             "methods": [text.method_name(method) for method in inputs.methods],
             "classes": inputs.classes,
             "tested": next(iter(inputs.models(kind="baseline") + inputs.models(kind="fold")), None),
-            "results": [_result(inputs, method) for method in inputs.voting],
+            "results": [
+                result(inputs, text.method_name(method), vote, inputs.models(kind="fold", method=method))
+                for method in inputs.voting
+                if (vote := inputs.majority(method))
+            ],
             "shared": inputs.split["disjoint"]["subjects_in_train_and_test"],
             "against_size": [
                 {"name": text.method_name(method), **difference}
@@ -34,14 +40,15 @@ def page(inputs: ReportInputs) -> Page:
             "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
-        figures={"forest": _forest(inputs, intervals)} if intervals.rows else {},
+        figures={"forest": forest(inputs, intervals)} if intervals.rows else {},
     )
 
 
-def _result(inputs: ReportInputs, method: str) -> dict[str, Any]:
-    """A method's headline: balanced accuracy, cells recognised by class, and the one class that it predicts, if so."""
-    vote, models = inputs.majority(method), inputs.models(kind="fold", method=method)
-    assert vote is not None, "a method with a vote"
+def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model] = ()) -> dict[str, Any]:
+    """The headline of a vote of `models`, or of one model.
+
+    Balanced accuracy, cells recognised by class, and the one class that it predicts, if so.
+    """
     only = inputs.outcome(vote)
     recalls = [
         {"label": name, "correct": row[n], "of": sum(row), "share": row[n] / sum(row) if sum(row) else None}
@@ -50,7 +57,7 @@ def _result(inputs: ReportInputs, method: str) -> dict[str, Any]:
     # The positive class first: what is missed matters more than a false alarm.
     recalls.sort(key=lambda recall: recall["label"] != inputs.evaluation["positive"])
     return {
-        "name": text.method_name(method),
+        "name": name,
         "share": vote["metrics"]["balanced_accuracy"],
         "models": len(models),
         "alike": sum(inputs.outcome(model) == only for model in models),
@@ -80,16 +87,14 @@ def models_table(inputs: ReportInputs) -> Table:
     return Table("table-3-models", "The models on the test set, with baselines (Table 3).", heads, rows, marks)
 
 
-def intervals_table(inputs: ReportInputs) -> Table:
-    """Figures per patient with 95 % intervals, of the votes and of the size baseline."""
+def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | None]]) -> Table:
+    """Figures per patient with 95 % intervals, of models by their names; without those that are None."""
     rates = ["sensitivity", "specificity"] if inputs.evaluation["positive"] is not None else []
     metrics = ["balanced_accuracy", *rates, "auroc"]
     heads = columns("name", model="Model") + columns("count", patients="Patients")
     for column in metric_columns(metrics):
         ends = {column.key: "Value", f"{column.key}_low": "from", f"{column.key}_high": "to"}
         heads += columns(column.kind, column.label, **ends)
-    models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
-    models.append((text.baseline_name("baseline/area"), inputs.area()))
     rows = [
         [name, model["subjects"], *(value for metric in metrics for value in per_patient(model, metric))]
         for name, model in models
@@ -98,7 +103,7 @@ def intervals_table(inputs: ReportInputs) -> Table:
     return Table("per-patient", "Figures per patient with 95 % intervals.", heads, rows)
 
 
-def _forest(inputs: ReportInputs, table: Table) -> Figure:
+def forest(inputs: ReportInputs, table: Table) -> Figure:
     """Balanced accuracy per patient of each row of the table, with its interval."""
     names, shares = table.values("model"), table.values("balanced_accuracy")
     value, low, high = (table.percents(f"balanced_accuracy{end}") for end in ("", "_low", "_high"))
@@ -107,7 +112,7 @@ def _forest(inputs: ReportInputs, table: Table) -> Figure:
         at = value[n] or 0
         ends = {"array": [(high[n] or at) - at], "arrayminus": [at - (low[n] or at)]}
         error: dict[str, Any] = {"symmetric": False, "thickness": 2, **ends}
-        dots.append(figures.points(name, [value[n]], [n], figures.look(name), error_x=error, hoverinfo="x+name"))
+        dots.append(figures.points(name, [value[n]], [n], figures.look(name, n), error_x=error, hoverinfo="x+name"))
     chance = 100 / len(inputs.classes)
     x = figures.axis("Balanced accuracy (%)", range=[0, 102])
     reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]

@@ -2,35 +2,35 @@
 
 from dataclasses import replace
 from itertools import compress
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from job.reporting import figures, text
+from job.reporting import cells, figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
 
 
 def tables(inputs: ReportInputs) -> dict[str, Table]:
-    """How patients differ and each of them; nothing where no subject was judged by itself."""
+    """Each patient; nothing where no subject was judged by itself."""
     tested = [entry for entry in inputs.evaluation["patients"] if entry["role"] == "test"]
     collapsed = [f"{method}/majority" for method in inputs.voting if method not in inputs.telling]
     votes = [e for e in tested if e["model"].endswith("/majority") and e["model"] not in collapsed]
     shown = votes or tested
-    return {"spread": _spread(shown), "patients": _patients(shown, inputs)} if shown else {}
+    return {"patients": _patients(shown, inputs)} if shown else {}
 
 
 def ranked(inputs: ReportInputs) -> list[str]:
-    """In how many pairs of a positive and a negative patient the positive one has the higher mean score, in words."""
+    """How many pairs of a positive and a negative patient each model ranks correctly, in words."""
+    shown = [f"{method}/majority" for method in inputs.telling] if inputs.methods else inputs.telling
     return [
-        f"{text.model_name(entry['model'])}: in {entry['auroc'] * entry['pairs']:g} of "
-        f"{text.counted(entry['pairs'], 'pair')} of a positive and a negative patient the positive one has the higher "
-        "mean score (a tie counts half)."
+        f"{text.model_name(entry['model'])}: of {text.counted(entry['pairs'], 'pair')} of a positive and a negative "
+        f"patient {entry['auroc'] * entry['pairs']:g} are ranked correctly by their mean score (a tie counts half)."
         for entry in inputs.evaluation["patients"]
-        if entry["role"] == "test" and entry.get("auroc") is not None
-        if entry["model"].endswith("/majority") or not inputs.methods
+        if entry["role"] == "test" and entry.get("auroc") is not None and entry["model"] in shown
     ]
 
 
@@ -50,31 +50,19 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
     return Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
 
 
-def _spread(entries: list[dict[str, Any]]) -> Table:
-    parts = {part: part.capitalize() for part in ("lowest", "q1", "median", "q3", "highest")}
-    heads = columns("name", model="Model", label="Class") + columns("count", subjects="Patients")
-    heads += columns("percent", "Accuracy of a patient, %", **parts)
-    rows = [
-        {"model": text.model_name(entry["model"]), "label": label, **spread}
-        for entry in entries
-        for label, spread in entry["accuracy"].items()
-    ]
-    return Table.of("patients-spread", "How patients differ.", heads, rows)
-
-
 def cells_table(inputs: ReportInputs, method: str) -> Table:
     """Every test cell of a method, by patient, the worst patient first within a class."""
-    cells = inputs.cells_of(method).reset_index()
-    cells["share"] = cells.groupby(["label", "patient"], sort=False)["correct"].transform("mean")
-    cells["class"] = cells["label"].map(inputs.classes.index)
-    cells = cells.sort_values(["class", "share", "patient", "p_positive"], ascending=[False, True, True, False])
+    frame = inputs.cells_of(method).reset_index()
+    frame["share"] = frame.groupby(["label", "patient"], sort=False)["correct"].transform("mean")
+    frame["class"] = frame["label"].map(inputs.classes.index)
+    frame = frame.sort_values(["class", "share", "patient", "p_positive"], ascending=[False, True, True, False])
     positive = inputs.evaluation["positive"]
     score = f"Probability of {'the true class' if positive is None else text.name(positive)}"
     heads = columns("name", patient="Patient", label="Truth", image="Image", predicted="Predicted")
     heads += columns("count", votes="Votes", voters="of") + columns("percent", p_positive=f"{score}, %")
     heads += columns("text", correct="Correct")
-    rows = cells[[column.key for column in heads]].to_numpy(dtype=object).tolist()
-    return Table(f"cells-{text.slug(method)}", "Every test cell.", heads, rows)
+    rows = frame[[column.key for column in heads]].to_numpy(dtype=object).tolist()
+    return Table(f"cells-{inputs.slug(method)}", "Every test cell.", heads, rows)
 
 
 def strips(inputs: ReportInputs) -> dict[str, Figure]:
@@ -83,37 +71,50 @@ def strips(inputs: ReportInputs) -> dict[str, Figure]:
         return {}
     drawn = {}
     for method in inputs.telling:
-        cells = cells_table(inputs, method)
-        cells = replace(cells, rows=[row for row in cells.rows if row[0]])
+        table = cells_table(inputs, method)
+        table = replace(table, rows=[row for row in table.rows if row[0]])
         # Where every cell is of another patient there is nothing to see.
-        if len(set(cells.values("patient"))) < len(cells.rows):
-            drawn[f"strip-{text.slug(method)}"] = _strip(text.method_name(method), cells)
+        if len(set(table.values("patient"))) < len(table.rows):
+            drawn[f"strip-{inputs.slug(method)}"] = _strip(inputs, method, table)
     return drawn
 
 
-def _strip(method: str, table: Table) -> Figure:
-    """A row per patient: a dot per cell, open where the vote is wrong."""
-    pairs = list(zip(table.values("label"), table.values("patient"), strict=True))
+def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
+    """A row per patient: a dot per cell, open where the prediction is wrong.
+
+    The pages' script reads `customdata`: whether the cell is positive, its file, and its pictures.
+    """
+    frame = pd.DataFrame(table.rows, columns=[column.key for column in table.columns])
+    pairs = list(zip(frame["label"], frame["patient"], strict=True))
     position = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
     # Within a row cells are spread by their place among those of the patient; the same in every run.
     rows = np.array([position[pair] for pair in pairs])
     place = pd.Series(rows).groupby(rows).cumcount().to_numpy()
     y = rows + ((place * 0.618034) % 1 - 0.5) * 0.56
-    hover = [
-        figures.label(f"{text.name(row[2])}: {row[4]} of {row[5]} votes for {text.name(row[3])}") for row in table.rows
+    votes = [f"{n} of {of} votes for " if of else "" for n, of in zip(frame["votes"], frame["voters"], strict=True)]
+    hover = [figures.label(n + text.name(predicted)) for n, predicted in zip(votes, frame["predicted"], strict=True)]
+    addresses, maps = cells.addresses(inputs), cells.maps(inputs, method)
+    named = [
+        [
+            int(label == inputs.evaluation["positive"]),
+            PurePath(image).name,
+            *(f[image] for f in (addresses, maps) if image in f),
+        ]
+        for label, image in zip(frame["label"], frame["image"], strict=True)
     ]
-    correct, x = np.array(table.values("correct"), bool), np.array(table.percents("p_positive"))
-    traces = []
+    x, correct = np.array(table.percents("p_positive")), frame["correct"].to_numpy(bool)
+    models = [model["model"] for model in inputs.models()]
+    style, traces = figures.look(method, models.index(method) if method in models else 0), []
     for name, part in (("Correct", correct), ("Wrong", ~correct)):
-        at, texts = (x[part].tolist(), y[part].round(3).tolist()), [hover[n] for n in np.flatnonzero(part)]
-        dots = figures.points(name, *at, figures.look(method), filled=name == "Correct", hoverinfo="x+text", text=texts)
-        traces.append(dots)
+        of = {"text": [hover[n] for n in np.flatnonzero(part)], "customdata": [named[n] for n in np.flatnonzero(part)]}
+        dots = figures.points(name, x[part].tolist(), y[part].round(2).tolist(), style, filled=name == "Correct")
+        traces.append(dots.update(hoverinfo="x+text", **of))
     axis = figures.axis(figures.label(table.columns[6].label), range=[-2, 102])
     names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]
-    shares = [table.where(label=label, patient=patient).values("correct") for label, patient in position]
-    means = [sum(correct) / len(correct) for correct in shares]
+    means = frame.groupby(["label", "patient"])["correct"].mean()
+    span = f"{text.percent(means.min())} to {text.percent(means.max())}"
     return Figure(
-        title=f"{method}: {text.percent(min(means))} to {text.percent(max(means))} of a patient’s cells correct",
+        title=f"{text.method_name(method)}: {span} of a patient’s cells correct",
         plot=figures.plot(traces, axis, figures.rows_axis(names), shapes=[figures.vertical(50)]),
         table=table,
         height=8 + 1.5 * len(names),

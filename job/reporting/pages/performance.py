@@ -6,7 +6,7 @@ import numpy as np
 
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
-from job.reporting.inputs import ReportInputs
+from job.reporting.inputs import Model, ReportInputs
 from job.reporting.pages import curves, patients
 from job.reporting.tables import Table, columns, metric_columns, repeats
 from job.reporting.trace import traces
@@ -19,8 +19,9 @@ def page(inputs: ReportInputs) -> Page | None:
     """Left out when no fold was evaluated on the test set."""
     if not inputs.models(kind="fold"):
         return None
-    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": _confusion(inputs), **patients.tables(inputs)}
-    if inputs.voting:
+    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
+    tables |= {"areas": curves.areas(inputs)} if inputs.evaluation["positive"] else {}
+    if inputs.telling:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
     tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
@@ -28,11 +29,6 @@ def page(inputs: ReportInputs) -> Page | None:
     drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
     facts = {
         "fold_by": inputs.split["fold_by"],
-        "voters": [
-            (text.method_name(method), len(inputs.models(kind="fold", method=method)), vote["ties"] or 0)
-            for method in inputs.voting
-            if (vote := inputs.majority(method))
-        ],
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
         "params": inputs.params,
@@ -40,6 +36,7 @@ def page(inputs: ReportInputs) -> Page | None:
         "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
         "ranked": patients.ranked(inputs),
         "warnings": inputs.evaluation["evidence"]["warnings"],
+        "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
 
@@ -122,7 +119,7 @@ def votes_table(inputs: ReportInputs) -> Table:
     heads += columns("percent", share="Share, %") + columns("count", correct="Majority correct")
     heads += columns("percent", share_correct="Majority correct, %")
     rows: list[list[Any]] = []
-    for method in inputs.voting:
+    for method in inputs.telling:
         cells = inputs.cells_of(method)
         for winning, group in sorted(cells.groupby("votes")["correct"], reverse=True):
             voters = cells["voters"].iloc[0]
@@ -138,6 +135,7 @@ def _rules(inputs: ReportInputs) -> Table:
     rows = [
         model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
         for model in inputs.models(kind="ensemble")
+        if model["method"] in inputs.telling or inputs.telling == inputs.voting
     ]
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
@@ -151,7 +149,7 @@ def _corrections(inputs: ReportInputs) -> Table:
     }
     heads = columns("name", method="Method", member="Fold") + columns("count", correct="Correct", **words)
     rows: list[list[Any]] = []
-    for method in inputs.voting:
+    for method in inputs.telling:
         vote = inputs.cells_of(method)["correct"]
         for model in inputs.models(kind="fold", method=method):
             fold = inputs.rows_of(model["model"])
@@ -179,17 +177,22 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     return {"differences": table} if rows else {}
 
 
-def _confusion(inputs: ReportInputs) -> Table:
-    """Confusion matrices of votes and folds below each other: the truth in rows."""
+def confusion(inputs: ReportInputs) -> Table:
+    """Confusion matrices of votes and folds, or of somebody else's models, below each other: the truth in rows."""
     predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
     heads = columns("name", method="Method", model="Model", truth="Truth")
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    rows = []
+    models: list[tuple[str, str | None, Model]] = [
+        (model["model"], None, model) for model in inputs.models() if not inputs.methods
+    ]
     for method in inputs.methods:
         votes = inputs.models(kind="ensemble", method=method, rule="majority")
         for model in votes + inputs.models(kind="fold", method=method):
             which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
-            for n, (name, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True)):
-                share = counts[n] / sum(counts) if sum(counts) else None
-                rows.append([text.method_name(method), which, name, *counts, share])
+            models.append((text.method_name(method), which, model))
+    rows = [
+        [name, which, label, *counts, counts[n] / sum(counts) if sum(counts) else None]
+        for name, which, model in models
+        for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
+    ]
     return Table("confusion", "Confusion matrices.", heads, rows, repeats(rows))

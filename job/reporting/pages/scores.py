@@ -1,17 +1,18 @@
-"""Scores: the page of anybody's predictions: every metric of every model, curves and patients."""
+"""Scores: the first page of anybody's predictions: how good, curves, confusion, patients, calibration, every metric."""
 
 from typing import Any
 
 from job.reporting import text
 from job.reporting.figures import Page
-from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.pages import curves, patients, performance
+from job.reporting.inputs import Model, ReportInputs, per_patient
+from job.reporting.pages import curves, decisions, overview, patients, performance
 from job.reporting.tables import Table, columns
 
 
 def page(inputs: ReportInputs) -> Page:
     """The first page of scored predictions."""
-    models = [model for model in inputs.evaluation["models"] if model["role"] == "test"]
+    models = inputs.models()
+    intervals = overview.intervals_table(inputs, [(model["model"], model) for model in models])
     heads = columns("name", model="Model", metric="Metric") + columns("ratio", value="Per cell")
     heads += columns("ratio", "Per patient, with 95 % interval", patient="Value", low="from", high="to")
     heads += columns("text", note="Note")
@@ -20,8 +21,31 @@ def page(inputs: ReportInputs) -> Page:
         for metric, value in model["metrics"].items():
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
-    table = Table("scores", "Test images.", heads, rows)
-    tables = {"scores": table, **patients.tables(inputs), **performance.differences(inputs)}
-    facts = {"first": models[0], "positive": inputs.evaluation["positive"], "strips": [], "collapsed": []}
-    facts |= {"warnings": inputs.evaluation["evidence"]["warnings"], "ranked": patients.ranked(inputs)}
-    return Page(slug="scores", title="Scores", facts=facts, tables=tables, figures=curves.roc(inputs))
+    tables = {"scores": Table("scores", "Every metric.", heads, rows), "confusion": performance.confusion(inputs)}
+    tables |= {**patients.tables(inputs), **performance.differences(inputs)}
+    drawn = {"forest": overview.forest(inputs, intervals), **curves.roc(inputs), **patients.strips(inputs)}
+    if not inputs.evaluation["calibration"]:  # else the page Decisions has it, before and after
+        losses = [f"{model['model']} {text.cell(model['metrics']['log_loss'], 'ratio')}" for model in models]
+        drawn["reliability"] = decisions.reliability(inputs.evaluation["reliability"], f"Log loss: {'; '.join(losses)}")
+    facts = {
+        "first": models[0],
+        "classes": inputs.classes,
+        "results": [overview.result(inputs, model["model"], model) for model in models[:3]],
+        "strips": [name for name in drawn if name.startswith("strip-")],
+        "collapsed": [],
+        "warnings": inputs.evaluation["evidence"]["warnings"],
+        "ranked": patients.ranked(inputs),
+        "explorers": curves.explorers(inputs),
+    }
+    return Page("index", "Scores", facts, tables, drawn, template="scores")
+
+
+def headline(model: Model, unit: str) -> str:
+    """A model's figures in one line; `unit` is what counts once."""
+    parts = []
+    for metric in model["by_subject"]:
+        value, *ends = (text.cell(end, text.METRICS[metric].kind) for end in per_patient(model, metric))
+        sign = " %" if text.METRICS[metric].kind == "percent" and value != "–" else ""
+        span = "" if "–" in ends else f" [{' to '.join(ends)}]"
+        parts.append(f"{text.METRICS[metric].label} {value}{sign}{span}")
+    return f"{model['model']}: {', '.join(parts)} (per {unit}, with 95 % interval)"
