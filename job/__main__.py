@@ -129,7 +129,6 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--positive", metavar="CLASS", help="the positive class, where names do not tell")
     score.add_argument("--synthetic", action="store_true", help="the images are synthetic: say so on every page")
     score.add_argument("--title", help="heading of the pages (the file's name)")
-    score.add_argument("--positive", metavar="CLASS", help="the positive class of two (the last, or ALL)")
 
     compare = command("compare", "what two revisions or experiments differ in, and whether their figures do")
     compare.add_argument("first", metavar="REV_A", help="a Git revision, or an experiment of DVC")
