@@ -16,8 +16,8 @@ SMALL = {
     "folds": [1, 2],
     "demo": {"images": 120, "patients": 40, "unlabelled": 4},
     "data": {"pixels": 32},
-    "split": {"folds": 2},
-    "train": {"epochs": 1},
+    "split": {"folds": 2, "test": "report", "fold_by": "image"},
+    "train": {"epochs": 1, "learning_rate": 0.001, "schedule": "step"},
     "noisy_student": {"iterations": 1},
 }
 ENVIRONMENT = os.environ | {

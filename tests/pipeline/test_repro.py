@@ -168,7 +168,11 @@ def test_new_cells_get_the_probabilities_that_were_evaluated(repo):
     assert len(mean) > 10
     assert (mean["p_ALL_x"] - mean["p_ALL_y"]).abs().max() < 1e-6
     majority = pooled[(pooled["rule"] == "majority") & (pooled["role"] == "test")].merge(scores, on="image")
-    assert (majority["predicted"] == majority["call"]).all()
+    called = majority[majority["call"] != "abstained"]
+    assert (called["predicted"] == called["call"]).all()
+    # A new person's cell may lie outside what so few training images show; it says so, and is not called.
+    assert majority.loc[majority["call"] == "abstained", "problem"].str.startswith("unlike").all()
+    assert len(called) > 0.8 * len(majority)
 
 
 def test_every_output_of_evaluate_is_a_dependency_of_the_report(repo):

@@ -37,8 +37,8 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 def params(**changes):
     small = {
-        "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "weight_decay": 0.001, "lr_step": 1,
-        "lr_gamma": 0.5, "batch_norm": "running", "threads": 1, "device": "cpu",
+        "seed": 1, "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "schedule": "step", "lr_step": 1,
+        "lr_gamma": 0.5, "weight_decay": 0.001, "batch_norm": "running", "threads": 1, "device": "cpu",
     }  # fmt: skip
     return load(ROOT / "params.yaml").train.model_copy(update=small | changes)
 

@@ -104,7 +104,11 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
 def small_task(tmp_path, **changes):
     """One fold of a few small images; `changes` are values of sections of the parameters."""
     params = load(ROOT / "params.yaml")
-    small = {"train": {"epochs": 1}, "noisy_student": {"iterations": 2}, "model": {"weights": "none"}}
+    small = {
+        "train": {"epochs": 1, "learning_rate": 0.001},
+        "noisy_student": {"iterations": 2},
+        "model": {"weights": "none"},
+    }
     sections = {name: small.get(name, {}) | changes.get(name, {}) for name in small.keys() | changes.keys()}
     update = {name: getattr(params, name).model_copy(update=section) for name, section in sections.items()}
     params = params.model_copy(update=update)

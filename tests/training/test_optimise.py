@@ -9,7 +9,7 @@ from tests import ROOT
 
 
 def params(**changes):
-    return load(ROOT / "params.yaml").train.model_copy(update=changes)
+    return load(ROOT / "params.yaml").train.model_copy(update={"schedule": "step"} | changes)
 
 
 @pytest.mark.parametrize(

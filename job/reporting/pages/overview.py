@@ -59,6 +59,7 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
     return {
         "name": name,
         "share": vote["metrics"]["balanced_accuracy"],
+        "per_patient": per_patient(vote, "balanced_accuracy"),
         "models": len(models),
         "alike": sum(inputs.outcome(model) == only for model in models),
         "recalls": recalls,
