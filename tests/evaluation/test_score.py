@@ -351,8 +351,9 @@ def test_the_columns_of_scikit_learn_are_enough_and_one_of_two_classes_can_be_na
     first, second = (found["models"][0]["metrics"] for found in (turned, reference))
     assert [first["sensitivity"], first["specificity"]] == [second["specificity"], second["sensitivity"]]
     for positive, wrong, says in (
-        ("BLAST", table, "--positive BLAST: .* has the classes HEM, ALL: name one of two"),
-        ("2", given, "column 'y_true' has the labels 0, 1; a score is of two, and --positive names one of them"),
+        ("BLAST", table, "--positive BLAST: the classes are HEM and ALL; use one of them"),
+        ("2", given, "--positive 2: the classes are 0 and 1; use one of them"),
+        (None, given.assign(y_true=1), "column 'y_true' has the labels 1; a score is of two"),
         (None, given.assign(y_score=2), "line 2, column 'y_score': 2 is not a probability between 0 and 1"),
         (None, given.drop(columns="y_score"), "column 'y_score' is missing"),
     ):
