@@ -75,15 +75,21 @@ def main() -> int:
     """Run what is missing, in the order of the protocol, and write the tables that are complete."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="folder that holds training_data/ of C-NMC 2019")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="experiments at a time")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="experiments at a time; 0 runs none and shows what there is",
+    )
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     try:
         with opened(FOLDER) as clone:
             clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
             chosen = choose(clone, options.jobs)
-            systems(clone, chosen, options.jobs)
-            self_training(clone, chosen, options.jobs)
+            if chosen and options.jobs:
+                systems(clone, chosen, options.jobs)
+                self_training(clone, chosen, options.jobs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -91,18 +97,21 @@ def main() -> int:
 
 
 def choose(clone: Clone, jobs: int) -> Settings:
-    """The candidate with the best AUROC on the held-out official folds, trained as long as the systems are."""
+    """The candidate with the best AUROC on the held-out official folds; none before all candidates are finished."""
     names = {arm: {fold: f"choice-{_slug(arm)}-{fold}" for fold in HELD_OUT} for arm in CANDIDATES}
-    clone.run_all(
-        {
-            name: SHORT | CANDIDATES[arm] | {"split.test": fold}
-            for arm, by_fold in names.items()
-            for fold, name in by_fold.items()
-        },
-        jobs,
-    )
-    table = tables.choice(clone, names)
+    wanted = {
+        name: SHORT | CANDIDATES[arm] | {"split.test": fold}
+        for arm, by_fold in names.items()
+        for fold, name in by_fold.items()
+    }
+    if jobs:
+        clone.run_all(wanted, jobs)
+    finished = {arm: by_fold for arm, by_fold in names.items() if clone.finished().issuperset(by_fold.values())}
+    table = tables.choice(clone, finished)
     _write(clone, "choice", table)
+    if len(finished) < len(names):
+        print(f"{len(finished)} of {len(names)} candidates are finished: nothing is chosen yet")
+        return {}
     best = str(table.loc[table["auroc"].idxmax(), "candidate"])
     print(f"chosen: {best}")
     return CANDIDATES[best]

@@ -28,10 +28,12 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(repo, number, code):
     folder, expected = repo
     log = folder / "logs/efficientnet/fold-1.log"
     log.unlink()
-    command = ["python", "-m", "job", "stage", "train", "--method", "efficientnet", "--fold", "1"]
+    # What `nohup` or a shell in the background ignores is inherited, and obeyed.
+    command = ["env", f"--default-signal={number.name.removeprefix('SIG')}", "python", "-m", "job", "stage", "train"]
     trainer = subprocess.Popen(
-        command, cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [*command, "--method", "efficientnet", "--fold", "1"],
+        cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     while not log.exists() and trainer.poll() is None:  # until the first epoch has ended
         time.sleep(0.02)
     trainer.send_signal(number)
