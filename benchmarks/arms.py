@@ -24,7 +24,10 @@ COMMON: Settings = {
     "split.test": "fraction",
     "split.test_share": 0.7,
     "split.labelled_share": 0.2,
+    "split.fold_by": "image",
     "train.epochs": 8,
+    "train.learning_rate": 0.001,
+    "train.schedule": "step",
 }
 """Unlike the demo's `large` set there are 4 images that nobody labelled and not 400: no arm learns from them."""
 

@@ -26,7 +26,7 @@ from job.errors import UserError
 FOLDER = Path(".work/sample")
 COMMON: dict[str, str | int | float] = {
     "data.pixels": 128, "split.test": "fraction", "split.test_share": 0.01, "split.fold_by": "subject",
-    "train.epochs": 8,
+    "train.epochs": 8, "train.learning_rate": 0.001, "train.schedule": "step",
 }  # fmt: skip
 
 PROBE: dict[str, str | int | float] = {"methods": "[linear_probe]"}

@@ -115,12 +115,13 @@ def _persons(table: pd.DataFrame) -> list[str]:
 
 def _table(path: Path, positive: str | None) -> pd.DataFrame:
     """The rows of the file, which has at least one, with `image` and `label`."""
-    table = read_table(path, [], strip=True)
-    if {"y_true", "y_score"} & set(table) and "label" not in table:
-        return _of_scores(path, read_table(path, ["y_true", "y_score"], strip=True), positive)
-    table = read_table(path, ["image", "label"], strip=True)
+    columns = read_table(path, [], strip=True).columns
+    scores = bool({"y_true", "y_score"} & set(columns)) and "label" not in columns
+    table = read_table(path, ["y_true", "y_score"] if scores else ["image", "label"], strip=True)
     if table.empty:
         raise UserError(f"{path} has no rows below its header: {REMEDY}")
+    if scores:
+        table = _of_scores(path, table, positive)
     for column in table.columns:
         if column not in NAMES and column.casefold() in NAMES:
             raise UserError(f"{path}: column {column!r} is not read: write {column.casefold()!r}, or {REMEDY}")
@@ -128,7 +129,7 @@ def _table(path: Path, positive: str | None) -> pd.DataFrame:
 
 
 def _of_scores(path: Path, table: pd.DataFrame, positive: str | None) -> pd.DataFrame:
-    """A table with scikit-learn's names: the score is of `positive`, else of ALL, else of the last label."""
+    """A table with scikit-learn's names as one with ours; the score is that of the positive class."""
     scores = floats(path, table, "y_score")
     wrong = table[~((scores >= 0) & (scores <= 1))]
     if len(wrong):

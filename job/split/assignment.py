@@ -207,7 +207,7 @@ def _left_out(images: pd.DataFrame, settings: Split) -> dict[str, Any]:
         )
     if unseen.any():
         sentences.append(f"the {unseen.sum()} images of the data's own test part left out: they stay unseen")
-    return {"images": len(images), "linked": len(linked), "patients": patients, "sentences": sentences}
+    return {"linked": len(linked), "patients": patients, "sentences": sentences}
 
 
 def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:

@@ -120,6 +120,18 @@ def test_for_a_hundred_seeds_no_subject_is_on_two_sides(whole):
     assert len(drawn) > 95  # there are 79 ways for HEM and 67 million for ALL
 
 
+def test_of_twenty_draws_the_healthy_test_patients_are_nearly_equal(whole):
+    index, effective = whole[1], {}
+    for draws in (1, 20):
+        found = []
+        for seed in range(60):
+            held_out, *_ = holdout.test_set(index, split_params(seed=seed, draws=draws))
+            images = index[(index["label"] == "HEM") & index["subject"].isin(held_out)].groupby("subject").size()
+            found.append(images.sum() ** 2 / (images**2).sum())
+        effective[draws] = np.mean(found)
+    assert effective[20] > effective[1] + 0.4
+
+
 def test_the_official_split_is_73_against_28_patients(whole):
     index = whole[1]
     table, _ = split(index, split_params(seed=0, test="official"))
