@@ -111,7 +111,12 @@ class Clone:
         write_text(self.repository / ".dvc/config.local", text)
 
     def run_all(self, wanted: Mapping[str, Settings], jobs: int) -> None:
-        """Every experiment that is not there yet, `jobs` at a time.
+        """Every experiment that is not there yet, `jobs` at a time; see `run_each`."""
+        for _ in self.run_each(wanted, jobs):
+            pass
+
+    def run_each(self, wanted: Mapping[str, Settings], jobs: int) -> Iterator[str]:
+        """The name of each experiment that was not there yet, once it is; `jobs` run at a time, in the order given.
 
         Raises:
             UserError: an experiment failed. Those that run are waited for, so that their work is kept.
@@ -125,6 +130,7 @@ class Clone:
             try:
                 for one in tqdm(as_completed(waiting), total=len(waiting), desc="experiments", disable=None):
                     tqdm.write(f"{waiting[one]}: {one.result():.0f} s of training")
+                    yield waiting[one]
             except (KeyboardInterrupt, UserError):
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -26,6 +26,11 @@ class Experiments:
     def run_all(self, wanted, jobs):  # noqa: ARG002 - as the clone's
         self.ran |= wanted
 
+    def run_each(self, wanted, jobs):  # noqa: ARG002 - as the clone's
+        for name, settings in wanted.items():
+            self.ran[name] = settings
+            yield name
+
     def finished(self):
         return set(self.ran)
 
@@ -96,6 +101,8 @@ def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(c
             assert settings["split.fold_by"] == "image"
     table = pd.read_csv(tmp_path / "systems.csv")
     assert set(table["test set"]) == set(study.TEST_SETS)
+    published = table[table["system"].str.startswith("published")]
+    assert set(published["test set"]) == set(study.ONCE)
     row = table[table["system"] == "published: noisy student, majority"].iloc[0]
     assert row["AUROC per patient, low"] < row["AUROC per patient"] < row["AUROC per patient, high"]
 

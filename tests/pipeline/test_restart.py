@@ -112,7 +112,9 @@ def test_the_end_of_make_folds_is_that_of_its_trainers(repo, number):
     repository.change(folder, {"train": {"epochs": 50}})
     process = subprocess.Popen(
         ["python", "-m", "job", "folds", "--jobs", "2"],
-        cwd=folder, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # DVC takes this shell; dash is one that stays between DVC and the stage unless it is told otherwise.
+        cwd=folder, env=repository.ENVIRONMENT | {"SHELL": "/bin/sh"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while not all(log.exists() for log in logs) and process.poll() is None:
         time.sleep(0.02)
