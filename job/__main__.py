@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", required=True, type=Path, help="the table that is written, as CSV")
     predict.add_argument("--model", help="method whose ensemble predicts (efficientnet)")
     predict.add_argument("--onnx", type=Path, help="use this file of `export` instead, without torch")
+    predict.add_argument("--sha256", metavar="DIGEST", help="what that file must have, as its maker states it")
     called = predict.add_mutually_exclusive_group()
     called.add_argument("--threshold", metavar="CLASS=P", help="call CLASS from this mean probability on (majority)")
     called.add_argument("--operating-point", metavar="NAME", help="a threshold of `evaluate`, such as sensitivity")

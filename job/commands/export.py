@@ -55,7 +55,8 @@ def run(model: str, out: Path) -> str:
             raise UserError(f"{out} is not kept: its probabilities differ from torch's by up to {difference:.1e}")
     return (
         f"{out}: {len(ensemble.manifest.members)} networks in {out.stat().st_size / 2**20:.0f} MiB; on "
-        f"{sum(map(len, batches))} prepared images no probability is off by more than {difference:.1e}"
+        f"{sum(map(len, batches))} prepared images no probability is off by more than {difference:.1e}; "
+        f"SHA-256 {exported.digest}"
     )
 
 

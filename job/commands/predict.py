@@ -24,6 +24,7 @@ def run(
     model: str | None,
     out: Path,
     onnx: Path | None,
+    sha256: str | None,
     threshold: str | None,
     operating_point: str | None,
     min_agreement: float,
@@ -45,13 +46,15 @@ def run(
     beside = out.with_suffix(".left_out.csv")
     if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
+    if sha256 and not onnx:
+        raise UserError("--sha256 is that of an ONNX file: name the file with --onnx")
     if maps and onnx:
         raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
     if maps and (maps.is_file() or (maps.is_dir() and any(maps.iterdir()))):
         raise UserError(f"--maps {maps}: this is no empty folder, and what is in it stays: name a new one")
     # torch is imported only where it is used: it is not needed beside an ONNX file.
     ensemble: scoring.Ensemble = (
-        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx)
+        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx, sha256)
         if onnx
         else importlib.import_module("job.ensemble.networks").TorchEnsemble(model or "efficientnet", device)
     )

@@ -15,6 +15,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, Inva
 from job.data.images import Pixels
 from job.ensemble.scoring import Manifest
 from job.errors import UserError
+from job.files import sha256
 
 KEY = "leukaemia-job"
 """The key under which the file carries the manifest of its ensemble, as JSON."""
@@ -25,10 +26,13 @@ class OnnxEnsemble:
 
     most_pixels = 400_000
 
-    def __init__(self, path: Path) -> None:
-        """Load it; a UserError where there is no such file, or it is another kind of file."""
+    def __init__(self, path: Path, digest: str | None = None) -> None:
+        """Load it; a UserError where there is no such file, it has another SHA-256, or it is another kind of file."""
         if not path.is_file():
             raise UserError(f"{path} does not exist: `python -m job export --out {path}` writes it")
+        self.digest = sha256(path)
+        if digest and digest.strip().lower() != self.digest:
+            raise UserError(f"{path} has the SHA-256 {self.digest} and not {digest}: fetch it again, or do not use it")
         try:
             # CUDA where onnxruntime-gpu is installed, and the CPU otherwise.
             self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())

@@ -324,6 +324,16 @@ def test_a_model_that_the_onnx_file_does_not_hold_is_an_error(here, exported, tm
     assert "is an ensemble of two" in capsys.readouterr().err
 
 
+def test_a_file_with_another_digest_than_stated_is_not_used(exported, here, tmp_path, capsys):
+    digest = hashlib.sha256(exported.read_bytes()).hexdigest()
+    arguments = ["cells", "--out", str(tmp_path / "scores.csv"), "--sha256"]
+    assert main(["predict", *arguments, digest.upper(), "--onnx", str(exported)]) == 0
+    assert main(["predict", *arguments, "0" * 64, "--onnx", str(exported)]) == 2
+    assert f"has the SHA-256 {digest} and not 000" in capsys.readouterr().err
+    assert main(["predict", *arguments, digest]) == 2
+    assert "name the file with --onnx" in capsys.readouterr().err
+
+
 def test_nothing_readable_is_an_error_and_the_table_says_why(here, tmp_path, capsys):
     (tmp_path / "text.bmp").write_text("no image")
     assert main(["predict", str(tmp_path / "text.bmp"), "--out", str(tmp_path / "scores.csv")]) == 2
