@@ -119,7 +119,7 @@ def choose(clone: Clone, jobs: int) -> Settings:
     if len(finished) < len(names):
         print(f"{len(finished)} of {len(names)} candidates are finished: nothing is chosen yet")
         return {}
-    best = str(table.loc[table["auroc"].idxmax(), "candidate"])
+    best = str(table.loc[table["auroc"].drop(table.index[-1]).idxmax(), "candidate"])
     print(f"chosen: {best}")
     return CANDIDATES[best]
 

@@ -16,20 +16,41 @@ REFERENCES = ("labelled alone", CONTROL)
 
 
 def choice(clone: Clone, names: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """A row per candidate: AUROC per cell on each held-out official fold, their mean, and what validation promised."""
+    """A row per candidate, and one for the cell's size.
+
+    AUROC per cell on each held-out official fold, their mean, and what validation promised; then per patient over the
+    held-out patients of all folds, with 95 % intervals, and less the size.
+    """
+    held_out: dict[str, list[pd.DataFrame]] = {}
     rows = []
     for candidate, by_fold in names.items():
-        row: dict[str, object] = {"candidate": candidate}
-        promised, size = [], []
-        for fold, name in by_fold.items():
-            table = _predictions(clone, name)
-            model = f"{table['method'].dropna().iloc[0]}/fold-1"
-            row[fold] = _auroc(table[(table["model"] == model) & (table["role"] == "test")])
-            promised.append(_auroc(table[(table["kind"] == "out_of_fold") & (table["role"] == "validation")]))
-            size.append(_auroc(table[(table["model"] == SIZE) & (table["role"] == "test")]))
-        row |= {"auroc": pd.Series({fold: row[fold] for fold in by_fold}).mean()}
-        rows.append(row | {"promised": sum(promised) / len(promised), "size_alone": sum(size) / len(size)})
-    return pd.DataFrame(rows)
+        tables = {fold: _predictions(clone, name) for fold, name in by_fold.items()}
+        model = f"{next(iter(tables.values()))['method'].dropna().iloc[0]}/fold-1"
+        tests = {fold: _test(table, model) for fold, table in tables.items()}
+        promised = [_auroc(of[(of["kind"] == "out_of_fold") & (of["role"] == "validation")]) for of in tables.values()]
+        sizes = {fold: _test(table, SIZE) for fold, table in tables.items()}
+        held_out |= {
+            candidate: [pd.concat(tests.values(), ignore_index=True)],
+            SIZE: [pd.concat(sizes.values(), ignore_index=True)],
+        }
+        rows.append(_by_fold(candidate, tests) | {"promised": sum(promised) / len(promised)})
+    if not rows:
+        return pd.DataFrame()
+    comparison = Comparison(held_out, _dataset(clone))
+    differences = comparison.differences([(candidate, SIZE) for candidate in names], "auroc")
+    for row in [*rows, size := _by_fold("size alone", sizes)]:
+        model = SIZE if row is size else str(row["candidate"])
+        row |= {f"per patient, {key}": value for key, value in comparison.figure(model, "auroc").items()}
+        if found := differences.get((model, SIZE)):
+            row |= {"less size": found.value, "less size, low": found.low, "less size, high": found.high}
+            row |= {"less size, p (Holm)": found.p_holm}
+    return pd.DataFrame([*rows, size])
+
+
+def _by_fold(candidate: str, tests: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """AUROC per cell of each held-out fold, and their mean."""
+    by_fold = {fold: _auroc(table) for fold, table in tests.items()}
+    return {"candidate": candidate, **by_fold, "auroc": sum(by_fold.values()) / len(by_fold)}
 
 
 def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
@@ -84,6 +105,10 @@ def markdown(table: pd.DataFrame) -> str:
 def _predictions(clone: Clone, name: str) -> pd.DataFrame:
     text = {"image": str, "subject": str, "label": str, "model": str, "role": str}
     return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
+
+
+def _test(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    return table[(table["model"] == model) & (table["role"] == "test")]
 
 
 def _of_one_fold(clone: Clone, name: str) -> pd.DataFrame:

@@ -86,9 +86,10 @@ def test_settings_are_chosen_on_official_folds_before_a_test_set_is_seen(clone, 
     seen = {settings["split.test"] for settings in clone.ran.values()}
     assert seen == set(study.HELD_OUT)
     choice = pd.read_csv(tmp_path / "choice.csv")
-    assert len(choice) == len(study.CANDIDATES)
+    assert choice["candidate"].tolist() == [*study.CANDIDATES, "size alone"]
     assert choice.loc[5, "auroc"] > choice["auroc"].drop(5).max()
     assert choice.loc[5, "promised"] < 0.5
+    assert 0 < choice.loc[5, "less size, low"] < choice.loc[5, "less size"] < choice.loc[5, "less size, high"]
 
 
 def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(clone, tmp_path):
