@@ -2,8 +2,9 @@
 
 Every training is an experiment of DVC in a clone under `.work/study/`, which keeps the code it began with. The command
 may be killed anywhere and started again; what is finished is not repeated, and each table is written as soon as its
-experiments are there. The order of `main` is the protocol: the candidates are judged on the three official folds of the
-training part, each held out in turn with the preliminary part unseen, and what comes after takes the winner as it is.
+experiments are there, with the summary of each run on a test set. The order of `main` is the protocol: the candidates
+are judged on the three official folds of the training part, each held out in turn with the preliminary part unseen, and
+what comes after takes the winner as it is.
 
 DIR is the folder that holds `training_data/`; nothing of it is copied into the repository but figures.
 """
@@ -136,6 +137,8 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
         done = {key: name for key, name in names.items() if name in clone.finished()}
         _write(clone, "systems", tables.systems(clone, done))
+        for name in done.values():
+            (RESULTS / f"{name}.json").write_text(clone.read(name, "results/summary.json"), encoding="utf-8")
 
 
 def self_training(clone: Clone, chosen: Settings, jobs: int) -> None:

@@ -35,6 +35,8 @@ class Experiments:
         return set(self.ran)
 
     def read(self, name, path):
+        if path == "results/summary.json":
+            return "{}"
         assert path == "results/predictions.csv"
         settings = self.ran[name]
         skill = next((value for part, value in self.skills.items() if part in name), 0.5)
