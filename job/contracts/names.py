@@ -14,6 +14,9 @@ _GAPS = frozenset({
     "missing", "unknown", "undefined", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!",
 })  # fmt: skip
 
+# What people write before a patient's number, in small letters.
+_PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "sub", "case", "id", "pid", "no", "nr", "#"})
+
 # Words of a class's name, in small letters.
 _NO = frozenset({"non", "not", "no", "without"})
 _NEGATIVE = frozenset({"hem", "healthy", "normal", "benign", "control", "controls", "negative", "neg", "false"})
@@ -36,11 +39,12 @@ def filled(text: str) -> str:
 def spelling(name: str) -> tuple[str, ...]:
     """What is left of a name without case, spaces, `-`, `_`, invisible characters, and the ways to write a number.
 
-    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor are `1-2` and `12`.
+    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor `1-2` and `12`, `-1` and `1`.
     """
     visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf").casefold()
-    number = re.fullmatch(r"\s*(\d+)[.,]0*\s*", visible)
-    parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", number[1] if number else visible)
+    if number := re.fullmatch(r"\s*(-?\d+)(?:[.,]0*)?\s*", visible):
+        return (str(int(number[1])),)
+    parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", visible)
     return tuple(str(int(part)) if part.isdecimal() else part for part in parts)
 
 
@@ -51,14 +55,16 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """
     alike: dict[tuple[str, ...], list[str]] = {}
     for patient in sorted(set(patients) - {""}, key=lambda name: (len(name), name)):
-        alike.setdefault(spelling(patient) or (patient,), []).append(patient)
+        parts = spelling(patient) or (patient,)
+        number = parts[-1] if len(parts) == 2 and parts[0] in _PATIENT and parts[1].isdecimal() else ""
+        alike.setdefault((number,) if number else parts, []).append(patient)
     groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
         return {}, []
     shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:5]) + (" …" if len(groups) > 5 else "")
     sentence = (
-        f"Patients that differ in case, spaces or the writing of a number alone are one person: {shown}. Where they "
-        "are two persons, give them names that differ in more."
+        f"Patients that differ in case, spaces, the writing of a number or a word such as P, Patient or ID before it "
+        f"are one person: {shown}. Where they are two persons, give them names that differ in more."
     )
     return {name: group[0] for group in groups for name in group}, [sentence]
 
@@ -92,6 +98,6 @@ def positive_class(classes: Sequence[str], asked: str | None, option: str) -> st
 def _says(name: str) -> int:
     """1 for the name of an illness, -1 for that of its absence, 0 for any other."""
     words = set(re.findall(r"[^\W\d_]+", name.casefold()))
-    if name == "0" or words & (_NO | _NEGATIVE):
+    if name in ("0", "-1") or words & (_NO | _NEGATIVE):
         return -1
     return int(bool(words & _POSITIVE))

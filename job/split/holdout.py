@@ -170,12 +170,13 @@ def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple
 def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool]]:
     """Subjects of a part of the data (its own test part, or a fold of C-NMC), and the images that are left out.
 
-    With a fold, the data's own test part stays unseen: settings can be chosen without it.
+    With a fold, the data's own test part stays unseen, and so does everybody in it: settings can be chosen without it.
     """
     official = settings.test == "official"
     labelled, own_test = index["label"] != "", index["origin"].isin(HELD_OUT)
-    held_out = labelled & (own_test if official else index["origin"] == settings.test)
-    training = labelled & ~own_test & ~held_out
+    unseen = labelled & ~pd.Series(official, index.index) & index["subject"].isin(index.loc[own_test, "subject"])
+    held_out = labelled & ~unseen & (own_test if official else index["origin"] == settings.test)
+    training = labelled & ~unseen & ~held_out
     if not held_out.any():
         what = (
             "the labelled preliminary part of C-NMC, or rows of labels.csv with split=test"
@@ -190,7 +191,6 @@ def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bo
             f"split.test={settings.test} would put subject {both[0]} on both sides (it has, or shares, images in both "
             f"parts; {len(both)} such subjects): use split.linked=drop_training or drop_test, or another split.test"
         )
-    unseen = labelled & own_test & ~held_out
     if settings.linked == "drop_test":
         return test - set(both), unseen | (held_out & index["subject"].isin(both))
     return test, unseen | (training & index["subject"].isin(test))

@@ -362,7 +362,7 @@ def test_a_table_as_spreadsheets_write_it(tmp_path):
 
 SPELLINGS = [
     ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
-    ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"),
+    ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"), ("7", "Patient 7"), ("P7", "7"), ("#7", "id_07"),
 ]  # fmt: skip
 
 
@@ -376,7 +376,7 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0")]
+    ("one", "other"), [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0"), ("1", "-1")]
 )
 def test_other_persons_stay_apart(tmp_path, one, other):
     text = ROWS.replace(",p,", f",{one},").replace(",q,", f",{other},")

@@ -177,16 +177,17 @@ def test_linked_subjects_are_left_out_of_one_side(linked, left, part, own_column
 
 
 def test_a_fold_of_the_training_part_is_tested_while_the_preliminary_part_stays_unseen():
-    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12}, linked=[("2", "3")])
+    """So does a training patient whose cells are in that part too."""
+    index = make_index({"ALL": [5] * 12, "HEM": [4] * 12}, linked=[("2", "3"), ("1", "4"), ("H1", "H3")])
     index.loc[index["patient"].isin(["1", "H1"]), "origin"] = "preliminary"
     index.loc[index["patient"].isin(["2", "H2", "H3"]), "origin"] = "fold_1"
     table, proof = split(index, params(test="fold_1", folds=2))
     who = index.groupby(table["role"])["patient"].unique().map(set)
-    assert who["test"] == {"2", "H2", "H3"}
-    assert who["left_out"] == {"1", "H1", "3"}
+    assert who["test"] == {"2", "H2"}
+    assert who["left_out"] == {"1", "4", "H1", "H3", "3"}
     assert not table.loc[table["role"] == "left_out", "label"].any()
     assert [sentence.split(" left out")[0] for sentence in proof["left_out"]["sentences"]] == [
-        "5 training images of patient 3", "the 9 images of the data's own test part"
+        "5 training images of patient 3", "18 images of everybody in the data's own test part"
     ]  # fmt: skip
 
 
