@@ -34,9 +34,8 @@ _EXPECTED = (
 def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
     """List the images of a data set whose layout is `c-nmc`, `csv`, `folders`, or recognised (`auto`).
 
-    Raises:
-        UserError: the folder is missing, its layout is none of them or more than one, classes are spelt alike, or
-            nobody can tell which of two is the positive one.
+    A UserError says that the folder is missing, that its layout is none of them or more than one, that classes are
+    spelt alike, or that nobody can tell which of two is the positive one.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
@@ -133,8 +132,7 @@ def _check_classes(classes: list[str]) -> None:
     for name in classes:
         if names.is_gap(name):
             raise UserError(f"class {name!r}: this text stands for a missing value: give the class another name")
-        other = spellings.setdefault(names.spelling(name), name)
-        if other != name:
+        if (other := spellings.setdefault(names.spelling(name), name)) != name:
             raise UserError(
                 f"classes {other!r} and {name!r} differ only in case, spaces or the writing of a number: "
                 "spell one class one way"

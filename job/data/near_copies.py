@@ -7,7 +7,7 @@ each other, and the fine structure inside must agree. Both are measured after th
 Example:
     >>> pairs = find(paths, bar=0.7)
     >>> pairs[0]
-    NearCopy(one=12, other=340, overlap=0.97, agreement=0.93)
+    NearCopy(one=12, other=340, agreement=0.93)
 """
 
 import os
@@ -44,19 +44,11 @@ _FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard
 
 @dataclass(frozen=True)
 class NearCopy:
-    """Two positions in a list of images that show the same cell.
+    """Two positions in a list of images that show the same cell."""
 
-    Attributes:
-        one: the smaller position.
-        other: the larger position.
-        overlap: share of the joint area of the two outlines that both have, 0 to 1.
-        agreement: correlation of the fine structure inside both, -1 to 1.
-    """
-
-    one: int
+    one: int  # the smaller position
     other: int
-    overlap: float
-    agreement: float
+    agreement: float  # correlation of the fine structure inside both, -1 to 1
 
 
 def sketch(grey: Image.Image) -> Grey:
@@ -67,20 +59,20 @@ def sketch(grey: Image.Image) -> Grey:
     if _box(grey) in (None, (0, 0, *grey.size)):
         return np.zeros(_SKETCH**2, dtype=np.float32)
     small = np.asarray(_centred(grey).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
-    return _unit(_inside(small)[0].ravel())
+    vector = _inside(small)[0].ravel()
+    return vector / (float(np.linalg.norm(vector)) or 1)
 
 
 def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
-    """Every pair of near copies among these image files; exact copies are among them.
+    """Every pair of near copies among these files, which `images.read` accepts; exact copies are among them.
 
-    Args:
-        paths: the files, which `images.read` accepts.
-        bar: least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair that a person
-            takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
+    `bar`, above 0, is the least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair
+    that a person takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
     """
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as threads:  # decoding and resizing release the interpreter's lock
-        drawn = tqdm(threads.map(_sketch_file, paths), total=len(paths), desc="sketches", unit="image", disable=None)
+        sketches = threads.map(lambda path: sketch(_grey(path)), paths)
+        drawn = tqdm(sketches, total=len(paths), desc="sketches", unit="image", disable=None)
         pairs = propose(np.stack(list(drawn)))
     if not len(pairs):
         return []
@@ -89,8 +81,9 @@ def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
         jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
         compared = processes.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
         bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
-        results = [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
-    return [pair for pair in results if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+        agreements = [agreement for _, agreement in bars]
+    results = (NearCopy(int(one), int(other), value) for (one, other), value in zip(pairs, agreements, strict=True))
+    return [pair for pair in results if pair.agreement >= bar]
 
 
 def propose(sketches: Grey) -> npt.NDArray[np.int64]:
@@ -122,28 +115,25 @@ def view(grey: Image.Image) -> View:
 
 
 def compare(one: View, other: View) -> tuple[float, float]:
-    """Overlap of the outlines and agreement of the fine structure of two cells, after the best shift."""
+    """Overlap of the outlines of two cells, and agreement of their fine structure, after the best shift.
+
+    The overlap is the share of the joint area, 0 to 1. The agreement is 0 where the outlines do not cover each other.
+    """
     product = fft.irfft2(one.spectrum * np.conj(other.spectrum), s=one.cell.shape)
     shift = np.unravel_index(int(product.argmax()), product.shape)
     cell = np.roll(other.cell, shift, axis=(0, 1))
     structure = np.roll(other.structure, shift, axis=(0, 1))
     both = one.cell & cell
     overlap = float(both.sum() / max(1, (one.cell | cell).sum()))
-    if overlap < LEAST_OVERLAP:
-        return overlap, 0.0
     interior = binary_erosion(both, iterations=_RIM)
     x, y = one.structure[interior], structure[interior]
-    if len(x) < _SKETCH**2 // 4 or not (x.std() and y.std()):
+    if overlap < LEAST_OVERLAP or len(x) < _SKETCH**2 // 4 or not (x.std() and y.std()):
         return overlap, 0.0
     return overlap, float(np.corrcoef(x, y)[0, 1])
 
 
 def _compare_files(pair: tuple[str, str]) -> tuple[float, float]:
     return compare(*map(_read, pair))
-
-
-def _sketch_file(path: Path) -> Grey:
-    return sketch(_grey(path))
 
 
 @lru_cache(maxsize=64)
@@ -171,8 +161,3 @@ def _inside(values: Grey) -> tuple[Grey, npt.NDArray[np.bool_]]:
     cell = values > BACKGROUND
     mean = values[cell].mean() if cell.any() else 0.0
     return np.where(cell, values - mean, 0).astype(np.float32), cell
-
-
-def _unit(vector: Grey) -> Grey:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector
