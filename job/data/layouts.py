@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from job.contracts import names
+from job.contracts import names, paths
 from job.data import cnmc, labels
 from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
 from job.errors import UserError
@@ -39,7 +39,9 @@ def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.root: {root.absolute()} {problem}. {_EXPECTED} {cnmc.HOW_TO_GET}")
+        where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
+        remedy = f"{_EXPECTED} {cnmc.HOW_TO_GET} {paths.DEMO} stands for the synthetic cells."
+        raise UserError(f"data.root: {root.absolute()} {problem}{where}. {remedy}")
     tree = walk(root)
     _check_refused(root, tree)
     layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")

@@ -12,7 +12,7 @@ Example:
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -39,6 +39,7 @@ _SKETCH = 32  # side of a sketch
 _VIEW = 464  # side in pixels of the file of what is compared, centred on the cell; holds every cell of C-NMC
 _HALF = _VIEW // 2  # comparisons run at half resolution
 _RIM = 6  # pixels at half resolution that are left out at the outline: its brightness is alike in most cells
+_FEW = 200  # pairs that one thread compares in two seconds
 _FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard deviations of two blurs, in pixels
 
 
@@ -74,12 +75,12 @@ def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
         sketches = threads.map(lambda path: sketch(_grey(path)), paths)
         drawn = tqdm(sketches, total=len(paths), desc="sketches", unit="image", disable=None)
         pairs = propose(np.stack(list(drawn)))
-    if not len(pairs):
-        return []
-    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+    # Processes use all cores, but take seconds to start.
+    pool: Executor = ThreadPoolExecutor(1) if len(pairs) < _FEW else ProcessPoolExecutor(workers, get_context("spawn"))
+    with pool:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
         jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
-        compared = processes.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
+        compared = pool.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
         bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
         agreements = [agreement for _, agreement in bars]
     results = (NearCopy(int(one), int(other), value) for (one, other), value in zip(pairs, agreements, strict=True))
@@ -125,9 +126,11 @@ def compare(one: View, other: View) -> tuple[float, float]:
     structure = np.roll(other.structure, shift, axis=(0, 1))
     both = one.cell & cell
     overlap = float(both.sum() / max(1, (one.cell | cell).sum()))
+    if overlap < LEAST_OVERLAP:
+        return overlap, 0.0
     interior = binary_erosion(both, iterations=_RIM)
     x, y = one.structure[interior], structure[interior]
-    if overlap < LEAST_OVERLAP or len(x) < _SKETCH**2 // 4 or not (x.std() and y.std()):
+    if len(x) < _SKETCH**2 // 4 or not (x.std() and y.std()):
         return overlap, 0.0
     return overlap, float(np.corrcoef(x, y)[0, 1])
 
