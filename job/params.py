@@ -37,14 +37,15 @@ Augment = Literal["none", "dihedral", "cells", "randaugment"]
 
 
 class Section(pydantic.BaseModel):
-    """One section: unknown keys are errors, nothing changes after reading, text is never silently made a number."""
+    """One section of params.yaml, which says what each is for.
+
+    Unknown keys are errors, nothing changes after reading, and text is never silently made a number.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Demo(Section):
-    """Synthetic cells."""
-
     seed: Seed
     patients: Annotated[int, Field(ge=20, le=1000)]
     images: Annotated[int, Field(ge=80, le=20_000)]
@@ -52,8 +53,6 @@ class Demo(Section):
 
 
 class Data(Section):
-    """Where the images are and how they become pixels."""
-
     root: Annotated[str, Field(min_length=1)]
     layout: Literal["auto", "c-nmc", "csv", "folders"]
     # `-S data.positive=1` arrives as a number, and a class may be called so.
@@ -66,8 +65,6 @@ class Data(Section):
 
 
 class Split(Section):
-    """Who is held out, which fold validates what, which labels are masked."""
-
     seed: Seed
     test: Literal["report", "official", "fraction", "fold_0", "fold_1", "fold_2"]
     test_share: Share
@@ -80,8 +77,6 @@ class Split(Section):
 
 
 class Model(Section):
-    """The network."""
-
     backbone: Backbone
     weights: Annotated[str, Field(min_length=1)]
     weights_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
@@ -98,8 +93,6 @@ class Model(Section):
 
 
 class Train(Section):
-    """How a network learns."""
-
     seed: Seed
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -137,22 +130,16 @@ class Train(Section):
 
 
 class Machine(Section):
-    """What decides nothing about a result, so that no stage depends on it."""
-
     keep_memory: bool
     recompute_activations: bool
     save_every_seconds: Annotated[float, Field(ge=0)]
 
 
 class EfficientNet(Section):
-    """The supervised method."""
-
     labels: Literal["all", "half"]
 
 
 class NoisyStudent(Section):
-    """Self-training as the report describes it."""
-
     iterations: Annotated[int, Field(ge=1, le=20)]
     labels: Literal["hard", "soft"]
     temperature: Annotated[float, Field(gt=0, le=10)]
@@ -170,8 +157,6 @@ class NoisyStudent(Section):
 
 
 class MetaPseudoLabels(Section):
-    """A teacher that learns from how its student does."""
-
     augment: Augment
     consistency: Annotated[float, Field(ge=0, le=100)]
     confidence: Chance
@@ -180,8 +165,6 @@ class MetaPseudoLabels(Section):
 
 
 class FixMatch(Section):
-    """Confident predictions for plain images as labels of augmented ones."""
-
     confidence: Chance
     batch_ratio: Count
     loss_weight: Annotated[float, Field(gt=0, le=100)]
@@ -189,28 +172,20 @@ class FixMatch(Section):
 
 
 class LinearProbe(Section):
-    """A logistic regression on the features of a network that does not learn."""
-
     labels: Literal["all", "half"]
     c: Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Predict(Section):
-    """How predictions are made."""
-
     batch_size: Count
     tta: bool
 
 
 class Explain(Section):
-    """The cells that a person should look at."""
-
     cells: Annotated[int, Field(ge=1, le=200)]
 
 
 class Evaluation(Section):
-    """What evidence asks for."""
-
     sensitivity: Annotated[float, Field(gt=0, le=1)]
     miss_cost: Annotated[float, Field(gt=0, le=1000)]
     prevalences: Annotated[list[Share], Field(min_length=1)]
@@ -218,16 +193,12 @@ class Evaluation(Section):
 
 
 class Report(Section):
-    """The static site."""
-
     title: Annotated[str, Field(min_length=1, max_length=120)]
     publish_images: bool
     pseudonyms: bool
 
 
 class Params(Section):
-    """The whole of `params.yaml`."""
-
     methods: Annotated[list[Method], Field(min_length=1)]
     folds: Annotated[list[Count], Field(min_length=1)]
     demo: Demo

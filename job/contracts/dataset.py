@@ -46,15 +46,10 @@ def read_dataset(path: Path) -> Dataset:
     """Read `data/prepared/summary.json`; a UserError where it is missing, is not JSON, or lacks a key."""
     summary = read_json(path)
     try:
-        dataset = Dataset(
-            summary["name"],
-            summary["synthetic"],
-            tuple(summary["classes"]),
-            summary["positive"],
-            summary.get("patients_known", True),
-        )
+        name, synthetic, classes, positive = (summary[key] for key in ("name", "synthetic", "classes", "positive"))
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
+    dataset = Dataset(name, synthetic, tuple(classes), positive, summary.get("patients_known", True))
     if dataset.positive not in (dataset.classes if len(dataset.classes) == 2 else (*dataset.classes, None)):
         raise UserError(f"{path}: positive class {dataset.positive!r} is not one of {list(dataset.classes)}: {REMEDY}")
     return dataset

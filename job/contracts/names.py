@@ -72,10 +72,8 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 def positive_class(classes: Sequence[str], asked: str | None, option: str) -> str | None:
     """The class that counts as positive: the one asked for, or the one that the names tell; None with more than two.
 
-    `asked` is empty or None where nobody asked; `option` is what a person types before it, such as `data.positive=`.
-
-    Raises:
-        UserError: the names do not tell, or the class that is asked for is none of them, or there are more than two.
+    `asked` is empty or None where nobody asked; `option` is what a person types before it, such as `data.positive=`. A
+    UserError says that the names do not tell, or that the class asked for is none of them or one of more than two.
     """
     if len(classes) > 2:
         if asked:

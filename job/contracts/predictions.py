@@ -34,15 +34,10 @@ def fold_rows(
 
 
 def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataFrame:
-    """Read predictions/METHOD/fold-K.csv.
+    """Read predictions/METHOD/fold-K.csv: `row, image, role, fold, iteration, views, p_<CLASS>…`.
 
-    Returns:
-        `row, image, role, fold, iteration, views, p_<CLASS>…`, ordered by iteration, role and position in the split;
-        probabilities are float64 and sum to one.
-
-    Raises:
-        UserError: values are wrong, an image is missing or occurs twice, or the file belongs to another fold or to
-            another split.
+    It is ordered by iteration, role and position in the split; probabilities are float64 and sum to one. A UserError
+    says that values are wrong, that an image is missing or occurs twice, or that the file is of another fold or split.
     """
     table = read_table(path, [*KEYS, *dataset.probability_columns])
     for column in ("row", "fold", "iteration", "views"):

@@ -102,12 +102,7 @@ class Split:
 
 
 def read_split(path: Path, classes: tuple[str, ...]) -> Split:
-    """Read the file and check it again.
-
-    Raises:
-        UserError: a column is missing, an image occurs twice, a role or a training label is unknown, or a subject has
-            both training and test images.
-    """
+    """Read the file and check it again: a UserError says, among others, that a subject is in training and test."""
     table = read_table(path, COLUMNS)
     check_unique(path, table)
     check_one_of(path, table, "role", ROLES)

@@ -29,9 +29,8 @@ def read_table(path: Path, columns: Sequence[str], *, strip: bool = False) -> pd
     Text, because a patient may be called "007": pandas' guesses would change it. `strip` takes spaces around names and
     values away, for files that people made.
 
-    Raises:
-        UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or a line has
-            another number of values. Blank lines at the end are none.
+    A UserError says that the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or that a
+    line has another number of values. Blank lines at the end are none.
     """
     header, rows = _read(path, columns, REMEDY, strip=strip)
     for number, row in rows:
@@ -43,12 +42,8 @@ def read_table(path: Path, columns: Sequence[str], *, strip: bool = False) -> pd
 def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[tuple[int, str]]]:
     """Read a label file as spreadsheets write it: with a byte order mark, Windows' line ends, blank lines and spaces.
 
-    Returns:
-        The rows, each as its line number and its values by column without spaces around them; and the lines that are no
-        rows, each with the reason.
-
-    Raises:
-        UserError: the file cannot be read, is not UTF-8 or not CSV, or lacks a column or has one twice.
+    Returned are the rows, each as its line number and its values by column without spaces around them; and the lines
+    that are no rows, each with the reason. A UserError says why the file as a whole cannot be read, as `read_table`.
     """
     remedy = f"save it as CSV in UTF-8, separated by commas, with {','.join(columns)} in its first line"
     header, lines = _read(path, columns, remedy, strip=True)
@@ -96,9 +91,18 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], remedy:
             raise UserError(f"{path}: column {column!r} occurs twice: {remedy}")
 
 
-def wrong_value(path: Path, table: pd.DataFrame, row: int, column: str, problem: str) -> UserError:
-    """The error for a value at position `row` of a table as `read_table` returned it, or of some of its rows."""
-    return UserError(f"{path}: line {table.index[row] + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
+def refuse(path: Path, rows: pd.DataFrame, column: str, problem: str) -> None:
+    """Raise a UserError about the first of these rows, if there is any; the message quotes its value in the column.
+
+    `rows` are some of a table as `read_table` returned it, whose index counts the lines.
+    """
+    for line, value in zip(rows.index[:1], rows[column].tolist(), strict=False):
+        raise wrong_value(path, line, column, f"{value!r} {problem}")
+
+
+def wrong_value(path: Path, line: Any, column: str, problem: str) -> UserError:
+    """The error for a value; `line` is its index in a table as `read_table` returned it."""
+    return UserError(f"{path}: line {line + FIRST_LINE}, column {column!r}: {problem}: {REMEDY}")
 
 
 def integers(path: Path, table: pd.DataFrame, column: str) -> IntArray:
@@ -113,12 +117,12 @@ def floats(path: Path, table: pd.DataFrame, column: str) -> FloatArray:
 
 def _numbers(path: Path, table: pd.DataFrame, column: str, kind: type[int | float]) -> list[float]:
     numbers: list[float] = []
-    for text in table[column]:
+    for line, text in table[column].items():
         try:
             numbers.append(kind(text))
         except ValueError:
             hint = "; decimals are written with a point" if "," in text else ""
-            raise wrong_value(path, table, len(numbers), column, f"{text!r} is not a number{hint}") from None
+            raise wrong_value(path, line, column, f"{text!r} is not a number{hint}") from None
     return numbers
 
 
@@ -126,16 +130,12 @@ def probabilities(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> Fl
     """The columns of the classes' probabilities, shape (rows, classes), each row divided by its sum.
 
     The files hold float32 values, whose rows sum to one within about 1e-7 only; scikit-learn's log loss expects the
-    precision of float64.
-
-    Raises:
-        UserError: a value is not a number in [0, 1], or a row's sum is further than 1e-4 from one.
+    precision of float64. A UserError names a value that is not a number in [0, 1], or a sum further than 1e-4 from one.
     """
     values = np.stack([floats(path, table, column) for column in columns], axis=1)
-    outside = ~((values >= 0) & (values <= 1))
-    if outside.any():
-        row, c = np.argwhere(outside)[0]
-        raise wrong_value(path, table, row, columns[c], f"{values[row, c]} is not a probability between 0 and 1")
+    for row, c in np.argwhere(~((values >= 0) & (values <= 1)))[:1]:
+        problem = f"{values[row, c]} is not a probability between 0 and 1"
+        raise wrong_value(path, table.index[row], columns[c], problem)
     total = values.sum(axis=1, keepdims=True)
     off = np.flatnonzero(np.abs(total[:, 0] - 1) > SUM_TOLERANCE)
     if off.size:
@@ -153,12 +153,10 @@ def class_indices(path: Path, table: pd.DataFrame, column: str, classes: Sequenc
 
 def check_one_of(path: Path, table: pd.DataFrame, column: str, allowed: Sequence[Any]) -> None:
     """Refuse a table with another value in a column than those allowed: a UserError names the first and the allowed."""
-    for row in np.flatnonzero(~table[column].isin(allowed))[:1]:
-        rule = f"{'one of ' if len(allowed) > 1 else ''}{', '.join(map(str, allowed))}"
-        raise wrong_value(path, table, row, column, f"{table[column].tolist()[row]!r} is not {rule}")
+    rule = f"is not {'one of ' if len(allowed) > 1 else ''}{', '.join(map(str, allowed))}"
+    refuse(path, table[~table[column].isin(allowed)], column, rule)
 
 
 def check_unique(path: Path, table: pd.DataFrame, column: str = "image") -> None:
     """Refuse a table that names an image twice: a UserError names the second line of the first repeated image."""
-    for row in np.flatnonzero(table[column].duplicated())[:1]:
-        raise wrong_value(path, table, row, column, f"{table[column].iloc[row]!r} occurs twice")
+    refuse(path, table[table[column].duplicated()], column, "occurs twice")

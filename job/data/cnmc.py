@@ -61,18 +61,13 @@ def official(image: str) -> PurePosixPath:
     return PurePosixPath(*(parts[1:] if parts[0] not in known and parts[1:2] and parts[1] in known else parts))
 
 
-def is_part(folder: str) -> bool:
-    """Whether a folder is called like a part of this data set and of no other."""
-    return _plain(folder) in _OWN
-
-
 def _plain(folder: str) -> str:
     return re.sub("[^a-z]+", "_", folder.lower()).strip("_")
 
 
 def mark(tree: Tree) -> str:
     """What shows that a folder has this layout: images in a folder that is called like one of its parts; or nothing."""
-    folders = {folder for image in tree.images for folder in image.split("/")[:-1] if is_part(folder)}
+    folders = {folder for image in tree.images for folder in image.split("/")[:-1] if _plain(folder) in _OWN}
     # The training part is named first.
     first = min(folders, key=lambda folder: (_OWN.index(_plain(folder)) > 1, folder), default="")
     return first and f"the folder {first}/ of C-NMC 2019"
@@ -128,8 +123,7 @@ def _entry(image: str, labels: dict[str, tuple[str, str] | str], unknown: str) -
 
 
 def _training_entry(image: str, path: PurePosixPath) -> Entry | str:
-    parsed = parse_name(path.name)
-    if parsed is None:
+    if (parsed := parse_name(path.name)) is None:
         return "unknown name: expected UID_<patient>_<image>_<cell>_<all or hem>"
     patient, label = parsed
     folder = path.parent.name.upper()

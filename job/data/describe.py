@@ -68,22 +68,27 @@ def _folders(index: pd.DataFrame, listing: Listing) -> list[dict[str, Any]]:
     return [{"folder": key, "published": images, "found": counts[key]} for key, images in listing.published.items()]
 
 
-def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[str]) -> None:
-    """A strip of cells per class, `0.png` for the first: evenly spaced from the smallest to the largest box.
+def write_cells(
+    folder: Path, store: Path, index: pd.DataFrame, classes: list[str], links: list[dict[str, Any]]
+) -> None:
+    """Pictures of cells: a strip per class, `0.png` for the first, and `links.png`, a row for each of the `links`.
 
-    A choice by size needs no chance, and shows the extremes that a draw would miss.
+    A strip is evenly spaced from the smallest to the largest box: a choice by size needs no chance, and shows the
+    extremes that a draw would miss. `links.png` has the closest near copies of two patients side by side.
     """
     array = np.load(store, mmap_mode="r")
     folder.mkdir()
+    sheets = {"links": [entry["rows"] for entry in links]} if links else {}
     for number, label in enumerate(classes):
         rows = index[index["label"] == label]
         ordered = rows.assign(area=rows["box_w"] * rows["box_h"]).sort_values(["area", "image"])["row"].to_numpy()
-        chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]
-        strip = Image.new("RGB", (_CELL * len(chosen), _CELL))
-        for place, row in enumerate(chosen):
-            cell = Image.fromarray(np.asarray(array[row]))
-            strip.paste(cell.resize((_CELL, _CELL), Image.Resampling.BICUBIC), (_CELL * place, 0))
-        strip.save(folder / f"{number}.png")
+        sheets[str(number)] = [ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]]
+    for sheet, grid in sheets.items():
+        picture = Image.new("RGB", (_CELL * len(grid[0]), _CELL * len(grid)))
+        for (down, across), row in np.ndenumerate(np.array(grid)):
+            cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+            picture.paste(cell, (_CELL * across, _CELL * down))
+        picture.save(folder / f"{sheet}.png")
 
 
 def links(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[dict[str, Any]]:
@@ -107,19 +112,6 @@ def contradictions(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[str]:
         return []
     first = " and ".join(index["image"].iloc[row] for row in (wrong[0].one, wrong[0].other))
     return [f"{len(wrong):,} near copies have labels of two classes, such as {first}: one of the two is wrong."]
-
-
-def write_links(path: Path, store: Path, entries: list[dict[str, Any]]) -> None:
-    """The closest near copies of every pair of patients side by side, a row for each entry; nothing without entries."""
-    if not entries:
-        return
-    array = np.load(store, mmap_mode="r")
-    sheet = Image.new("RGB", (2 * _CELL, _CELL * len(entries)))
-    for place, entry in enumerate(entries):
-        for side, row in enumerate(entry["rows"]):
-            cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
-            sheet.paste(cell, (_CELL * side, _CELL * place))
-    sheet.save(path)
 
 
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:

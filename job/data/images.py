@@ -54,7 +54,7 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What one file is: size in pixels, mode as stored, digests, the cell's box (x, y, width, height in pixels).
+    """What one file is.
 
     `pixel_sha256` is the digest of what is drawn: size and RGB values of the image without its black margins. Copies in
     other formats, on a larger canvas or at another place on it have the same one.
@@ -62,11 +62,11 @@ class Facts:
 
     width: int
     height: int
-    mode: str
+    mode: str  # as stored
     file_sha256: str
     pixel_sha256: str
-    box: Box
-    scaled_in: bool
+    box: Box  # of the cell: x, y, width, height in pixels
+    scaled_in: bool  # whether the cell is larger than the crop
 
 
 def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
@@ -74,10 +74,7 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
 
     Before resizing, a square of `crop` pixels of the file is cut out around the middle of the cell's box (`center` is
     `cell`) or of the image (`image`); a crop of 0 takes the whole image. A cell larger than the crop stays whole: the
-    square grows to hold it, and `scaled_in` says so.
-
-    Raises:
-        UnreadableImageError: with the reason.
+    square grows to hold it. An UnreadableImageError has the reason why there is no such image.
     """
     try:
         if path.exists() and not path.is_file():
@@ -92,14 +89,13 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
     box = cell_box(image)
     square = _square(image.size, box, crop, center)
     drawn = image.crop(image.getbbox() or (0, 0, *image.size))
-    digest = hashlib.sha256(f"{drawn.width}x{drawn.height}:".encode())
-    digest.update(drawn.tobytes())
+    content_drawn = f"{drawn.width}x{drawn.height}:".encode() + drawn.tobytes()
     facts = Facts(
         width=image.width,
         height=image.height,
         mode=mode,
         file_sha256=hashlib.sha256(content).hexdigest(),
-        pixel_sha256=digest.hexdigest(),
+        pixel_sha256=hashlib.sha256(content_drawn).hexdigest(),
         box=box,
         scaled_in=crop > 0 and square[2] - square[0] > crop,
     )
@@ -139,11 +135,7 @@ def cell_box(image: Image.Image) -> Box:
 
 
 def decode(content: bytes) -> tuple[Image.Image, str]:
-    """RGB image, turned as its EXIF orientation says, and the mode it was stored in.
-
-    Raises:
-        UnreadableImageError: with the reason.
-    """
+    """RGB image, turned as its EXIF orientation says, and the mode it was stored in; or an UnreadableImageError."""
     if not content:
         raise UnreadableImageError("empty file")
     try:
@@ -238,15 +230,9 @@ def _check_bmp_size(content: bytes, size: tuple[int, int]) -> None:
 
 def _square(image_size: tuple[int, int], box: Box, crop: int, center: str) -> Box:
     """The square (left, top, right, bottom) that becomes the network's view."""
-    width, height = image_size
-    x, y, w, h = box
-    middle = (x + w / 2, y + h / 2) if center == "cell" else (width / 2, height / 2)
-    side = crop
-    if crop == 0:
-        side = max(width, height)
-        middle = (width / 2, height / 2)
-    else:
-        reach = max(abs(x - middle[0]), abs(x + w - middle[0]), abs(y - middle[1]), abs(y + h - middle[1]))
-        side = max(crop, int(np.ceil(2 * reach)))
-    left, top = round(middle[0] - side / 2), round(middle[1] - side / 2)
+    (width, height), (x, y, w, h) = image_size, box
+    across, down = (x + w / 2, y + h / 2) if crop and center == "cell" else (width / 2, height / 2)
+    reach = max(abs(x - across), abs(x + w - across), abs(y - down), abs(y + h - down))
+    side = max(crop, int(np.ceil(2 * reach))) if crop else max(width, height)
+    left, top = round(across - side / 2), round(down - side / 2)
     return (left, top, left + side, top + side)

@@ -48,7 +48,11 @@ def listing(root: Path, tree: Tree) -> Listing:
     rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in entries]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
-    return Listing(kept, rejected, warnings=_not_used(rows) + _other_names(images.other_names))
+    warnings = _not_used(rows)
+    if other := images.other_names:
+        example = f"{shown(other[0][0])} for {other[0][1]}"
+        warnings.append(f"{NAME} calls {len(other):,} files otherwise than they are called, such as {example}.")
+    return Listing(kept, rejected, warnings=warnings)
 
 
 def _table(tree: Tree) -> str | None:
@@ -76,12 +80,9 @@ class _Images:
         for plain in (name, name.replace("\\", "/")):
             if image := self.exact.get(_composed(str(PurePosixPath(plain)))):
                 return image
-        path = PurePosixPath(name.replace("\\", "/"))
-        below = (
-            [path.relative_to(self.root)] if path.is_relative_to(self.root) and path != PurePosixPath(self.root) else []
-        )
-        for candidate in (path, *below):
-            if len(found := self.loose.get(_loose(str(candidate)), [])) == 1:
+        path = name.replace("\\", "/")
+        for candidate in (path, str(PurePosixPath(path)).removeprefix(f"{self.root}/")):
+            if len(found := self.loose.get(_loose(candidate), [])) == 1:
                 self.other_names.append((name, found[0]))
                 return found[0]
         return None
@@ -113,12 +114,6 @@ def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> E
 
 def _gap(text: str) -> str:
     return f" ({text!r} stands for a missing value)" if text else ""
-
-
-def _other_names(pairs: list[tuple[str, str]]) -> list[str]:
-    """A warning of names in the table that are not those of the files."""
-    count = f"{NAME} calls {len(pairs):,} files otherwise than they are called"
-    return [f"{count}, such as {shown(pairs[0][0])} for {pairs[0][1]}."] if pairs else []
 
 
 def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:

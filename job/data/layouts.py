@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from job.contracts import names
+from job.contracts import names, paths
 from job.data import cnmc, labels
 from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
 from job.errors import UserError
@@ -34,13 +34,14 @@ _EXPECTED = (
 def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
     """List the images of a data set whose layout is `c-nmc`, `csv`, `folders`, or recognised (`auto`).
 
-    Raises:
-        UserError: the folder is missing, its layout is none of them or more than one, classes are spelt alike, or
-            nobody can tell which of two is the positive one.
+    A UserError says that the folder is missing, that its layout is none of them or more than one, that classes are
+    spelt alike, or that nobody can tell which of two is the positive one.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.root: {root.absolute()} {problem}. {_EXPECTED} {cnmc.HOW_TO_GET}")
+        where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
+        remedy = f"{_EXPECTED} {cnmc.HOW_TO_GET} {paths.DEMO} stands for the synthetic cells."
+        raise UserError(f"data.root: {root.absolute()} {problem}{where}. {remedy}")
     tree = walk(root)
     _check_refused(root, tree)
     layout, reason = _recognise(root, tree) if layout == "auto" else (layout, "data.layout says so")
@@ -133,8 +134,7 @@ def _check_classes(classes: list[str]) -> None:
     for name in classes:
         if names.is_gap(name):
             raise UserError(f"class {name!r}: this text stands for a missing value: give the class another name")
-        other = spellings.setdefault(names.spelling(name), name)
-        if other != name:
+        if (other := spellings.setdefault(names.spelling(name), name)) != name:
             raise UserError(
                 f"classes {other!r} and {name!r} differ only in case, spaces or the writing of a number: "
                 "spell one class one way"

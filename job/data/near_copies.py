@@ -7,12 +7,12 @@ each other, and the fine structure inside must agree. Both are measured after th
 Example:
     >>> pairs = find(paths, bar=0.7)
     >>> pairs[0]
-    NearCopy(one=12, other=340, overlap=0.97, agreement=0.93)
+    NearCopy(one=12, other=340, agreement=0.93)
 """
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -39,24 +39,17 @@ _SKETCH = 32  # side of a sketch
 _VIEW = 464  # side in pixels of the file of what is compared, centred on the cell; holds every cell of C-NMC
 _HALF = _VIEW // 2  # comparisons run at half resolution
 _RIM = 6  # pixels at half resolution that are left out at the outline: its brightness is alike in most cells
+_FEW = 200  # pairs that one thread compares in two seconds
 _FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard deviations of two blurs, in pixels
 
 
 @dataclass(frozen=True)
 class NearCopy:
-    """Two positions in a list of images that show the same cell.
+    """Two positions in a list of images that show the same cell."""
 
-    Attributes:
-        one: the smaller position.
-        other: the larger position.
-        overlap: share of the joint area of the two outlines that both have, 0 to 1.
-        agreement: correlation of the fine structure inside both, -1 to 1.
-    """
-
-    one: int
+    one: int  # the smaller position
     other: int
-    overlap: float
-    agreement: float
+    agreement: float  # correlation of the fine structure inside both, -1 to 1
 
 
 def sketch(grey: Image.Image) -> Grey:
@@ -67,30 +60,31 @@ def sketch(grey: Image.Image) -> Grey:
     if _box(grey) in (None, (0, 0, *grey.size)):
         return np.zeros(_SKETCH**2, dtype=np.float32)
     small = np.asarray(_centred(grey).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
-    return _unit(_inside(small)[0].ravel())
+    vector = _inside(small)[0].ravel()
+    return vector / (float(np.linalg.norm(vector)) or 1)
 
 
 def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
-    """Every pair of near copies among these image files; exact copies are among them.
+    """Every pair of near copies among these files, which `images.read` accepts; exact copies are among them.
 
-    Args:
-        paths: the files, which `images.read` accepts.
-        bar: least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair that a person
-            takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
+    `bar`, above 0, is the least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair
+    that a person takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
     """
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as threads:  # decoding and resizing release the interpreter's lock
-        drawn = tqdm(threads.map(_sketch_file, paths), total=len(paths), desc="sketches", unit="image", disable=None)
+        sketches = threads.map(lambda path: sketch(_grey(path)), paths)
+        drawn = tqdm(sketches, total=len(paths), desc="sketches", unit="image", disable=None)
         pairs = propose(np.stack(list(drawn)))
-    if not len(pairs):
-        return []
-    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+    # Processes use all cores, but take seconds to start.
+    pool: Executor = ThreadPoolExecutor(1) if len(pairs) < _FEW else ProcessPoolExecutor(workers, get_context("spawn"))
+    with pool:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
         jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
-        compared = processes.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
+        compared = pool.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
         bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
-        results = [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
-    return [pair for pair in results if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+        agreements = [agreement for _, agreement in bars]
+    results = (NearCopy(int(one), int(other), value) for (one, other), value in zip(pairs, agreements, strict=True))
+    return [pair for pair in results if pair.agreement >= bar]
 
 
 def propose(sketches: Grey) -> npt.NDArray[np.int64]:
@@ -122,7 +116,10 @@ def view(grey: Image.Image) -> View:
 
 
 def compare(one: View, other: View) -> tuple[float, float]:
-    """Overlap of the outlines and agreement of the fine structure of two cells, after the best shift."""
+    """Overlap of the outlines of two cells, and agreement of their fine structure, after the best shift.
+
+    The overlap is the share of the joint area, 0 to 1. The agreement is 0 where the outlines do not cover each other.
+    """
     product = fft.irfft2(one.spectrum * np.conj(other.spectrum), s=one.cell.shape)
     shift = np.unravel_index(int(product.argmax()), product.shape)
     cell = np.roll(other.cell, shift, axis=(0, 1))
@@ -140,10 +137,6 @@ def compare(one: View, other: View) -> tuple[float, float]:
 
 def _compare_files(pair: tuple[str, str]) -> tuple[float, float]:
     return compare(*map(_read, pair))
-
-
-def _sketch_file(path: Path) -> Grey:
-    return sketch(_grey(path))
 
 
 @lru_cache(maxsize=64)
@@ -171,8 +164,3 @@ def _inside(values: Grey) -> tuple[Grey, npt.NDArray[np.bool_]]:
     cell = values > BACKGROUND
     mean = values[cell].mean() if cell.any() else 0.0
     return np.where(cell, values - mean, 0).astype(np.float32), cell
-
-
-def _unit(vector: Grey) -> Grey:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector

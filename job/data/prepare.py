@@ -22,9 +22,8 @@ COLUMNS = [
 def prepare(data: Data, folder: Path) -> dict[str, Any]:
     """Write `index.csv`, `images.npy`, `rejected.csv` and `cells/` into `folder` and return the summary.
 
-    Raises:
-        UserError: no such data, a layout that is not clear, fewer than two classes, a wrong `data.positive`, more
-            refused files than `data.max_rejected`.
+    A UserError says that there is no such data, that its layout is not clear, that there are fewer than two classes,
+    that `data.positive` is wrong, or that more files are refused than `data.max_rejected`.
     """
     root = Path(data.root)
     listing = layouts.read(root, data.layout, data.positive)
@@ -47,7 +46,9 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     store.keep_rows(folder / "images.npy", np.flatnonzero(keep))
     index = index[keep].reset_index(drop=True)
     index.insert(0, "row", np.arange(len(index)))
-    near = _near_copies(index, root, data.near_copies) if data.near_copies else []
+    digest = index["pixel_sha256"].tolist()
+    pairs = near_copies.find([root / image for image in index["image"]], data.near_copies) if data.near_copies else []
+    near = [pair for pair in pairs if digest[pair.one] != digest[pair.other]]
     index["cell"] = subjects.cells(index["pixel_sha256"], [(pair.one, pair.other) for pair in near])
     index["subject"] = subjects.assign(index)
     # Other images with the same pixels.
@@ -57,9 +58,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")
     table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
-    describe.write_cells(folder / "cells", folder / "images.npy", index, classes)
     links = describe.links(index, near)
-    describe.write_links(folder / "cells" / "links.png", folder / "images.npy", links)
+    describe.write_cells(folder / "cells", folder / "images.npy", index, classes, links)
     synthetic = is_synthetic(root)
     listing = replace(listing, warnings=[*listing.warnings, *describe.contradictions(index, near)])
     return {
@@ -74,13 +74,6 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
         **describe.summary(index, listing, sorted(rejected), synthetic=synthetic),
         "near_copies": {"pairs": len(near), "links": links},
     }
-
-
-def _near_copies(index: pd.DataFrame, root: Path, bar: float) -> list[near_copies.NearCopy]:
-    """Pairs of rows that show the same cell and have not the same pixels."""
-    digest = index["pixel_sha256"].tolist()
-    pairs = near_copies.find([root / image for image in index["image"]], bar)
-    return [pair for pair in pairs if digest[pair.one] != digest[pair.other]]
 
 
 def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusal]]:

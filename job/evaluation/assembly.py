@@ -43,11 +43,7 @@ def assess(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """All evidence about the models of `blocks`: keys of results/evaluation.json, and what is in differences.csv.
 
-    Args:
-        blocks: predictions; those of test cells hold the same ones.
-        fitted: what calibration, operating points and abstention are about.
-        pairs: the declared comparisons.
-        settings: section `evaluation` of the parameters.
+    All `blocks` of test cells hold the same ones. Calibration, operating points and abstention are about the `fitted`.
     """
     dataset = blocks[0].cells.dataset
     figures = {(block.model, block.role): intervals.figures(block) for block in blocks}
@@ -122,10 +118,9 @@ def distribution(split: Split, patients: pd.Series[str], truth: Truth) -> list[d
     """
     table = split.table.assign(patient=patients.loc[split.table["image"]].to_numpy())
     table["label"] = truth.labels(table["image"].tolist()).to_numpy()
+    keys = [(role, label) for role in ("train", "test", "left_out") for label in truth.dataset.classes]
     groups: list[tuple[str, str | None, pd.DataFrame]] = [
-        (role, label, table[(table["role"] == role) & (table["label"] == label)])
-        for role in ("train", "test", "left_out")
-        for label in truth.dataset.classes
+        (role, label, table[(table["role"] == role) & (table["label"] == label)]) for role, label in keys
     ]
     groups.append(("unlabelled", None, table[table["role"] == "unlabelled"]))
     return [
@@ -193,11 +188,6 @@ def headlines(models: list[dict[str, Any]], methods: Sequence[str]) -> dict[str,
 
 def history(methods: Sequence[str], folds: Sequence[int]) -> pd.DataFrame:
     """The curves of every run, every digit as the run wrote it."""
-    parts = []
-    for method in methods:
-        for fold in folds:
-            table = read_table(paths.run(method, fold) / "history.csv", HISTORY)[HISTORY]
-            table.insert(0, "method", method)
-            table.insert(1, "fold", str(fold))
-            parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    runs = {(method, str(fold)): paths.run(method, fold) / "history.csv" for method in methods for fold in folds}
+    tables = {key: read_table(path, HISTORY)[HISTORY] for key, path in runs.items()}
+    return pd.concat(tables, names=["method", "fold"]).reset_index(["method", "fold"])

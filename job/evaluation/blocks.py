@@ -23,21 +23,13 @@ CELL_COLUMNS = ["row", "image", "patient", "subject", "label"]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The cells that a model predicted, joined with their subjects and classes.
-
-    Attributes:
-        dataset: the classes.
-        table: the columns `CELL_COLUMNS`, one row per cell.
-        truth: class numbers, shape (cells,).
-        names: the subjects, sorted, shape (subjects,).
-        subject: position of each cell's subject in `names`, shape (cells,).
-    """
+    """The cells that a model predicted, joined with their subjects and classes."""
 
     dataset: Dataset
-    table: pd.DataFrame
-    truth: IntArray
-    names: list[str]
-    subject: IntArray
+    table: pd.DataFrame  # the columns `CELL_COLUMNS`, one row per cell
+    truth: IntArray  # class numbers, shape (cells,)
+    names: list[str]  # the subjects, sorted
+    subject: IntArray  # position of each cell's subject in `names`, shape (cells,)
 
     @classmethod
     def of(cls, table: pd.DataFrame, dataset: Dataset) -> Cells:
@@ -69,26 +61,16 @@ class Truth:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """One model's predictions for the cells of one role.
+    """One model's predictions for the cells of one role; without voters, `votes` and `ties` are None."""
 
-    Attributes:
-        model: name, such as `efficientnet/fold-1`; with `role`, what identifies the block.
-        kind: fold, iteration (a teacher or student), ensemble, out_of_fold or baseline.
-        cells: which cells, with their subjects and classes.
-        probabilities: shape (cells, classes), rows summing to one.
-        predicted: numbers of the predicted classes, shape (cells,).
-        votes: how many voters predicted each class, shape (cells, classes); None without voters.
-        ties: cells on which the rule of the vote was undecided; None without voters.
-    """
-
-    model: str
-    kind: str
+    model: str  # name, such as `efficientnet/fold-1`; with `role`, what identifies the block
+    kind: str  # fold, iteration (a teacher or student), ensemble, out_of_fold or baseline
     role: str
     cells: Cells
-    probabilities: FloatArray
-    predicted: IntArray
-    votes: IntArray | None = None
-    ties: int | None = None
+    probabilities: FloatArray  # shape (cells, classes), rows summing to one
+    predicted: IntArray  # numbers of the predicted classes, shape (cells,)
+    votes: IntArray | None = None  # how many voters predicted each class, shape (cells, classes)
+    ties: int | None = None  # cells on which the rule of the vote was undecided
     method: str | None = None
     rule: str | None = None
     fold: int | None = None
@@ -117,23 +99,14 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A method with what was fitted on its validation cells.
+    """A method with what was fitted on its validation cells."""
 
-    Attributes:
-        name: of the method.
-        temperature: fitted on `validation`.
-        validation: each cell predicted by a model that did not train on it.
-        mean: the test cells, mean probability of the folds.
-        calibrated: the test cells: the mean of the folds' logits divided by the temperature.
-        majority: the test cells by majority vote; None where there are no voters.
-    """
-
-    name: str
-    temperature: float
-    validation: Block
-    mean: Block
-    calibrated: Block
-    majority: Block | None = None
+    name: str  # of the method
+    temperature: float  # fitted on `validation`
+    validation: Block  # each cell predicted by a model that did not train on it
+    mean: Block  # the test cells, mean probability of the folds
+    calibrated: Block  # the test cells: the mean of the folds' logits divided by the temperature
+    majority: Block | None = None  # the test cells by majority vote; None where there are no voters
 
     @cached_property
     def validated(self) -> Block:
@@ -142,12 +115,7 @@ class Fitted:
 
 
 def read_truth(path: Path, split: Split, dataset: Dataset) -> Truth:
-    """Read data/truth.csv.
-
-    Raises:
-        UserError: an image occurs twice or is missing, a label is unknown, or subject or training label differ from
-            those of the split.
-    """
+    """Read data/truth.csv; a UserError where an image occurs twice or is missing, or it contradicts the split."""
     table = read_table(path, ["image", "patient", "subject", "label"])
     check_unique(path, table)
     class_indices(path, table, "label", dataset.classes)
@@ -166,11 +134,9 @@ def read_truth(path: Path, split: Split, dataset: Dataset) -> Truth:
 
 
 def predictions_table(blocks: list[Block]) -> pd.DataFrame:
-    """Every block as the rows of results/predictions.csv.
+    """Every block as the rows of results/predictions.csv: `KEYS, CELL_COLUMNS, p_<CLASS>…, predicted, votes_<CLASS>…`.
 
-    Returns:
-        `KEYS, CELL_COLUMNS, p_<CLASS>…, predicted, votes_<CLASS>…`; keys that a model lacks are empty, and so are the
-        votes where there are no voters.
+    Keys that a model lacks are empty, and so are the votes where there are no voters.
     """
     parts = []
     for block in blocks:

@@ -27,11 +27,7 @@ ITERATED = ("test", "validation", "masked")  # roles in which every teacher and 
 def blocks_of_run(
     methods: Sequence[str], folds: Sequence[int], split: Split, index: pd.DataFrame, truth: Truth
 ) -> tuple[list[Block], list[Fitted]]:
-    """Read predictions/ and ensembles/, let the folds of all methods vote together, and add the baselines.
-
-    Raises:
-        UserError: a file is missing, wrong, or belongs to another split.
-    """
+    """Read predictions/ and ensembles/, let the folds of all methods vote together, and add the baselines."""
     blocks: list[Block] = []
     fitted = []
     for method in methods:
@@ -66,11 +62,7 @@ def _fold(method: str, fold: int, table: pd.DataFrame, truth: Truth) -> list[Blo
 
 
 def _ensemble(method: str, split: Split, folds: Sequence[int], truth: Truth) -> dict[str, Block]:
-    """By rule the vote on the test images, and the pooled validation predictions.
-
-    Raises:
-        UserError: ensembles/METHOD/predictions.csv is wrong or belongs to another split.
-    """
+    """By rule the vote on the test images, and the pooled validation predictions."""
     path, dataset = paths.ensemble(method) / "predictions.csv", truth.dataset
     columns = ["image", "role", "rule", *dataset.probability_columns, *dataset.vote_columns, "predicted", "tie"]
     table = read_table(path, columns)
@@ -135,11 +127,7 @@ def _baselines(split: Split, index: pd.DataFrame, truth: Truth) -> list[Block]:
 
 
 def read_index(split: Split) -> pd.DataFrame:
-    """Read data/prepared/index.csv, indexed by image, with `box_w` and `box_h` as numbers.
-
-    Raises:
-        UserError: a value is wrong, or an image of the split is missing.
-    """
+    """Read data/prepared/index.csv, indexed by image, with `box_w` and `box_h` as numbers."""
     table = read_table(paths.INDEX, ["image", "patient", "box_w", "box_h"])
     for column in ("box_w", "box_h"):
         table[column] = integers(paths.INDEX, table, column)
@@ -159,20 +147,10 @@ def log_area(index: pd.DataFrame) -> FloatArray:
 
 
 def area_model(train_area: FloatArray, train_label: IntArray, test_area: FloatArray) -> FloatArray:
-    """Logistic regression of the class on the standardised log area of the cell's box (scikit-learn, L2, C = 1).
+    """Probabilities, (test images, classes), by logistic regression on the standardised `log_area` of the cell's box.
 
-    Classes are weighted so that each counts the same in total, as nothing is known of their shares among new patients.
-
-    Args:
-        train_area: `log_area` of the training images, shape (images,).
-        train_label: positions of their classes, shape (images,).
-        test_area: `log_area` of the images to judge.
-
-    Returns:
-        Probabilities, shape (test images, classes).
-
-    Raises:
-        UserError: the training images hold one class only.
+    It is scikit-learn's (L2, C = 1). Classes are weighted so that each counts the same in total, as nothing is known of
+    their shares among new patients; a UserError says that the training images hold one class only.
     """
     if len(np.unique(train_label)) < 2:
         raise UserError("data/split.csv: the training images hold one class only, choose other patients in split.test")

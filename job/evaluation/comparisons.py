@@ -57,12 +57,10 @@ def with_means(blocks: Sequence[Block], figures: Mapping[tuple[str, str], Mappin
 
 
 def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
-    """The paired difference of every pair in every metric, `model` less `other`, over subjects.
+    """The paired difference of every pair in every metric, `model` less `other`, over subjects, as `COLUMNS`.
 
-    Returns:
-        `COLUMNS`: `low` and `high` are of the 95 % interval, `p` is two-sided, `p_holm` the same adjusted for all rows;
-        NaN where there are too few subjects, or none differs. `positive` is the number of subjects, of `subjects`, in
-        which the difference is positive.
+    `low` and `high` are of the 95 % interval, `p` is two-sided, `p_holm` the same adjusted for all rows; NaN where
+    there are too few subjects, or none differs. In `positive` of `subjects` subjects the difference is positive.
     """
     rows = [
         (model, other, metric, *difference(figures[model][metric], figures[other][metric]))

@@ -13,19 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from job.contracts import predictions
+from job.contracts import predictions, tables
 from job.contracts.dataset import Dataset
 from job.contracts.names import filled, is_gap, one_person, positive_class, spelling
-from job.contracts.tables import (
-    REMEDY,
-    FloatArray,
-    check_one_of,
-    class_indices,
-    floats,
-    probabilities,
-    read_table,
-    wrong_value,
-)
+from job.contracts.tables import REMEDY, FloatArray, refuse, wrong_value
 from job.errors import UserError
 from job.evaluation.blocks import Block, Fitted, Truth
 from job.temperature import fit_temperature, logits
@@ -40,10 +31,9 @@ def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[l
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
     `positive` is the positive class where somebody names it.
 
-    Raises:
-        UserError: a column is missing or a value wrong, an image is repeated or missing, models predicted different
-            test images, an image or a subject is in both roles, or nobody can tell which of two classes is positive;
-            the message names row and column.
+    A UserError, which names row and column, says that a column is missing or a value wrong, that an image is repeated
+    or missing, that models predicted different test images, that an image or a subject is in both roles, or that nobody
+    can tell which of two classes is positive.
     """
     try:
         return _read(path, synthetic=synthetic, positive=positive)
@@ -58,7 +48,7 @@ def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Bl
         if column not in table:
             table[column] = default
     table["role"] = table["role"].str.casefold()
-    check_one_of(path, table, "role", (*predictions.ROLES, "train"))
+    tables.check_one_of(path, table, "role", (*predictions.ROLES, "train"))
     warnings = []
     if left_out := int((~table["role"].isin(ROLES)).sum()):
         warnings.append(f"{left_out:,} of {len(table):,} rows are of other roles than test and validation: left out.")
@@ -67,16 +57,14 @@ def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Bl
         raise UserError(f"{path}: column 'role': no row is of role 'test': {REMEDY}")
     warnings += _persons(table)
     for column in ("image", "label", "model"):
-        empty = table[table[column].map(is_gap)] if column == "label" else table[table[column] == ""]
-        if len(empty):
-            text = empty[column].iloc[0]
-            what = f"{text!r} stands for a missing value" if text else "empty"
-            raise wrong_value(path, empty, 0, column, what)
+        empty = table[column].map(is_gap) if column == "label" else table[column] == ""
+        for line, text in table.loc[empty, column].items():
+            raise wrong_value(path, line, column, f"{text!r} stands for a missing value" if text else "empty")
     dataset = _dataset(path, table, synthetic=synthetic, positive=positive)
     table[dataset.probability_columns] = _probabilities(path, table, dataset)
-    class_indices(path, table, "label", dataset.classes)
+    tables.class_indices(path, table, "label", dataset.classes)
     table["position"] = (
-        class_indices(path, table, "predicted", dataset.classes)
+        tables.class_indices(path, table, "predicted", dataset.classes)
         if "predicted" in table
         else table[dataset.probability_columns].to_numpy().argmax(axis=1)
     )
@@ -115,9 +103,9 @@ def _persons(table: pd.DataFrame) -> list[str]:
 
 def _table(path: Path, positive: str | None) -> pd.DataFrame:
     """The rows of the file, which has at least one, with `image` and `label`."""
-    columns = read_table(path, [], strip=True).columns
+    columns = tables.read_table(path, [], strip=True).columns
     scores = bool({"y_true", "y_score"} & set(columns)) and "label" not in columns
-    table = read_table(path, ["y_true", "y_score"] if scores else ["image", "label"], strip=True)
+    table = tables.read_table(path, ["y_true", "y_score"] if scores else ["image", "label"], strip=True)
     if table.empty:
         raise UserError(f"{path} has no rows below its header: {REMEDY}")
     if scores:
@@ -130,11 +118,9 @@ def _table(path: Path, positive: str | None) -> pd.DataFrame:
 
 def _of_scores(path: Path, table: pd.DataFrame, positive: str | None) -> pd.DataFrame:
     """A table with scikit-learn's names as one with ours; the score is that of the positive class."""
-    scores = floats(path, table, "y_score")
-    wrong = table[~((scores >= 0) & (scores <= 1))]
-    if len(wrong):
-        problem = f"{wrong['y_score'].iloc[0]} is not a probability between 0 and 1"
-        raise wrong_value(path, wrong, 0, "y_score", problem)
+    scores = tables.floats(path, table, "y_score")
+    for line, text in table.loc[~((scores >= 0) & (scores <= 1)), "y_score"].items():
+        raise wrong_value(path, line, "y_score", f"{text} is not a probability between 0 and 1")
     labels = sorted({label for label in table["y_true"] if not is_gap(label)})
     if len(labels) != 2:
         raise UserError(f"{path}: column 'y_true' has the labels {', '.join(labels)}; a score is of two: {REMEDY}")
@@ -147,27 +133,21 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str 
     classes = [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
     if not classes:
         raise UserError(f"{path}: no column 'p_<CLASS>' holds probabilities: {REMEDY}")
+    if gap := next(filter(is_gap, classes), None):
+        raise UserError(f"{path}: column 'p_{gap}': {gap!r} stands for a missing value, not for a class: {REMEDY}")
     for name in classes:
-        if is_gap(name):
-            raise UserError(
-                f"{path}: column 'p_{name}': {name!r} stands for a missing value, not for a class: {REMEDY}"
-            )
-    for name in classes:
-        other = table[table["label"].map(lambda label, name=name: label != name and spelling(label) == spelling(name))]
-        if len(other):
-            problem = f"{other['label'].iloc[0]!r} is {name!r} in another spelling: spell one class one way"
-            raise wrong_value(path, other, 0, "label", problem)
+        other = table["label"].map(lambda label, name=name: label != name and spelling(label) == spelling(name))
+        refuse(path, table[other], "label", f"is {name!r} in another spelling: spell one class one way")
     found = sorted(set(table["label"]))
     if len(found) > 1 and not set(found) & set(classes):
         columns = ", ".join(f"p_{name}" for name in classes)
         raise UserError(f"{path}: no label is one of the columns' classes: {', '.join(found[:5])}, {columns}: {REMEDY}")
     if len(classes) == 1:
-        others = table[table["label"] != classes[0]]
-        third = others[others["label"] != others["label"].iloc[0]] if len(others) else others
-        if len(third):
-            label = third["label"].iloc[0]
-            raise wrong_value(path, third, 0, "label", f"{label!r} is a third class and has no column 'p_{label}'")
-        classes = [others["label"].iloc[0] if len(others) else f"not {classes[0]}", classes[0]]
+        others = table.loc[table["label"] != classes[0], "label"]
+        other_class = others.iloc[0] if len(others) else f"not {classes[0]}"
+        for line, label in others[others != other_class].items():
+            raise wrong_value(path, line, "label", f"{label!r} is a third class and has no column 'p_{label}'")
+        classes = [other_class, classes[0]]
     # A subject that nobody knows has the name of an image.
     known = bool((table["patient"] != "").any() or not table["subject"].isin(table["image"]).all())
     return Dataset(path.stem, synthetic, tuple(classes), positive_class(classes, positive, "--positive "), known)
@@ -176,35 +156,31 @@ def _dataset(path: Path, table: pd.DataFrame, *, synthetic: bool, positive: str 
 def _probabilities(path: Path, table: pd.DataFrame, dataset: Dataset) -> FloatArray:
     other, column = dataset.probability_columns[0], dataset.probability_columns[-1]
     if other in table:
-        return probabilities(path, table, dataset.probability_columns)
-    both = table.assign(**{other: (1 - floats(path, table, column)).astype(str)})
+        return tables.probabilities(path, table, dataset.probability_columns)
+    both = table.assign(**{other: (1 - tables.floats(path, table, column)).astype(str)})
     # In this order an error names the column that the file has.
-    return probabilities(path, both, [column, other])[:, ::-1]
+    return tables.probabilities(path, both, [column, other])[:, ::-1]
 
 
 def _check(path: Path, table: pd.DataFrame) -> None:
     repeated = table[table.duplicated(["model", "role", "image"])]
-    if len(repeated):
-        image, model = repeated[["image", "model"]].iloc[0]
-        raise wrong_value(path, repeated, 0, "image", f"{image!r} occurs twice for model {model!r}")
+    for model in repeated["model"]:
+        refuse(path, repeated, "image", f"occurs twice for model {model!r}")
     first = table.drop_duplicates("image").set_index("image")
     for column in ("label", "patient", "subject", "role"):
-        differs = table[table[column].to_numpy() != first.loc[table["image"], column].to_numpy()]
-        if len(differs):
-            raise wrong_value(path, differs, 0, column, f"{differs['image'].iloc[0]!r} has another {column} further up")
+        differs = table[column].to_numpy() != first.loc[table["image"], column].to_numpy()
+        for line, image in table.loc[differs, "image"].items():
+            raise wrong_value(path, line, column, f"{image!r} has another {column} further up")
     # Of the validation images each model may have others: a fold's model predicts those that it did not learn from.
     groups = list(table[table["role"] == "test"].groupby("model", sort=False)["image"])
     for model, images in groups[1:]:
         name, reference = groups[0]
         for more, fewer, one, other in ((images, reference, model, name), (reference, images, name, model)):
-            extra = table.loc[more.index[~more.isin(fewer)]]
-            if len(extra):
-                problem = f"{extra['image'].iloc[0]!r} is scored by {one!r} and not by {other!r}"
-                raise wrong_value(path, extra, 0, "image", f"{problem}; models are compared on the same images")
+            problem = f"is scored by {one!r} and not by {other!r}; models are compared on the same images"
+            refuse(path, table.loc[more.index[~more.isin(fewer)]], "image", problem)
     tested = table["role"] == "test"
     shared = table[tested & table["subject"].isin(table.loc[~tested, "subject"])]
-    if len(shared):
-        raise wrong_value(path, shared, 0, "subject", f"{shared['subject'].iloc[0]!r} has validation and test images")
+    refuse(path, shared, "subject", "has validation and test images")
 
 
 def _block(model: str, role: str, rows: pd.DataFrame, truth: Truth) -> Block:

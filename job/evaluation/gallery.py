@@ -10,20 +10,13 @@ COMPARED = 6
 
 
 def cells(predictions: pd.DataFrame, methods: Sequence[str], classes: Sequence[str], each: int) -> pd.DataFrame:
-    """Choose test cells by the majority vote and the mean probability of each method's folds.
+    """Choose test cells from `results/predictions.csv` by the majority vote and the mean probability of each method.
 
-    Args:
-        predictions: `results/predictions.csv`.
-        methods: those to look at.
-        classes: class names in class order.
-        each: cells of a group at most.
-
-    Returns:
-        Columns `method, group, label, predicted, image, of`. Group `error` holds cells of which the majority predicts
-        another class than their own, one group per true class, the highest mean probability of the predicted class
-        first; group `correct` in the same way the others, at most `COMPARED` of a class. Group `uncertain` holds the
-        cells whose two highest mean probabilities are closest, correct or wrong. Ties go by image. `of` is the size of
-        the group before it was cut.
+    The columns are `method, group, label, predicted, image, of`. Group `error` holds cells of which the majority
+    predicts another class than their own, one group per true class, the highest mean probability of the predicted class
+    first; group `correct` in the same way the others, at most `COMPARED` of a class. Group `uncertain` holds the cells
+    whose two highest mean probabilities are closest, correct or wrong. A group has at most `each` cells, `of` is its
+    size before it was cut, and ties go by image.
     """
     parts = []
     tested = predictions[predictions["role"] == "test"].set_index("image", drop=False)

@@ -31,19 +31,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SubjectMean:
-    """A figure averaged over subjects.
-
-    Attributes:
-        value: the figure.
-        each: every subject's own figure, NaN of subjects without a cell that counts; shape (subjects,).
-        deviation: what each subject adds to the error: the squares sum to the variance of `value`; shape (subjects,).
-        fewest: number of subjects of the class with the fewest.
-    """
+    """A figure averaged over subjects; arrays have the shape (subjects,)."""
 
     value: float
-    each: FloatArray
-    deviation: FloatArray
-    fewest: int
+    each: FloatArray  # every subject's own figure, NaN of subjects without a cell that counts
+    deviation: FloatArray  # what each subject adds to the error: the squares sum to the variance of `value`
+    fewest: int  # number of subjects of the class with the fewest
 
     @property
     def error(self) -> float:
@@ -63,19 +56,14 @@ class SubjectMean:
 
 
 class Difference(NamedTuple):
-    """A paired difference with its 95 % interval and two-sided p-value; NaN where there is neither.
-
-    Attributes:
-        positive: in how many subjects the difference is positive.
-        subjects: how many subjects take part.
-    """
+    """A paired difference with its 95 % interval and two-sided p-value; NaN where there is neither."""
 
     value: float
     low: float
     high: float
     p: float
-    positive: int
-    subjects: int
+    positive: int  # in how many subjects the difference is positive
+    subjects: int  # how many take part
 
 
 def figures(block: Block) -> dict[str, SubjectMean]:
@@ -115,13 +103,8 @@ def auroc(score: FloatArray, positive: Mask, subject: IntArray, count: int) -> S
     """The chance that a cell of one positive subject scores higher than a cell of one negative subject; ties are half.
 
     Obuchowski 1997, Biometrics 53:567, with every subject counting once. A positive subject's own figure is its cells'
-    mean chance to win, a negative subject's the mean chance of the others to win against its cells.
-
-    Args:
-        score: of each cell, shape (cells,).
-        positive: whether the cell is of the class, shape (cells,).
-        subject: number of the cell's subject, shape (cells,).
-        count: number of subjects.
+    mean chance to win, a negative subject's the mean chance of the others to win against its cells. Of each cell come
+    its score, whether it is of the class, and the number of its subject, of `count` subjects.
     """
     chance = np.empty(len(score))
     for side, sign in ((positive, 1), (~positive, -1)):
@@ -168,14 +151,10 @@ def entry(figure: SubjectMean) -> dict[str, float | None]:
 def predictive_value(hit: SubjectMean, miss: SubjectMean, share: float) -> dict[str, float | None]:
     """PPV or NPV where a share of the cells is of the class, with its 95 % interval, as `value, low, high`.
 
-    By Bayes' rule the odds to be right are share / (1 - share) x hit / (1 - miss). The interval is made on the logit
-    scale (Mercaldo, Lau and Zhou 2007, Stat Med 26:2170), over subjects. None where nothing is predicted to be of the
-    class, or no interval can be made.
-
-    Args:
-        hit: the recall of the class: sensitivity for PPV, specificity for NPV.
-        miss: the recall of the other class.
-        share: of cells that are of the class.
+    `hit` is the recall of the class (sensitivity for PPV, specificity for NPV), `miss` that of the other one. By Bayes'
+    rule the odds to be right are share / (1 - share) x hit / (1 - miss). The interval is made on the logit scale
+    (Mercaldo, Lau and Zhou 2007, Stat Med 26:2170), over subjects. None where nothing is predicted to be of the class,
+    or no interval can be made.
     """
     right, wrong = hit.value * share, (1 - miss.value) * (1 - share)
     if np.isnan(right + wrong) or right + wrong <= 0:
@@ -189,9 +168,8 @@ def predictive_value(hit: SubjectMean, miss: SubjectMean, share: float) -> dict[
             min(hit.fewest, miss.fewest),
         )
         if log_odds.fewest >= FEWEST_FOR_A_FIGURE and log_odds.error > _NOTHING:
-            low, high = (
-                round(float(special.expit(log_odds.value + sign * log_odds.half_width)), DIGITS) for sign in (-1, 1)
-            )
+            ends = (log_odds.value - log_odds.half_width, log_odds.value + log_odds.half_width)
+            low, high = (round(float(special.expit(end)), DIGITS) for end in ends)
     return {"value": round(value, DIGITS), "low": low, "high": high}
 
 
@@ -202,15 +180,9 @@ def difference(one: SubjectMean, other: SubjectMean) -> Difference:
     if paired.fewest >= FEWEST_FOR_A_DIFFERENCE and paired.error > _NOTHING:
         half = paired.half_width
         p = float(2 * stats.t.sf(abs(paired.value) / paired.error, paired.fewest - 1))
-    low, high = np.clip([paired.value - half, paired.value + half], -1, 1)
-    return Difference(
-        paired.value,
-        float(low),
-        float(high),
-        p,
-        int((paired.each > _NOTHING).sum()),
-        int((~np.isnan(paired.each)).sum()),
-    )
+    low, high = np.clip([paired.value - half, paired.value + half], -1, 1).tolist()
+    positive, subjects = (paired.each > _NOTHING).sum(), (~np.isnan(paired.each)).sum()
+    return Difference(paired.value, low, high, p, int(positive), int(subjects))
 
 
 def exact(successes: int, trials: int) -> tuple[float, float]:

@@ -30,31 +30,20 @@ DRAWS = 500
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model reached on one set of images.
+    """What one model reached on one set of images."""
 
-    Attributes:
-        confusion: counts, rows truth and columns predicted, both in class order.
-        metrics: every name of `METRICS`; None where undefined.
-        undefined: the reason for each None.
-    """
-
-    confusion: list[list[int]]
-    metrics: dict[str, float | None]
-    undefined: dict[str, str]
+    confusion: list[list[int]]  # counts, rows truth and columns predicted, both in class order
+    metrics: dict[str, float | None]  # every name of `METRICS`; None where undefined
+    undefined: dict[str, str]  # the reason for each None
 
 
 def score(truth: IntArray, predicted: IntArray, probabilities: FloatArray, dataset: Dataset) -> Scores:
     """Score predictions of at least one cell against the truth, every cell counting once.
 
-    AUROC, AUPRC (average precision), Brier score, log loss and ECE judge `probabilities`. A score that is the same for
-    every image ranks nothing: AUROC and AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is
-    undefined, being infinite, where a class with probability 0 was the true one.
-
-    Args:
-        truth: positions of the true classes, shape (images,).
-        predicted: positions of the predicted classes, shape (images,).
-        probabilities: shape (images, classes), rows summing to one.
-        dataset: class names in order, and the positive class.
+    `truth` and `predicted` are class numbers, (images,). AUROC, AUPRC (average precision), Brier score, log loss and
+    ECE judge `probabilities`, (images, classes). A score that is the same for every image ranks nothing: AUROC and
+    AUPRC are then undefined rather than 0.5 and the prevalence. The log loss is undefined, being infinite, where a
+    class with probability 0 was the true one.
     """
     confusion = sk.confusion_matrix(truth, predicted, labels=range(len(dataset.classes)))
     undefined = _undefined(truth, predicted, probabilities, dataset)
@@ -130,9 +119,8 @@ def bin_of(probability: FloatArray, bins: int) -> IntArray:
 def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_], bins: int) -> list[dict[str, Any]]:
     """The reliability curve of an event: its probability and whether it took place, both of shape (images,).
 
-    Returns:
-        One entry per bin (low, high]: its `images`, their `mean_probability`, in how many the event `happened`, and the
-        `share` of those; the mean and the share are None in an empty bin.
+    An entry per bin (low, high] has its `images`, their `mean_probability`, in how many the event `happened`, and the
+    `share` of those; the mean and the share are None in an empty bin.
     """
     position = bin_of(probability, bins)
     images = np.bincount(position, minlength=bins)
@@ -164,8 +152,7 @@ def expected_error(confidence: FloatArray, correct: npt.NDArray[np.bool_], bins:
 def error_if_calibrated(confidence: FloatArray) -> dict[str, float]:
     """What `expected_error` would be if each prediction were correct exactly as often as its confidence says.
 
-    Returns:
-        `mean` and the 95 % quantile, `high`, over `DRAWS` draws of which predictions are correct.
+    It is the `mean` and the 95 % quantile, `high`, over `DRAWS` draws of which predictions are correct.
     """
     draw = generator(0, "evaluation", "calibration error")
     errors = [expected_error(confidence, draw.random(len(confidence)) < confidence) for _ in range(DRAWS)]

@@ -24,17 +24,13 @@ BINS = 10
 def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, Any]]:
     """Compare every pseudo_labels.csv of a run (runs/METHOD/fold-K) with the truth and with the one before it.
 
-    Returns:
-        One entry per iteration, none for a run that did not iterate. Of all pseudo-labels: `images`; share that is
-        `correct` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`,
-        the share equal to the iteration before (None for the first). Of those that the student learned from: `kept`,
-        the share of images that an epoch has at least once; `correct_kept`, weighted by how often it has them.
-        `balance` counts by class: `labels` and `kept` (weighted), `truth` where there is one. `confidence` is `mean`
-        and a histogram: `edges` of the bins (the lower one belongs to a bin, to the last both) and images that are
-        `correct`, `wrong`, and of `unknown` truth.
-
-    Raises:
-        UserError: there are no pseudo-labels, or they are wrong or belong to another split.
+    There is an entry per iteration, none for a run that did not iterate. Of all pseudo-labels: `images`; share that is
+    `correct` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`, the
+    share equal to the iteration before (None for the first). Of those that the student learned from: `kept`, the share
+    of images that an epoch has at least once; `correct_kept`, weighted by how often it has them. `balance` counts by
+    class: `labels` and `kept` (weighted), `truth` where there is one. `confidence` is `mean` and a histogram: `edges`
+    of the bins (the lower one belongs to a bin, to the last both) and images that are `correct`, `wrong`, and of
+    `unknown` truth.
     """
     if not (run / "iterations").is_dir():
         return []
@@ -49,14 +45,9 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
     before: IntArray | None = None
     for number in numbers:
         labels = _read(run / "iterations" / str(number) / "pseudo_labels.csv", images, fold, dataset)
-        entries.append(
-            {
-                "fold": fold,
-                "iteration": number,
-                **_compared(labels, classes, dataset),
-                "agreement": None if before is None else float(np.mean(labels["label"] == before)),
-            }
-        )
+        agreement = None if before is None else float(np.mean(labels["label"] == before))
+        compared = _compared(labels, classes, dataset)
+        entries.append({"fold": fold, "iteration": number, **compared, "agreement": agreement})
         before = labels["label"].to_numpy()
     return entries
 
@@ -78,6 +69,7 @@ def _compared(labels: pd.DataFrame, truth: FloatArray, dataset: Dataset) -> dict
     positive = dataset.reported[0] if len(dataset.reported) == 1 else None
     edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
     sure = confidence.clip(edges[0], edges[-1])
+    groups = {"correct": has_truth & correct, "wrong": has_truth & ~correct, "unknown": ~has_truth}
     return {
         "images": len(truth),
         "correct": float(np.mean(correct[has_truth])) if has_truth.any() else None,
@@ -92,14 +84,7 @@ def _compared(labels: pd.DataFrame, truth: FloatArray, dataset: Dataset) -> dict
         "confidence": {
             "mean": float(np.mean(confidence)),
             "edges": [round(float(edge), 6) for edge in edges],
-            **{
-                name: np.histogram(sure[which], edges)[0].tolist()
-                for name, which in (
-                    ("correct", has_truth & correct),
-                    ("wrong", has_truth & ~correct),
-                    ("unknown", ~has_truth),
-                )
-            },
+            **{name: np.histogram(sure[which], edges)[0].tolist() for name, which in groups.items()},
         },
     }
 

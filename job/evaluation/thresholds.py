@@ -34,13 +34,8 @@ def choose(
 
     `half` is 0.5; `sensitivity` the highest threshold that reaches the required sensitivity; `youden` maximises
     sensitivity + specificity (Youden 1950); `cost` minimises false alarms + `miss_cost` x misses. Of equal ones the
-    highest threshold is taken.
-
-    Args:
-        score: probability of the positive class of validation cells, shape (cells,).
-        positive: whether they are, shape (cells,).
-        sensitivity: the required share of positive cells that are predicted positive.
-        miss_cost: how many false alarms one miss weighs as much as.
+    highest threshold is taken. Of validation cells come the score, which is the probability of the positive class, and
+    whether they are positive, both of shape (cells,).
     """
     if positive.all() or not positive.any():
         reason = "the validation images are all of one class"
@@ -57,14 +52,9 @@ def choose(
 def counts(score: FloatArray, positive: BoolArray, threshold: float) -> dict[str, Any]:
     """TP, FN, FP and TN at a threshold, with sensitivity and specificity; None of nothing."""
     tn, fp, fn, tp = sk.confusion_matrix(positive, score >= threshold, labels=[False, True]).ravel().tolist()
-    return {
-        "TP": tp,
-        "FN": fn,
-        "FP": fp,
-        "TN": tn,
-        "sensitivity": tp / (tp + fn) if tp + fn else None,
-        "specificity": tn / (tn + fp) if tn + fp else None,
-    }
+    rates = {"sensitivity": (tp, fn), "specificity": (tn, fp)}
+    shares = {name: hit / (hit + miss) if hit + miss else None for name, (hit, miss) in rates.items()}
+    return {"TP": tp, "FN": fn, "FP": fp, "TN": tn, **shares}
 
 
 def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence[float]) -> list[dict[str, Any]]:
@@ -72,10 +62,8 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
 
     Vickers and Elkin 2006, Med Decis Making 26:565, with the share of positive cells as a parameter (Rousson and
     Zumbrunn 2011): sensitivity x share - (1 - specificity) x (1 - share) x t / (1 - t), where t is the probability from
-    which on one would act. The share among test cells is one that the split made.
-
-    Returns:
-        One entry per threshold from 0.05 to 0.95 and prevalence; none where the cells are all of one class.
+    which on one would act. The share among test cells is one that the split made. There is an entry per threshold from
+    0.05 to 0.95 and prevalence, and none where the cells are all of one class.
     """
     rows = []
     for percent in range(5, 100, 5) if 0 < positive.sum() < len(positive) else ():
@@ -92,14 +80,8 @@ def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence
 def risk_coverage(confidence: FloatArray, correct: BoolArray) -> list[dict[str, Any]]:
     """Errors among the cells of which a model is surest, for a falling demand (El-Yaniv and Wiener 2010).
 
-    Cells of equal confidence are kept or refused together.
-
-    Args:
-        confidence: such as the highest probability, or the share of voters who agree; shape (cells,).
-        correct: whether the prediction is correct, shape (cells,).
-
-    Returns:
-        At most 51 points as of `kept_above`, each of at least `FEWEST` cells, or of all.
+    Confidence is such as the highest probability, or the share of voters who agree. Cells of equal confidence are kept
+    or refused together. There are at most 51 points as of `kept_above`, each of at least `FEWEST` cells, or of all.
     """
     levels, kept, _ = _levels(confidence, correct)
     first = int(np.argmax(kept >= min(FEWEST, len(correct))))

@@ -28,19 +28,12 @@ VOTED = ("test", "unlabelled")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an ensemble predicts for each image.
+    """What an ensemble predicts for each image."""
 
-    Attributes:
-        probabilities: shape (images, classes), rows summing to one: the mean probability, or the calibrated one.
-        votes: how many voters predicted each class, shape (images, classes).
-        predicted: number of the chosen class, shape (images,).
-        tie: whether the rule's highest value was reached by more than one class, shape (images,).
-    """
-
-    probabilities: FloatArray
-    votes: IntArray
-    predicted: IntArray
-    tie: npt.NDArray[np.bool_]
+    probabilities: FloatArray  # the mean, or the calibrated one, shape (images, classes), rows summing to one
+    votes: IntArray  # how many voters predicted each class, shape (images, classes)
+    predicted: IntArray  # number of the chosen class, shape (images,)
+    tie: npt.NDArray[np.bool_]  # whether the rule's highest value was reached by several classes, shape (images,)
 
 
 def verdicts(probabilities: FloatArray, temperatures: FloatArray) -> dict[str, Verdict]:
@@ -114,14 +107,10 @@ def temperature(folds: Mapping[int, pd.DataFrame], split: Split, dataset: Datase
 def pool(folds: Mapping[int, pd.DataFrame], fitted: float, dataset: Dataset) -> pd.DataFrame:
     """Votes and mean probabilities of a method's folds, and its pooled validation predictions.
 
-    Args:
-        folds: tables of `contracts.predictions.read_fold` by fold number, all of one split.
-        fitted: the method's `temperature`.
-        dataset: the classes.
-
-    Returns:
-        `image, role, rule, p_<CLASS>…, votes_<CLASS>…, predicted, tie`. Every rule of `RULES` for test and unlabelled
-        images; rule `out_of_fold` for validation images (each is predicted by the one model that did not train on it).
+    From the tables of `contracts.predictions.read_fold` by fold number, all of one split, and the method's `fitted`
+    temperature to `image, role, rule, p_<CLASS>…, votes_<CLASS>…, predicted, tie`: every rule of `RULES` for test and
+    unlabelled images; rule `out_of_fold` for validation images (each is predicted by the one model that did not train
+    on it).
     """
     parts = []
     for role in VOTED:

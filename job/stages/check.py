@@ -5,7 +5,6 @@ from pathlib import Path
 from job.contracts import paths
 from job.data import layouts
 from job.data.tree import check_own_test
-from job.errors import UserError
 from job.files import awaits_fetch, write_json
 from job.params import load
 
@@ -15,15 +14,7 @@ def run() -> str:
     params = load()
     root = Path(params.data.root)
     # A folder that DVC tracks and has not fetched may be missing: `dvc repro --pull --allow-missing` may never need it.
-    if root != paths.DEMO and not root.is_dir() and not awaits_fetch(root):
-        where = "" if root.is_absolute() else " (a relative path is looked for in the folder that DVC runs in)"
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(
-            f"data.root: {root.absolute()} {problem}{where}. Set data.root to "
-            "a folder of images (C-NMC as unpacked from Kaggle, andrewmvd/leukemia-classification; labels.csv with its "
-            f"images; or one folder per class), or to {paths.DEMO}."
-        )
-    if root != paths.DEMO and root.is_dir():
+    if root != paths.DEMO and not awaits_fetch(root):
         listing = layouts.read(root, params.data.layout, params.data.positive)
         check_own_test(sum(entry.origin == "test" for entry in listing.entries), params.split.test)
     write_json(paths.CHECKED, {"parameters": "valid"})

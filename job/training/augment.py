@@ -30,17 +30,11 @@ _UNMIX = torch.linalg.inv(_STAINS)
 def augmented(pixels: torch.Tensor, policy: str, *, magnitude: int, seed: int) -> torch.Tensor:
     """Change every image at random, as a policy says; the order of the images stays.
 
-    Args:
-        pixels: (B, 3, S, S) uint8.
-        policy: `none`; `dihedral`: flips and quarter turns, no pixel changes its value; `cells`: mirror image, rotation
-            by any angle, translation by up to `SHIFT`, brightness and strength of each stain changed by up to `COLOUR`;
-            `randaugment`: two random operations of RandAugment (Cubuk et al. 2020, arXiv:1909.13719; torchvision's,
-            which has no zoom) after the dihedral flips and turns.
-        magnitude: strength of RandAugment, 0 … 30; the other policies do not use it.
-        seed: of all random draws. The same seed gives the same changes on every device.
-
-    Returns:
-        (B, 3, S, S), uint8 or float32 in the same range 0 … 255.
+    From (B, 3, S, S) uint8 to uint8 or float32 in the same range 0 … 255. The policies are `none`; `dihedral`: flips
+    and quarter turns, no pixel changes its value; `cells`: mirror image, rotation by any angle, translation by up to
+    `SHIFT`, brightness and strength of each stain changed by up to `COLOUR`; `randaugment`: two random operations of
+    RandAugment (Cubuk et al. 2020, arXiv:1909.13719; torchvision's, which has no zoom) of a magnitude from 0 to 30,
+    after the dihedral flips and turns. The same seed gives the same changes on every device.
     """
     if policy == "none":
         return pixels

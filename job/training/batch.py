@@ -20,25 +20,15 @@ from job.training.state import TrainState
 
 @dataclass(frozen=True)
 class Source:
-    """Images with their targets, and how a step uses them. All tensors are on the CPU.
+    """Images with their targets, and how a step uses them. All tensors are on the CPU."""
 
-    Attributes:
-        rows: of the pixel store, (N,); a row may occur more than once.
-        targets: class numbers (N,) int64, or class probabilities (N, C) float32; empty for images without labels.
-        batch_size: number of its images in a step.
-        augment: policy of `job.training.augment`.
-        weight: of its mean loss in the sum that a step minimises.
-        smoothing: share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
-        class_weights: (C,) float32; only with class numbers.
-    """
-
-    rows: Rows
-    targets: torch.Tensor
-    batch_size: int
-    augment: str = "none"
-    weight: float = 1.0
-    smoothing: float = 0.0
-    class_weights: torch.Tensor | None = None
+    rows: Rows  # of the pixel store, (N,); a row may occur more than once
+    targets: torch.Tensor  # class numbers (N,) int64, or probabilities (N, C) float32; empty for images without labels
+    batch_size: int  # number of its images in a step
+    augment: str = "none"  # policy of `job.training.augment`
+    weight: float = 1.0  # of its mean loss in the sum that a step minimises
+    smoothing: float = 0.0  # share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)
+    class_weights: torch.Tensor | None = None  # (C,) float32; only with class numbers
 
     def mass(self, positions: Rows) -> float:
         """Weight of these images in the mean loss of a batch: their number, or the sum of their classes' weights."""
@@ -76,23 +66,14 @@ def count_images(plan: Sequence[Step]) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one step. Where several processes train a fold, each has its share of every source's images.
+    """The images of one step. Where several processes train a fold, each has its share of every source's images."""
 
-    Attributes:
-        context: pixels and device.
-        sources: those of the training; the methods take a source by its position here.
-        step: the images of all processes, as positions in the sources.
-        magnitude: of RandAugment.
-        seed: of all random draws of the step.
-        world: says which share is this process's.
-    """
-
-    context: Context
-    sources: Sequence[Source]
-    step: Step
-    magnitude: int
-    seed: int
-    world: World
+    context: Context  # pixels and device
+    sources: Sequence[Source]  # those of the training; the methods take a source by its position here
+    step: Step  # the images of all processes, as positions in the sources
+    magnitude: int  # of RandAugment
+    seed: int  # of all random draws of the step
+    world: World  # says which share is this process's
 
     def images(self, source: int, augment: str | None = None) -> torch.Tensor:
         """Augmented and normalised images of a source: (B, 3, S, S) float32 on the device.
@@ -154,14 +135,9 @@ def supervised(state: TrainState, batch: Batch) -> tuple[torch.Tensor, torch.Ten
 def consistency_loss(weak: torch.Tensor, strong: torch.Tensor, *, confidence: float, hard: bool) -> torch.Tensor:
     """Mean cross-entropy of augmented images against the predictions for weaker views of them: scalar.
 
-    Images whose weak view is predicted with less than `confidence` count as 0 in the mean; no gradient flows through
-    the weak views.
-
-    Args:
-        weak: logits of the weak views, (N, C).
-        strong: logits of the augmented views of the same images, (N, C).
-        confidence: least probability of the most probable class.
-        hard: the target is that class (FixMatch); otherwise the probabilities (UDA, Xie et al. 2019, arXiv:1904.12848).
+    Both views come as logits, (N, C). Images whose weak view is predicted with less than `confidence` count as 0 in the
+    mean; no gradient flows through the weak views. The target is the most probable class where `hard` (FixMatch),
+    otherwise the probabilities (UDA, Xie et al. 2019, arXiv:1904.12848).
     """
     probabilities = weak.detach().softmax(1)
     highest, predicted = probabilities.max(1)

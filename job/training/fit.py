@@ -23,32 +23,24 @@ from job.training.validation import evaluate, recompute_batch_norm
 class Trainer:
     """How one model of a fold is trained; `fit` does it.
 
-    Attributes:
-        task: the fold, with its validation images and the section `train`.
-        name: of the model, in its history and for its saved state.
-        sources: training images. A step takes a batch of each; an epoch is one pass over the first.
-        loss: what a step minimises.
-
     Example:
         `Trainer(task, "base", [task.labelled()]).fit(task.fresh_network("base"))`
     """
 
-    task: Task
-    name: str
-    sources: Sequence[Source]
-    loss: Loss = supervised
+    task: Task  # the fold, with its validation images and the section `train`
+    name: str  # of the model, in its history and for its saved state
+    sources: Sequence[Source]  # training images: a step takes a batch of each, an epoch is one pass over the first
+    loss: Loss = supervised  # what a step minimises
 
     def fit(self, network: nn.Module, beside: Mapping[str, TrainState] | None = None) -> Fitted:
         """Train a network and keep the weights with the best validation accuracy.
 
         Among equal accuracies the lower validation loss decides, then the earlier epoch. A training that was stopped
         goes on at the batch where its last state was saved, and ends with the same bytes; a finished one is not done
-        again.
+        again. The network is on the context's device, and starts with the weights that it has.
 
-        Args:
-            network: on the context's device; starts with the weights that it has.
-            beside: states, by name, of further networks that learn in the loss. Their epochs are validated and their
-                states are saved with this one's; training goes on while one of the networks still gets better.
+        `beside` are the states, by name, of further networks that learn in the loss. Their epochs are validated and
+        their states are saved with this one's; training goes on while one of the networks still gets better.
 
         Raises:
             UserError: the loss is not a finite number.
@@ -149,12 +141,9 @@ class Trainer:
 
 
 def tune(task: Task, network: nn.Module, name: str, fitted: Fitted, epochs: int) -> Fitted:
-    """Train a model for some further epochs on the labelled images alone.
+    """Train a model for some further epochs on the labelled images alone; the better of the two, histories joined.
 
     There is no augmentation or warm-up then, and the learning rate starts at `lr_gamma` times that of the training.
-
-    Returns:
-        The better of the two with the histories joined; `fitted` itself where `epochs` is 0.
     """
     if epochs == 0:
         return fitted

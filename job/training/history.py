@@ -44,34 +44,21 @@ class Fitted:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """A teacher's predictions for images without labels, and which of them a student learned from.
+    """A teacher's predictions for images without labels, and which of them a student learned from."""
 
-    Attributes:
-        rows: of the pixel store, (N,).
-        probabilities: of the teacher, (N, C).
-        confidence: highest probability of each image, after calibration where the teacher was calibrated, (N,).
-        times: how often an epoch of the student contains the image, (N,); 0 for those that were left out.
-    """
-
-    rows: Rows
-    probabilities: npt.NDArray[np.float32]
-    confidence: npt.NDArray[np.float32]
-    times: npt.NDArray[np.int64]
+    rows: Rows  # of the pixel store, (N,)
+    probabilities: npt.NDArray[np.float32]  # of the teacher, (N, C)
+    confidence: npt.NDArray[np.float32]  # highest probability, (N,), after calibration where the teacher was calibrated
+    times: npt.NDArray[np.int64]  # how often an epoch of the student contains the image, (N,); 0 where it is left out
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a method for one fold.
+    """The result of a method for one fold."""
 
-    Attributes:
-        models: in the order of their training; the last one is the fold's model.
-        pseudo_labels: for self-training, what model number `i` learned from, by `i`.
-        backbones: of the models, where they are not all `model.backbone`.
-    """
-
-    models: list[Fitted]
-    pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)
-    backbones: tuple[str, ...] = ()
+    models: list[Fitted]  # in the order of their training; the last one is the fold's model
+    pseudo_labels: dict[int, PseudoLabels] = field(default_factory=dict)  # what model number `i` learned from, by `i`
+    backbones: tuple[str, ...] = ()  # of the models, where they are not all `model.backbone`
 
 
 def snapshot(network: nn.Module) -> State:

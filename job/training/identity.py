@@ -60,12 +60,7 @@ def check_unchanged(before: dict[str, Any], method: str, device: torch.device) -
     """Refuse to write a fold of which something is no longer what it was when the training began.
 
     DVC notes the parameters, code and data that it finds after a stage has run: a fold that was trained with others
-    would be called up to date (https://github.com/treeverse/dvc/issues/11058).
-
-    Args:
-        before: what `facts` returned then.
-        method: of the fold.
-        device: that it was trained on.
+    would be called up to date (https://github.com/treeverse/dvc/issues/11058). `before` is what `facts` returned then.
     """
     try:
         now = facts(load(), method, device)

@@ -68,8 +68,7 @@ ALONE = World()
 def run_again_under_torchrun(settings: Train) -> None:
     """Replace this process by torchrun with `train.devices` copies of it, unless torchrun has started it.
 
-    Raises:
-        UserError: several processes are asked for, and no GPU is used: `nn.SyncBatchNorm` needs one.
+    A UserError says that no GPU is used: `nn.SyncBatchNorm`, and so several processes, need one.
     """
     if settings.devices == 1:
         return
@@ -87,9 +86,8 @@ def run_again_under_torchrun(settings: Train) -> None:
 def join(devices: int, device: torch.device) -> tuple[World, torch.device]:
     """Join the other processes; each uses the GPU of its number on its machine, and one that trains alone `device`.
 
-    Raises:
-        UserError: their number is not `train.devices`, which is part of what identifies a run, or there is no GPU for
-            this one.
+    A UserError says that their number is not `train.devices`, which is part of what identifies a run, or that there is
+    no GPU for this one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != devices:

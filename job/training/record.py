@@ -26,14 +26,8 @@ def write(
 ) -> None:
     """Write a run into an existing empty folder.
 
-    Args:
-        folder: of the run.
-        trained: the models.
-        task: their training.
-        method: its method.
-        prepared: `data/prepared/summary.json`: how a file becomes the input of the networks.
-        labels: which training labels the method saw, `all` or `half`.
-        split: names the images of pseudo-labels.
+    `prepared`, `data/prepared/summary.json`, says how a file becomes the input of the networks; `labels` which training
+    labels the method saw, `all` or `half`; `split` names the images of pseudo-labels.
     """
     weights = save(trained.models[-1].state)
     (folder / WEIGHTS).write_bytes(weights)

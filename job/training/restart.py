@@ -86,17 +86,9 @@ class Restart:
 def opened(folder: Path, digest: str, every_seconds: float, world: World = ALONE) -> Iterator[Restart]:
     """Open the states of one fold for this process alone; they are removed when the block ends without an error.
 
-    A lock file beside the folder contains the number of the process. A trainer whose parent was killed needs a batch's
-    time to save its state and end: that is waited for.
-
-    Args:
-        folder: of the fold's states.
-        digest: of everything that the result depends on.
-        every_seconds: time between two states.
-        world: the processes that train the fold; number 0 opens the states for all of them.
-
-    Raises:
-        UserError: another process trains this fold and does not end within two minutes.
+    `digest` is that of everything that the result depends on. Of several processes number 0 opens the states for all.
+    A trainer whose parent was killed needs a batch's time to save its state and end: that is waited for. A UserError
+    says that another process trains this fold and does not end within two minutes.
     """
     states = Restart(folder / digest, every_seconds, world)
     if world.rank > 0:

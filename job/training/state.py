@@ -26,39 +26,25 @@ _VALUES = ("epoch", "figures", "rng_state", "best", "best_state")
 class TrainState:
     """The state of one network's training between two batches.
 
-    Attributes:
-        network: with its present weights.
-        parallel: the same network as a training step calls it, compiled if that is wanted; its backward pass averages
-            gradients over all processes of the fold.
-        device: of the network.
-        precision: of a step: `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision.
-        world: the processes of the fold.
-        optimiser: with its momenta.
-        scaler: of the loss, so that gradients in fp16 do not vanish; does nothing in other precisions.
-        average: of the weights over the steps, or None.
-        epoch: number of the present epoch, from 1.
-        figures: of each finished step of this epoch its loss, its number of correctly classified images, and the number
-            of images that this is about: (3,) float64, left on the device, because reading a number back would make a
-            GPU wait at every step.
-        rng_state: of the generators of dropout and stochastic depth, in the middle of an epoch; on the CPU.
-        history: of the finished epochs.
-        best: number of the best of them, 0 before the first has ended.
-        best_state: its weights.
+    `parallel` is the network as a training step calls it, compiled if that is wanted; its backward pass averages
+    gradients over all processes of the fold. `figures` has for each finished step of this epoch its loss, its number of
+    correctly classified images, and the number of images that this is about: (3,) float64, left on the device, because
+    reading a number back would make a GPU wait at every step.
     """
 
     network: nn.Module
     parallel: nn.Module
     device: torch.device
-    precision: str
+    precision: str  # `fp32`, or `bf16` or `fp16` for the operations that autocast runs in half precision
     world: World
     optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None
+    scaler: torch.amp.GradScaler  # of the loss, so that gradients in fp16 do not vanish; no-op in other precisions
+    average: AveragedModel | None  # of the weights over the steps
     epoch: int = 1
     figures: list[torch.Tensor] = field(default_factory=list)
-    rng_state: list[torch.Tensor] = field(default_factory=list)
-    history: list[Epoch] = field(default_factory=list)
-    best: int = 0
+    rng_state: list[torch.Tensor] = field(default_factory=list)  # of dropout and stochastic depth; on the CPU
+    history: list[Epoch] = field(default_factory=list)  # of the finished epochs
+    best: int = 0  # number of the best of them, 0 before the first has ended
     best_state: State = field(default_factory=dict)
 
     @classmethod
@@ -94,11 +80,9 @@ class TrainState:
         return parts
 
     def learn(self, loss: torch.Tensor, correct: torch.Tensor) -> None:
-        """Take one step of the optimiser.
+        """Take one step of the optimiser, for this process's part of the step's loss.
 
-        Args:
-            loss: this process's part of the step's loss; the whole loss where there is one process.
-            correct: whether each image was classified correctly, (N,) bool.
+        `correct` says whether each of its images was classified correctly, (N,) bool.
         """
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, but the loss of the step is the sum of their parts.
@@ -160,11 +144,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def compiled(network: nn.Module, settings: Train) -> nn.Module:
-    """The network with a forward and a backward pass of fused kernels: one graph for each size of batch.
-
-    Raises:
-        UserError: there is no compiler.
-    """
+    """The network with a forward and a backward pass of fused kernels: one graph for each size of batch."""
     if not shutil.which(os.environ.get("CXX", "g++")):
         raise UserError(
             "train.compile=true needs a C++ compiler: on Debian and Ubuntu, apt-get install g++; or use false"

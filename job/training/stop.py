@@ -11,8 +11,7 @@ class Stop:
     def __init__(self, remedy: str) -> None:
         """Take SIGTERM, Ctrl-C and a closed terminal from now on; a second Ctrl-C ends the process at once.
 
-        Args:
-            remedy: ends the message: how to go on.
+        The `remedy`, how to go on, ends the message.
         """
         self._remedy = remedy
         self._number = 0

@@ -23,27 +23,16 @@ from job.training.restart import Restart
 
 @dataclass(frozen=True)
 class Task:
-    """One fold of one method.
+    """One fold of one method."""
 
-    Attributes:
-        fold: the images, with the labels that the method may see.
-        classes: class names in class order.
-        context: pixels and device.
-        params: the whole of `params.yaml`.
-        progress: is told of every batch and every epoch.
-        restart: keeps the states from which a stopped training goes on.
-        world: the processes that train the fold.
-        names: images of rows, for messages.
-    """
-
-    fold: Fold
-    classes: tuple[str, ...]
-    context: Context
-    params: Params
-    progress: Progress
-    restart: Restart
-    world: World = ALONE
-    names: Callable[[Rows], Sequence[object]] = list
+    fold: Fold  # the images, with the labels that the method may see
+    classes: tuple[str, ...]  # class names in class order
+    context: Context  # pixels and device
+    params: Params  # the whole of `params.yaml`
+    progress: Progress  # is told of every batch and every epoch
+    restart: Restart  # keeps the states from which a stopped training goes on
+    world: World = ALONE  # the processes that train the fold
+    names: Callable[[Rows], Sequence[object]] = list  # images of rows, for messages
 
     def seed(self, *purpose: str | int) -> int:
         """A seed of this fold for one purpose."""

@@ -211,7 +211,8 @@ def test_test_rows_of_ones_own_are_tested_on_or_the_job_stops(tmp_path, monkeypa
     text = "file,patient,label,split\n" + "".join(rows)
     table(tmp_path / "mine", text, images=[f"{n}.png" for n in range(24)])
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    settings = {"data": {"root": str(tmp_path / "mine"), "pixels": 32}, "split": {"test": test, "folds": 2}}
+    data = {"root": str(tmp_path / "mine"), "pixels": 32, "near_copies": 0.0}
+    settings = {"data": data, "split": {"test": test, "folds": 2}}
     edit_params(tmp_path, folds=[1, 2], **settings)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
