@@ -15,7 +15,7 @@ _GAPS = frozenset({
 })  # fmt: skip
 
 # What people write before a patient's number, in small letters.
-_PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "sub", "case", "id", "pid", "no", "nr", "#"})
+_PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "case", "id", "pid", "no", "nr", "#"})
 
 # Words of a class's name, in small letters.
 _NO = frozenset({"non", "not", "no", "without"})
@@ -39,7 +39,7 @@ def filled(text: str) -> str:
 def spelling(name: str) -> tuple[str, ...]:
     """What is left of a name without case, spaces, `-`, `_`, invisible characters, and the ways to write a number.
 
-    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor `1-2` and `12`, `-1` and `1`.
+    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor `1-2`, `12`, `-1`, `1`.
     """
     visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf").casefold()
     if number := re.fullmatch(r"\s*(-?\d+)(?:[.,]0*)?\s*", visible):

@@ -377,7 +377,8 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0"), ("1", "-1")]
+    ("one", "other"),
+    [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0"), ("1", "-1")],
 )
 def test_other_persons_stay_apart(tmp_path, one, other):
     text = ROWS.replace(",p,", f",{one},").replace(",q,", f",{other},")
