@@ -6,6 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from job.contracts import paths
 from job.errors import UserError
 
 
@@ -31,14 +32,29 @@ def output(*command: str) -> str | None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse, before the work, a place of `--out` that is a folder, or that lies in a file."""
+    """Refuse, before the work, a place of `--out` that is a folder, or that `check_folder` refuses."""
     if path.is_dir():
         raise UserError(f"--out {path} is a folder: name the file that is to be written, such as {path / 'out'}")
-    check_folder(path.parent)
+    _check_owner(path)
+    check_folder(path.parent, empty=False)
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before the work, a folder of `--out` that is a file, or that lies in one."""
+def check_folder(path: Path, *, empty: bool = True) -> None:
+    """Refuse, before the work, a folder of `--out` that is or lies in a file, or whose files are somebody else's.
+
+    Those are the results of the pipeline and what Git keeps. Without `empty` what Git keeps may lie in the folder.
+    """
     for one in (path, *path.parents):
         if one.exists() and not one.is_dir():
             raise UserError(f"--out: {one} is no folder: name another place")
+    if empty:
+        _check_owner(path)
+
+
+def _check_owner(path: Path) -> None:
+    where = path.resolve()
+    if Path("dvc.yaml").is_file() and any(where.is_relative_to(folder.resolve()) for folder in paths.OUTPUTS):
+        raise UserError(f"--out {path} is where the pipeline keeps its results: name another place")
+    inside = where if where.is_dir() else where.parent
+    if where.exists() and output("git", "-C", str(inside), "ls-files", "--", str(where)):
+        raise UserError(f"--out {path} is or holds what Git keeps: name another place")

@@ -17,6 +17,10 @@ _GAPS = frozenset({
 # What people write before a patient's number, in small letters.
 _PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "case", "id", "pid", "no", "nr", "#"})
 
+# Other names of columns, without case and signs.
+_PARTS = {"split", "role", "set", "subset", "dataset", "partition", "part"}
+_COLUMNS = {"split": _PARTS, "role": _PARTS, "patient": {"patientid", "patientname", "patientno", "person", "caseid"}}
+
 # Words of a class's name, in small letters.
 _NO = frozenset({"non", "not", "no", "without"})
 _NEGATIVE = frozenset({"hem", "healthy", "normal", "benign", "control", "controls", "negative", "neg", "false"})
@@ -46,6 +50,16 @@ def spelling(name: str) -> tuple[str, ...]:
         return (str(int(number[1])),)
     parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", visible)
     return tuple(str(int(part)) if part.isdecimal() else part for part in parts)
+
+
+def misnamed(columns: Sequence[str], known: Iterable[str]) -> tuple[str, str] | None:
+    """A column that nothing would read and the known name that it stands for, which no other column has."""
+    for name in set(known) - set(columns):
+        for column in columns:
+            plain = re.sub(r"[\W_]", "", column.casefold())
+            if column not in known and (plain == name or plain in _COLUMNS.get(name, ())):
+                return column, name
+    return None
 
 
 def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:

@@ -22,6 +22,8 @@ EXPLANATIONS = RESULTS / "explanations"
 SITE = Path("site")
 LOGS = Path("logs")
 STATE = Path(".state")
+OUTPUTS = (PREPARED, Path("runs"), Path("predictions"), Path("ensembles"), RESULTS, SITE)
+"""The folders that belong to the pipeline as a whole."""
 
 
 def run(method: str, fold: int) -> Path:

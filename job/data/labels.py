@@ -4,7 +4,7 @@ import unicodedata
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from job.contracts.names import filled
+from job.contracts.names import filled, misnamed
 from job.contracts.tables import read_rows
 from job.data.tree import NOT_AN_IMAGE, SUFFIXES, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree, shown
 from job.errors import UserError
@@ -31,6 +31,8 @@ def listing(root: Path, tree: Tree) -> Listing:
     rows, problems = read_rows(root / table, COLUMNS)
     if not rows:
         raise UserError(f"{root / table} has no rows below its header: write one for each image, {','.join(COLUMNS)}")
+    if meant := misnamed(list(rows[0][1]), (*COLUMNS, "split")):
+        raise UserError(f"{root / table}: column {meant[0]!r} is not read: call it {meant[1]!r}, or take it out")
     images = _Images(root, tree.images)
     patients_known = any(filled(row["patient"]) for _, row in rows)
     entries: dict[str, Entry] = {}

@@ -15,7 +15,7 @@ import pandas as pd
 
 from job.contracts import predictions, tables
 from job.contracts.dataset import Dataset
-from job.contracts.names import filled, is_gap, one_person, positive_class, spelling
+from job.contracts.names import filled, is_gap, misnamed, one_person, positive_class, spelling
 from job.contracts.tables import REMEDY, FloatArray, refuse, wrong_value
 from job.errors import UserError
 from job.evaluation.blocks import Block, Fitted, Truth
@@ -110,9 +110,8 @@ def _table(path: Path, positive: str | None) -> pd.DataFrame:
         raise UserError(f"{path} has no rows below its header: {REMEDY}")
     if scores:
         table = _of_scores(path, table, positive)
-    for column in table.columns:
-        if column not in NAMES and column.casefold() in NAMES:
-            raise UserError(f"{path}: column {column!r} is not read: write {column.casefold()!r}, or {REMEDY}")
+    if other := misnamed(list(table.columns), NAMES):
+        raise UserError(f"{path}: column {other[0]!r} is not read: call it {other[1]!r}, or {REMEDY}")
     return table
 
 

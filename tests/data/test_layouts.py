@@ -408,12 +408,20 @@ def test_a_folder_named_like_a_gap_is_no_class(tmp_path):
 
 
 def test_what_a_table_says_and_nothing_reads_is_said(tmp_path):
-    text = "file,patient,label,Split\n1.png,p,ALL,test\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
+    text = "file,patient,label,age\n1.png,p,ALL,test\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
     summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out")
-    assert summary["warnings"][0] == "Not used of labels.csv: the columns Split."
-    text = text.replace("Split", "split").replace("1.png,p,ALL,test", "1.png,p,ALL,unlabelled")
+    assert summary["warnings"][0] == "Not used of labels.csv: the columns age."
+    text = text.replace("age", "split").replace("1.png,p,ALL,test", "1.png,p,ALL,unlabelled")
     summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out2")
     assert summary["warnings"][0] == "Not used of labels.csv: 1 labels of rows with split unlabelled."
+
+
+@pytest.mark.parametrize("column", ["Split", "set", "SUBSET", "Role"])
+def test_a_column_that_means_the_parts_under_another_name_is_refused(tmp_path, column):
+    """Else other images would be held out than the table says."""
+    text = f"file,patient,label,{column}\n1.png,p,ALL,test\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
+    with pytest.raises(UserError, match=f"labels.csv: column '{column}' is not read: call it 'split'"):
+        prepared(table(tmp_path / "mine", text), tmp_path / "out")
 
 
 POSITIVE = {

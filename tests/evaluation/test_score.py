@@ -4,13 +4,15 @@ import json
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from job.commands import score
+from job.commands import machine, score
 from job.errors import UserError
+from tests import ROOT
 from tests.evaluation.recompute import assert_recomputes
 from tests.fixtures.run_tree import REPOSITORY
 
@@ -222,7 +224,9 @@ def test_wrong_files_are_refused_with_row_and_column_and_nothing_is_written(here
         (lambda t: t.assign(label=t["label"].str.lower()), "line 10, column 'label': 'all' is 'ALL' in another spell"),
         (lambda t: t.assign(label=1 * (t["label"] == "ALL")), "no label is one of the columns' classes: 0, 1, p_ALL"),
         (lambda t: t.rename(columns={"p_ALL": "p_nan"}), "column 'p_nan': 'nan' stands for a missing value"),
-        (lambda t: t.rename(columns={"patient": "Patient"}), "column 'Patient' is not read: write 'patient'"),
+        (lambda t: t.rename(columns={"patient": "Patient"}), "column 'Patient' is not read: call it 'patient'"),
+        (lambda t: t.rename(columns={"patient": "patient_id"}), "column 'patient_id' is not read: call it 'patient'"),
+        (lambda t: t.assign(split="train"), "column 'split' is not read: call it 'role'"),
         (lambda t: t.rename(columns={"label": "Label"}), r"column 'label' is missing \(there is 'Label'\)"),
         (lambda t: t.assign(role="val"), "line 2, column 'role': 'val' is not one of validation, masked, test"),
         (lambda t: t.assign(role=""), "line 2, column 'role': '' is not one of"),
@@ -334,6 +338,20 @@ def test_what_stands_in_the_way_is_said_before_anything_is_written(here):
     with pytest.raises(UserError, match=r"needs report_templates/, .* root of the repository"):
         score.run(path, here / "out", site_too=True, synthetic=False)
     assert not (here / "out").exists()
+
+
+def test_the_results_of_the_pipeline_and_what_git_keeps_are_not_replaced(here):
+    path = here / "theirs.csv"
+    predictions().to_csv(path, index=False)
+    (here / "dvc.yaml").touch()
+    for out in (Path("results"), here / "ensembles/theirs"):
+        with pytest.raises(UserError, match="is where the pipeline keeps its results: name another place"):
+            score.run(path, out, site_too=False, synthetic=False)
+    for out in (ROOT, ROOT / "docs"):
+        with pytest.raises(UserError, match="is or holds what Git keeps: name another place"):
+            score.run(path, out, site_too=False, synthetic=False)
+    with pytest.raises(UserError, match=r"params.yaml is or holds what Git keeps"):
+        machine.check_file(ROOT / "params.yaml")
 
 
 def test_the_columns_of_scikit_learn_are_enough_and_one_of_two_classes_can_be_named_positive(here):
