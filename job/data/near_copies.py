@@ -78,19 +78,28 @@ def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
         bar: least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair that a person
             takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
     """
-    workers = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(workers) as threads:  # decoding and resizing release the interpreter's lock
-        drawn = tqdm(threads.map(_sketch_file, paths), total=len(paths), desc="sketches", unit="image", disable=None)
-        pairs = propose(np.stack(list(drawn)))
+    pairs = measured(paths, propose(sketches(paths)))
+    return [pair for pair in pairs if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+
+
+def sketches(paths: Sequence[Path]) -> Grey:
+    """The sketch of every file, in their order: (N, 1024)."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding and resizing release the lock
+        drawn = threads.map(_sketch_file, paths)
+        return np.stack(list(tqdm(drawn, total=len(paths), desc="sketches", unit="image", disable=None)))
+
+
+def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64]) -> list[NearCopy]:
+    """These pairs of positions, (pairs, 2), with what they have in common, whether they are near copies or not."""
     if not len(pairs):
         return []
+    workers = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
         jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
         compared = processes.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
         bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
-        results = [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
-    return [pair for pair in results if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+        return [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
 
 
 def propose(sketches: Grey) -> npt.NDArray[np.int64]:
