@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from job.data import subjects
+from job.data import images, subjects
 from job.data.near_copies import NearCopy
 from job.data.tree import Listing, Refusal, reasons
 
@@ -30,7 +30,7 @@ def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
 def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
     """Facts about the prepared images that do not follow from the parameters.
 
-    `index` has the columns `scaled_in` and `folder` beside those of index.csv.
+    `index` has the columns `scaled_in`, `bodies` and `folder` beside those of index.csv.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
     linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
@@ -79,11 +79,17 @@ def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[st
         rows = index[index["label"] == label]
         ordered = rows.assign(area=rows["box_w"] * rows["box_h"]).sort_values(["area", "image"])["row"].to_numpy()
         chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]
-        strip = Image.new("RGB", (_CELL * len(chosen), _CELL))
-        for place, row in enumerate(chosen):
-            cell = Image.fromarray(np.asarray(array[row]))
-            strip.paste(cell.resize((_CELL, _CELL), Image.Resampling.BICUBIC), (_CELL * place, 0))
-        strip.save(folder / f"{number}.png")
+        _sheet(array, [chosen]).save(folder / f"{number}.png")
+
+
+def _sheet(array: images.Pixels, lines: Sequence[Sequence[int]]) -> Image.Image:
+    """Rows of the pixel store as a picture of several lines of equal length."""
+    sheet = Image.new("RGB", (_CELL * len(lines[0]), _CELL * len(lines)))
+    for y, line in enumerate(lines):
+        for x, row in enumerate(line):
+            cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+            sheet.paste(cell, (_CELL * x, _CELL * y))
+    return sheet
 
 
 def links(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[dict[str, Any]]:
@@ -111,15 +117,8 @@ def contradictions(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[str]:
 
 def write_links(path: Path, store: Path, entries: list[dict[str, Any]]) -> None:
     """The closest near copies of every pair of patients side by side, a row for each entry; nothing without entries."""
-    if not entries:
-        return
-    array = np.load(store, mmap_mode="r")
-    sheet = Image.new("RGB", (2 * _CELL, _CELL * len(entries)))
-    for place, entry in enumerate(entries):
-        for side, row in enumerate(entry["rows"]):
-            cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
-            sheet.paste(cell, (_CELL * side, _CELL * place))
-    sheet.save(path)
+    if entries:
+        _sheet(np.load(store, mmap_mode="r"), [entry["rows"] for entry in entries]).save(path)
 
 
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:
@@ -135,11 +134,15 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
             "No patients are known: every image counts as a subject of its own. Cells of one person may stand in "
             "training and test, so every figure may be better than on new persons, and intervals may be too narrow."
         )
-    filled = int(((index["box_w"] == index["width"]) & (index["box_h"] == index["height"])).sum())
-    if 2 * filled > len(index):
+    filled = (index["box_w"] == index["width"]) & (index["box_h"] == index["height"])
+    odd = index[(index["bodies"] > 2) | (filled & (2 * filled.sum() <= len(index)))]
+    if len(odd):
+        what = "show several bodies, or fill the image to its edges: fields of cells, or another background"
+        sentences.append(f"{len(odd):,} pictures {what}; the first is {odd['image'].iloc[0]}.")
+    if 2 * filled.sum() > len(index):
         sentences.append(
-            f"On {filled:,} of {len(index):,} images the cell's box is the whole image: the background is not black, "
-            "so cell sizes mean nothing here and a crop around the cell keeps the whole image."
+            f"On {filled.sum():,} of {len(index):,} images the cell's box is the whole image: the background is not "
+            "black, so cell sizes mean nothing here and a crop around the cell keeps the whole image."
         )
     return sentences
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from job.contracts.dataset import BACKGROUND
+from job.contracts.dataset import BACKGROUND, bodies
 
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -57,7 +57,7 @@ class Facts:
     """What one file is: size in pixels, mode as stored, digests, the cell's box (x, y, width, height in pixels).
 
     `pixel_sha256` is the digest of what is drawn: size and RGB values of the image without its black margins. Copies in
-    other formats, on a larger canvas or at another place on it have the same one.
+    other formats, on a larger canvas or at another place on it have the same one. `bodies` are counted on a small copy.
     """
 
     width: int
@@ -67,6 +67,7 @@ class Facts:
     pixel_sha256: str
     box: Box
     scaled_in: bool
+    bodies: int
 
 
 def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
@@ -102,6 +103,7 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
         pixel_sha256=digest.hexdigest(),
         box=box,
         scaled_in=crop > 0 and square[2] - square[0] > crop,
+        bodies=bodies(blocks.max(axis=2) > BACKGROUND),
     )
     # Pillow's crop fills what lies outside the image with black, which is the background of these images.
     cut = image.crop(square)
@@ -241,7 +243,6 @@ def _square(image_size: tuple[int, int], box: Box, crop: int, center: str) -> Bo
     width, height = image_size
     x, y, w, h = box
     middle = (x + w / 2, y + h / 2) if center == "cell" else (width / 2, height / 2)
-    side = crop
     if crop == 0:
         side = max(width, height)
         middle = (width / 2, height / 2)

@@ -77,10 +77,8 @@ class _Images:
             if image := self.exact.get(_composed(str(PurePosixPath(plain)))):
                 return image
         path = PurePosixPath(name.replace("\\", "/"))
-        below = (
-            [path.relative_to(self.root)] if path.is_relative_to(self.root) and path != PurePosixPath(self.root) else []
-        )
-        for candidate in (path, *below):
+        below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        for candidate in (path, below):
             if len(found := self.loose.get(_loose(str(candidate)), [])) == 1:
                 self.other_names.append((name, found[0]))
                 return found[0]

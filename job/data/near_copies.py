@@ -44,19 +44,12 @@ _FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard
 
 @dataclass(frozen=True)
 class NearCopy:
-    """Two positions in a list of images that show the same cell.
+    """Two positions in a list of images that show the same cell."""
 
-    Attributes:
-        one: the smaller position.
-        other: the larger position.
-        overlap: share of the joint area of the two outlines that both have, 0 to 1.
-        agreement: correlation of the fine structure inside both, -1 to 1.
-    """
-
-    one: int
-    other: int
-    overlap: float
-    agreement: float
+    one: int  # the smaller position
+    other: int  # the larger position
+    overlap: float  # share of the joint area of the two outlines that both have, 0 to 1
+    agreement: float  # correlation of the fine structure inside both, -1 to 1
 
 
 def sketch(grey: Image.Image) -> Grey:
@@ -67,7 +60,8 @@ def sketch(grey: Image.Image) -> Grey:
     if _box(grey) in (None, (0, 0, *grey.size)):
         return np.zeros(_SKETCH**2, dtype=np.float32)
     small = np.asarray(_centred(grey).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
-    return _unit(_inside(small)[0].ravel())
+    values = _inside(small)[0].ravel()
+    return values / (np.linalg.norm(values) or 1)
 
 
 def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
@@ -91,8 +85,6 @@ def sketches(paths: Sequence[Path]) -> Grey:
 
 def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64]) -> list[NearCopy]:
     """These pairs of positions, (pairs, 2), with what they have in common, whether they are near copies or not."""
-    if not len(pairs):
-        return []
     workers = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
@@ -180,8 +172,3 @@ def _inside(values: Grey) -> tuple[Grey, npt.NDArray[np.bool_]]:
     cell = values > BACKGROUND
     mean = values[cell].mean() if cell.any() else 0.0
     return np.where(cell, values - mean, 0).astype(np.float32), cell
-
-
-def _unit(vector: Grey) -> Grey:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector
