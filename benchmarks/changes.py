@@ -31,7 +31,8 @@ def seen(image: Image.Image, manifest: Manifest, aside: int = 0) -> Pixels:
     return np.asarray(cut.resize((manifest.size, manifest.size), Image.Resampling.BILINEAR))
 
 
-def _brighter(image: Image.Image, factor: float) -> Image.Image:
+def brighter(image: Image.Image, factor: float) -> Image.Image:
+    """An image with every value multiplied."""
     return image.point(lambda value: min(255, round(factor * value)))
 
 
@@ -48,15 +49,15 @@ CHANGES: dict[str, Change] = {
     "turned by 180 degrees": lambda image, manifest: np.rot90(seen(image, manifest), 2),
     "turned by 270 degrees": lambda image, manifest: np.rot90(seen(image, manifest), 3),
     "mirrored": lambda image, manifest: np.fliplr(seen(image, manifest)),
-    "0.9 times as bright": lambda image, manifest: seen(_brighter(image, 0.9), manifest),
-    "1.1 times as bright": lambda image, manifest: seen(_brighter(image, 1.1), manifest),
+    "0.9 times as bright": lambda image, manifest: seen(brighter(image, 0.9), manifest),
+    "1.1 times as bright": lambda image, manifest: seen(brighter(image, 1.1), manifest),
     "JPEG of quality 75": lambda image, manifest: seen(_compressed(image), manifest),
 }
 
 
 def of_cells(ensemble: TorchEnsemble, cells: pd.DataFrame, root: Path) -> pd.DataFrame:
     """A row per change: what it does to the calls of these cells, which no fold learned from."""
-    pictures = [_decoded(root / image) for image in tqdm(cells["image"], desc="cells", disable=None)]
+    pictures = [decoded(root / image) for image in tqdm(cells["image"], desc="cells", disable=None)]
     unseen = np.ones((len(ensemble.members), len(pictures)), dtype=np.bool_)
     truth, before = cells["label"].tolist(), _judged(ensemble, [seen(each, ensemble.manifest) for each in pictures])
     rows = []
@@ -85,13 +86,14 @@ def of_files(ensemble: TorchEnsemble, unseen: Unseen, root: Path, originals: Pat
         )
     chosen = [pair for pair, keep in zip(pairs.items(), kept, strict=True) if keep]
     before, after = (
-        _judged(ensemble, [seen(_decoded(path), ensemble.manifest) for path in paths])
+        _judged(ensemble, [seen(decoded(path), ensemble.manifest) for path in paths])
         for paths in ([root / image for image, _ in chosen], [file for _, file in chosen])
     )
     return pd.DataFrame([{"change": "the original file"} | _difference(ensemble.manifest, before, after, by[:, kept])])
 
 
-def _decoded(path: Path) -> Image.Image:
+def decoded(path: Path) -> Image.Image:
+    """An image file in colour; a UserError where it cannot be read."""
     try:
         return images.decode(path.read_bytes())[0]
     except (OSError, images.UnreadableImageError) as error:
