@@ -32,7 +32,7 @@ from job.seeds import generator
 
 FOLDER = Path(".work/unlike")
 TABLE = Path(__file__).with_suffix(".csv")
-SETTINGS = {"methods": ["linear_probe"], "data.pixels": 64, "split.test": "report"}
+SETTINGS = {"methods": ["linear_probe"], "folds": [1, 2, 3], "data.pixels": 64, "split.test": "report"}
 CHANGED = 80
 """Test cells that are changed, and pictures of every other kind."""
 
