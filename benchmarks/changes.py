@@ -7,17 +7,62 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from PIL import Image
 from tqdm import tqdm
 
+from job.contracts import paths
 from job.data import images, tree
 from job.data.images import Pixels
-from job.ensemble.networks import TorchEnsemble
+from job.ensemble import networks
 from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.evaluation import votes
+from job.files import read_json
+from job.inference import runs
 
 BATCH = 64
+
+
+class Networks:
+    """The folds of a finished ensemble, as `predict` loads them, less what tells strange pictures apart.
+
+    So it takes runs that were made before `predict` abstained on these.
+    """
+
+    def __init__(self, run: Path, method: str) -> None:
+        """`run` is the folder that holds `ensembles/` and `runs/`; a UserError names a file that is missing."""
+        described = read_json(run / paths.ensemble(method) / "ensemble.json")
+        folds = [member["fold"] for member in described["members"]]
+        folders = [run / paths.run(method, fold) for fold in folds]
+        for folder, member in zip(folders, described["members"], strict=True):
+            networks._check(folder / runs.WEIGHTS, member["weights_sha256"])
+        every = [read_json(folder / runs.FACTS) for folder in folders]
+        first, device = every[0], torch.device("cpu")
+        self.manifest = Manifest(method, folds, described["classes"], first["size"], first["crop"], first["center"])
+        torch.set_num_threads(first["threads"])
+        normalise = runs.normalise(first, device)
+        self.members = [
+            networks.Member(
+                runs.load_network(own, folder / runs.WEIGHTS, device), _nowhere, normalise, tta=described["views"] > 1
+            )
+            for folder, own in zip(folders, every, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def judge(self, pixels: list[Pixels]) -> npt.NDArray[np.float64]:
+        """Probabilities of every member: (members, N, classes)."""
+        size = max(1, min(BATCH, 400_000 // self.manifest.size**2))
+        batches = [torch.from_numpy(np.stack(pixels[start : start + size])) for start in range(0, len(pixels), size)]
+        return np.stack([
+            np.concatenate([member(batch)[0].double().numpy() for batch in batches]) for member in self.members
+        ])  # fmt: skip
+
+
+def _nowhere(features: torch.Tensor) -> torch.Tensor:
+    """In place of a distance that nobody asks for."""
+    return features[:, 0]
+
 
 Change = Callable[[Image.Image, Manifest], Pixels]
 Unseen = Callable[[Sequence[str], Sequence[int]], npt.NDArray[np.bool_]]
@@ -55,19 +100,19 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def of_cells(ensemble: TorchEnsemble, cells: pd.DataFrame, root: Path) -> pd.DataFrame:
+def of_cells(ensemble: Networks, cells: pd.DataFrame, root: Path) -> pd.DataFrame:
     """A row per change: what it does to the calls of these cells, which no fold learned from."""
     pictures = [decoded(root / image) for image in tqdm(cells["image"], desc="cells", disable=None)]
     unseen = np.ones((len(ensemble.members), len(pictures)), dtype=np.bool_)
-    truth, before = cells["label"].tolist(), _judged(ensemble, [seen(each, ensemble.manifest) for each in pictures])
+    truth, before = cells["label"].tolist(), ensemble.judge([seen(each, ensemble.manifest) for each in pictures])
     rows = []
     for name, change in tqdm(CHANGES.items(), desc="changes", disable=None):
-        after = _judged(ensemble, [change(each, ensemble.manifest) for each in pictures])
+        after = ensemble.judge([change(each, ensemble.manifest) for each in pictures])
         rows.append({"change": name} | _difference(ensemble.manifest, before, after, unseen, truth))
     return pd.DataFrame(rows)
 
 
-def of_files(ensemble: TorchEnsemble, unseen: Unseen, root: Path, originals: Path) -> pd.DataFrame:
+def of_files(ensemble: Networks, unseen: Unseen, root: Path, originals: Path) -> pd.DataFrame:
     """The row of files in another format: each against the one in `root` of the same name, without the extension.
 
     Raises:
@@ -86,8 +131,8 @@ def of_files(ensemble: TorchEnsemble, unseen: Unseen, root: Path, originals: Pat
         )
     chosen = [pair for pair, keep in zip(pairs.items(), kept, strict=True) if keep]
     before, after = (
-        _judged(ensemble, [seen(decoded(path), ensemble.manifest) for path in paths])
-        for paths in ([root / image for image, _ in chosen], [file for _, file in chosen])
+        ensemble.judge([seen(decoded(path), ensemble.manifest) for path in files])
+        for files in ([root / image for image, _ in chosen], [file for _, file in chosen])
     )
     return pd.DataFrame([{"change": "the original file"} | _difference(ensemble.manifest, before, after, by[:, kept])])
 
@@ -98,13 +143,6 @@ def decoded(path: Path) -> Image.Image:
         return images.decode(path.read_bytes())[0]
     except (OSError, images.UnreadableImageError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-
-
-def _judged(ensemble: TorchEnsemble, pixels: list[Pixels]) -> npt.NDArray[np.float64]:
-    """Probabilities of every member: (members, N, classes)."""
-    size = max(1, min(BATCH, ensemble.most_pixels // ensemble.manifest.size**2))
-    batches = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-    return np.concatenate([ensemble.judge(batch)[0] for batch in batches], axis=1).astype(np.float64)
 
 
 def _difference(

@@ -6,15 +6,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 
 from benchmarks import changes, steadiness
 from job.contracts.dataset import Dataset
 from job.data import images
 from job.ensemble.scoring import Manifest
-from job.inference import appearance
 from job.models.network import build
 from tests import ROOT
 from tests.fixtures.cells import disc
@@ -28,7 +26,6 @@ SIZE, FOLDS = 32, (1, 2)
 def run(tmp_path_factory):
     """Two random networks, 36 test cells of six patients and 12 validation cells, as the pipeline leaves them."""
     root = tmp_path_factory.mktemp("run")
-    (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     rng = np.random.default_rng(0)
     rows = []
     for number in range(48):
@@ -48,7 +45,6 @@ def run(tmp_path_factory):
         parts.append(test.assign(model=f"efficientnet/{model}", method="efficientnet", kind=kind, p_HEM=1 - p, p_ALL=p,
                                  predicted=np.where(p > 0.5, "ALL", "HEM")))  # fmt: skip
     write(root / "results/predictions.csv", pd.concat(parts))
-    pixels = np.stack([images.read(root / "cells" / row["image"], SIZE, 60, "cell")[0] for row in rows])
     members = []
     for fold in FOLDS:
         network = build("torchvision/resnet18", classes=2, size=SIZE, dropout=0.0, stochastic_depth=0.0, seed=fold)
@@ -58,10 +54,8 @@ def run(tmp_path_factory):
         (folder / "model.safetensors").write_bytes(weights)
         (folder / "model.json").write_text(json.dumps({
             "backbones": ["torchvision/resnet18"], "classes": CLASSES, "size": SIZE, "crop": 60, "center": "cell",
-            "threads": 1, "likeness": appearance.ranges(pixels),
+            "threads": 1,
         }))  # fmt: skip
-        tensors = {"mean": torch.zeros(512), "axes": torch.zeros(512, 1), "variance": torch.ones(1)}
-        save_file(tensors | {"noise": torch.tensor(1.0), "usual": torch.tensor(1e3)}, folder / "likeness.safetensors")
         members.append({"fold": fold, "weights_sha256": hashlib.sha256(weights).hexdigest()})
     described = {"method": "efficientnet", "classes": CLASSES, "members": members, "views": 1}
     write(root / "ensembles/efficientnet/ensemble.json", described)
