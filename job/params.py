@@ -217,6 +217,11 @@ class Params(Section):
     evaluation: Evaluation
     report: Report
 
+    @property
+    def halves(self) -> bool:
+        """Whether some method sees the labels of a part of the training images alone."""
+        return any(getattr(getattr(self, name), "labels", "half") != "all" for name in self.methods)
+
     @pydantic.model_validator(mode="after")
     def _sections_fit(self) -> Self:
         for name, values in (("methods", self.methods), ("folds", self.folds)):

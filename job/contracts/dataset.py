@@ -3,12 +3,23 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
 from job.contracts.tables import REMEDY
 from job.errors import UserError
 from job.files import read_json
 
 BACKGROUND = 30
 """Brightest channel value that still counts as black: saving as JPEG leaves noise around a cell, up to 26 in C-NMC."""
+
+_LEAST_BODY = 0.05  # of the area of all: what is smaller is debris
+
+
+def bodies(cell: npt.NDArray[np.bool_]) -> int:
+    """Number of separate bodies in a picture, (H, W), that is true where something is brighter than the background."""
+    return int((np.bincount(ndimage.label(cell)[0].ravel())[1:] > _LEAST_BODY * cell.sum()).sum())
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
 def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
     """Facts about the prepared images that do not follow from the parameters.
 
-    `index` has the columns `scaled_in` and `folder` beside those of index.csv.
+    `index` has the columns `scaled_in`, `bodies` and `folder` beside those of index.csv.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
     linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
@@ -127,11 +127,16 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
             "No patients are known: every image counts as a subject of its own. Cells of one person may stand in "
             "training and test, so every figure may be better than on new persons, and intervals may be too narrow."
         )
-    filled = int(((index["box_w"] == index["width"]) & (index["box_h"] == index["height"])).sum())
-    if 2 * filled > len(index):
+    filled = (index["box_w"] == index["width"]) & (index["box_h"] == index["height"])
+    odd = index[(index["bodies"] > 2) | (filled & (2 * filled.sum() <= len(index)))]
+    if len(odd):
+        what = "show several bodies, or fill the image to its edges: fields of cells, or another background"
+        sentences.append(f"{len(odd):,} pictures {what}; the first is {odd['image'].iloc[0]}.")
+    if 2 * filled.sum() > len(index):
         sentences.append(
-            f"On {filled:,} of {len(index):,} images the cell's box is the whole image: the background is not black, "
-            "so cell sizes mean nothing here and a crop around the cell keeps the whole image."
+            f"On {filled.sum():,} of {len(index):,} images the cell's box is the whole image: the background is not "
+            "black, so cell sizes mean nothing here, a crop around the cell keeps the whole image, and only copies "
+            "with the same pixels are found, no near copies."
         )
     return sentences
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from job.contracts.dataset import BACKGROUND
+from job.contracts.dataset import BACKGROUND, bodies
 
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -57,7 +57,7 @@ class Facts:
     """What one file is.
 
     `pixel_sha256` is the digest of what is drawn: size and RGB values of the image without its black margins. Copies in
-    other formats, on a larger canvas or at another place on it have the same one.
+    other formats, on a larger canvas or at another place on it have the same one. `bodies` are counted on a small copy.
     """
 
     width: int
@@ -67,6 +67,7 @@ class Facts:
     pixel_sha256: str
     box: Box  # of the cell: x, y, width, height in pixels
     scaled_in: bool  # whether the cell is larger than the crop
+    bodies: int
 
 
 def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
@@ -98,6 +99,7 @@ def read(path: Path, size: int, crop: int, center: str) -> tuple[Pixels, Facts]:
         pixel_sha256=hashlib.sha256(content_drawn).hexdigest(),
         box=box,
         scaled_in=crop > 0 and square[2] - square[0] > crop,
+        bodies=bodies(blocks.max(axis=2) > BACKGROUND),
     )
     # Pillow's crop fills what lies outside the image with black, which is the background of these images.
     cut = image.crop(square)

@@ -5,9 +5,9 @@ sketches of the cells (nearest neighbours, scikit-learn) and decided by the cell
 each other, and the fine structure inside must agree. Both are measured after the best shift, by cross-correlation.
 
 Example:
-    >>> pairs = find(paths, bar=0.7)
+    >>> pairs = find(paths, bar=0.7, cell=223)
     >>> pairs[0]
-    NearCopy(one=12, other=340, agreement=0.93)
+    NearCopy(one=12, other=340, overlap=0.97, agreement=0.93)
 """
 
 import os
@@ -36,8 +36,9 @@ LEAST_OVERLAP = 0.8
 
 _PROPOSED = 0.6  # correlation of two sketches from which on a pair is looked at
 _SKETCH = 32  # side of a sketch
-_VIEW = 464  # side in pixels of the file of what is compared, centred on the cell; holds every cell of C-NMC
+_VIEW = 464  # side of what is compared, centred on the cell, in pixels of a file of C-NMC; holds every cell there
 _HALF = _VIEW // 2  # comparisons run at half resolution
+_SMALL = 150  # median side of a cell in pixels below which pictures are enlarged; that of C-NMC is 223
 _RIM = 6  # pixels at half resolution that are left out at the outline: its brightness is alike in most cells
 _FEW = 200  # pairs that one thread compares in two seconds
 _FINE, _COARSE = 0.7, 5.0  # the band of structure that is compared, as standard deviations of two blurs, in pixels
@@ -49,42 +50,57 @@ class NearCopy:
 
     one: int  # the smaller position
     other: int
+    overlap: float  # share of the joint area of the two outlines that both have, 0 to 1
     agreement: float  # correlation of the fine structure inside both, -1 to 1
 
 
-def sketch(grey: Image.Image) -> Grey:
+def sketch(grey: Image.Image, zoom: int = 1) -> Grey:
     """A cell as (1024,) float32 of length 1: brightness less the cell's mean, nothing outside, centred on the cell.
 
     All zeros where there is no cell on a dark background: an empty picture, or one that is filled to all its edges.
     """
     if _box(grey) in (None, (0, 0, *grey.size)):
         return np.zeros(_SKETCH**2, dtype=np.float32)
-    small = np.asarray(_centred(grey).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
+    small = np.asarray(_centred(grey, zoom).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
     vector = _inside(small)[0].ravel()
     return vector / (float(np.linalg.norm(vector)) or 1)
 
 
-def find(paths: Sequence[Path], bar: float) -> list[NearCopy]:
+def find(paths: Sequence[Path], bar: float, cell: float) -> list[NearCopy]:
     """Every pair of near copies among these files, which `images.read` accepts; exact copies are among them.
 
     `bar`, above 0, is the least agreement of the fine structure. In C-NMC, every link between patients at 0.7 is a pair
-    that a person takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost.
+    that a person takes for one cell; at 0.65 one is not, and at 0.8 one such link is lost. `cell` is the median side of
+    a cell's box in pixels: small ones are enlarged, because too little of them lies inside the rim.
     """
+    zoom = enlarged(cell)
+    pairs = measured(paths, propose(sketches(paths, zoom)), zoom)
+    return [pair for pair in pairs if pair.overlap >= LEAST_OVERLAP and pair.agreement >= bar]
+
+
+def enlarged(cell: float) -> int:
+    """How many times pictures are enlarged where this is the median side of a cell's box in pixels: 1, 2, 4 or 8."""
+    return next((zoom for zoom in (1, 2, 4) if zoom * cell >= _SMALL), 8)
+
+
+def sketches(paths: Sequence[Path], zoom: int = 1) -> Grey:
+    """The sketch of every file, in their order: (N, 1024)."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding and resizing release the lock
+        drawn = threads.map(lambda path: sketch(_grey(path), zoom), paths)
+        return np.stack(list(tqdm(drawn, total=len(paths), desc="sketches", unit="image", disable=None)))
+
+
+def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64], zoom: int = 1) -> list[NearCopy]:
+    """These pairs of positions, (pairs, 2), with what they have in common, whether they are near copies or not."""
     workers = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(workers) as threads:  # decoding and resizing release the interpreter's lock
-        sketches = threads.map(lambda path: sketch(_grey(path)), paths)
-        drawn = tqdm(sketches, total=len(paths), desc="sketches", unit="image", disable=None)
-        pairs = propose(np.stack(list(drawn)))
     # Processes use all cores, but take seconds to start.
     pool: Executor = ThreadPoolExecutor(1) if len(pairs) < _FEW else ProcessPoolExecutor(workers, get_context("spawn"))
     with pool:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
-        jobs = [(str(paths[one]), str(paths[other])) for one, other in pairs]
+        jobs = [(str(paths[one]), str(paths[other]), zoom) for one, other in pairs]
         compared = pool.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
         bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
-        agreements = [agreement for _, agreement in bars]
-    results = (NearCopy(int(one), int(other), value) for (one, other), value in zip(pairs, agreements, strict=True))
-    return [pair for pair in results if pair.agreement >= bar]
+        return [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
 
 
 def propose(sketches: Grey) -> npt.NDArray[np.int64]:
@@ -108,9 +124,10 @@ class View:
     spectrum: npt.NDArray[np.complex64]
 
 
-def view(grey: Image.Image) -> View:
+def view(grey: Image.Image, zoom: int = 1) -> View:
     """What is compared of a grey picture."""
-    values = np.asarray(_centred(grey).resize((_HALF, _HALF), Image.Resampling.BOX), dtype=np.float32)
+    shrink = Image.Resampling.BOX if zoom < 4 else Image.Resampling.BICUBIC
+    values = np.asarray(_centred(grey, zoom).resize((_HALF, _HALF), shrink), dtype=np.float32)
     flat, cell = _inside(values)
     return View(cell, gaussian_filter(values, _FINE) - gaussian_filter(values, _COARSE), fft.rfft2(flat))
 
@@ -135,24 +152,26 @@ def compare(one: View, other: View) -> tuple[float, float]:
     return overlap, float(np.corrcoef(x, y)[0, 1])
 
 
-def _compare_files(pair: tuple[str, str]) -> tuple[float, float]:
-    return compare(*map(_read, pair))
+def _compare_files(job: tuple[str, str, int]) -> tuple[float, float]:
+    one, other, zoom = job
+    return compare(_read(one, zoom), _read(other, zoom))
 
 
 @lru_cache(maxsize=64)
-def _read(path: str) -> View:
-    return view(_grey(Path(path)))
+def _read(path: str, zoom: int = 1) -> View:
+    return view(_grey(Path(path)), zoom)
 
 
 def _grey(path: Path) -> Image.Image:
     return images.decode(path.read_bytes())[0].convert("L")
 
 
-def _centred(grey: Image.Image) -> Image.Image:
-    """A square of `_VIEW` pixels whose centre is that of the cell's box, or of the image where there is none."""
+def _centred(grey: Image.Image, zoom: int) -> Image.Image:
+    """A square of `_VIEW / zoom` pixels with the centre of the cell's box, or of the image where there is none."""
     left, top, right, bottom = _box(grey) or (0, 0, *grey.size)
-    x, y = (left + right - _VIEW) // 2, (top + bottom - _VIEW) // 2
-    return grey.crop((x, y, x + _VIEW, y + _VIEW))
+    side = _VIEW // zoom
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    return grey.crop((x, y, x + side, y + side))
 
 
 def _box(grey: Image.Image) -> tuple[int, int, int, int] | None:

@@ -47,7 +47,8 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     index = index[keep].reset_index(drop=True)
     index.insert(0, "row", np.arange(len(index)))
     digest = index["pixel_sha256"].tolist()
-    pairs = near_copies.find([root / image for image in index["image"]], data.near_copies) if data.near_copies else []
+    paths, side = [root / image for image in index["image"]], index[["box_w", "box_h"]].max(axis=1).median()
+    pairs = near_copies.find(paths, data.near_copies, side) if data.near_copies else []
     near = [pair for pair in pairs if digest[pair.one] != digest[pair.other]]
     index["cell"] = subjects.cells(index["pixel_sha256"], [(pair.one, pair.other) for pair in near])
     index["subject"] = subjects.assign(index)

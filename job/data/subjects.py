@@ -51,10 +51,6 @@ def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:
 
 def copies(index: pd.DataFrame) -> pd.DataFrame:
     """Groups of images with identical pixels: `pixel_sha256`, `images`, `patients` and `labels` (sorted lists)."""
-    groups = index[index.duplicated("pixel_sha256", keep=False)].groupby("pixel_sha256")
-    columns = {
-        "images": groups["image"].apply(sorted),
-        "patients": groups["patient"].apply(lambda values: sorted(set(values) - {""}, key=natural)),
-        "labels": groups["label"].apply(lambda values: sorted(set(values) - {""})),
-    }
-    return pd.DataFrame(columns).reset_index()
+    known = index[index.duplicated("pixel_sha256", keep=False)].groupby("pixel_sha256", as_index=False)
+    names = ("patient", lambda values: sorted(set(values) - {""}, key=natural))
+    return known.agg(images=("image", sorted), patients=names, labels=("label", lambda v: sorted(set(v) - {""})))

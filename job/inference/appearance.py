@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from job.contracts.dataset import BACKGROUND
+from job.contracts.dataset import BACKGROUND, bodies
 
 UNLIKE = "unlike the training images"
 
@@ -22,7 +21,6 @@ Ranges = Mapping[str, Sequence[float]]
 """Least and largest value of each fact, by its name, that a picture like the training images has."""
 
 _SIDE = 96  # pixels on a side that are looked at: enough for means, and quick
-_LEAST_BODY = 0.05  # of the area of all: what is smaller is debris
 _TAIL = 0.005  # share of training images left out at either end of a range, which then grows by a quarter of its width
 
 
@@ -70,12 +68,11 @@ def _measured(image: npt.NDArray[np.uint8]) -> list[float]:
     if not cell.any():
         return [float(np.median(rim)), *[0.0] * (len(FACTS) - 1)]
     height, width = np.ptp(np.nonzero(cell), axis=1) + 1
-    bodies = np.bincount(ndimage.label(cell)[0].ravel())[1:]
     red, green, blue = image[cell].mean(axis=0)
     brightness = image.mean(axis=2)
     steps = np.abs(np.diff(brightness, axis=0))[cell[1:] & cell[:-1]]
     return [
-        float(np.median(rim)), cell.mean(), cell.sum() / (height * width), (bodies > _LEAST_BODY * cell.sum()).sum(),
+        float(np.median(rim)), cell.mean(), cell.sum() / (height * width), bodies(cell),
         (red + green + blue) / 3, red - green, blue - green, red - blue, brightness[cell].std(),
         steps.mean() if steps.size else 0.0,
     ]  # fmt: skip

@@ -18,11 +18,11 @@ from job.seeds import derive, generator
 from job.split import holdout
 
 
-def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
+def split(index: pd.DataFrame, settings: Split, *, halves: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
     The index has the columns `row, image, label, patient, subject, origin, cell`; an unknown label is empty.
-    A UserError says why no such split exists for this data.
+    A UserError says why no such split exists for this data; `halves` is whether both halves are needed in every fold.
     """
     table = index[["row", "image", "subject", "label", "cell"]].copy()
     labelled = table["label"] != ""
@@ -36,7 +36,8 @@ def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str,
     table["fold"] = _folds(training, settings).reindex(table.index)
     table["half"] = _halves(training.assign(fold=table["fold"]), settings).reindex(table.index, fill_value="")
     table["pool"] = _pool(table, index, settings).astype(int)
-    _check_halves(table[table["role"] == "train"], settings)
+    if halves:
+        _check_halves(table[table["role"] == "train"], settings)
     _check_pool(table, settings)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.

@@ -16,9 +16,9 @@ def run() -> str:
         dtype={"image": str, "label": str, "patient": str, "subject": str},
         keep_default_na=False,
     )
-    settings = load().split
-    check_own_test(int((index["origin"] == "test").sum()), settings.test)
-    table, proof = split(index, settings)
+    params = load()
+    check_own_test(int((index["origin"] == "test").sum()), params.split.test)
+    table, proof = split(index, params.split, halves=params.halves)
     for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")

@@ -74,8 +74,21 @@ def test_pairs_are_found_among_many_and_blank_pictures_link_nobody(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
     for path, picture in zip(paths, pictures, strict=True):
         picture.save(path)
-    pairs = near_copies.find(paths, bar=0.7)
+    pairs = near_copies.find(paths, bar=0.7, cell=223)
     assert [(pair.one, pair.other) for pair in pairs] == [(2, 8)]
+
+
+@pytest.mark.parametrize(("side", "least"), [(64, 7), (96, 9), (150, 9), (225, 9)])
+def test_copies_of_small_pictures_are_found_and_different_cells_are_not(tmp_path, side, least):
+    """A cell of 50 pixels has too few inside the rim of one of 223."""
+    small = [cell(number).resize((side, side), Image.Resampling.LANCZOS) for number in range(10)]
+    pictures = small + [as_jpeg(shifted(picture, 1, -2), 92) for picture in small]
+    paths = [tmp_path / f"{number:02}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        picture.save(path)
+    pairs = near_copies.find(paths, bar=0.7, cell=side / 2)
+    assert {(pair.one, pair.other) for pair in pairs} <= {(number, number + 10) for number in range(10)}
+    assert len(pairs) >= least
 
 
 def test_a_near_copy_links_its_patients_and_is_shown(tmp_path):

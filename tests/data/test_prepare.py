@@ -249,6 +249,21 @@ def test_the_crop_follows_the_cell_and_grows_for_a_large_one(tmp_path):
     assert cell_box(Image.fromarray(pixels))[2] >= 11
 
 
+def test_pictures_that_show_no_single_cell_on_black_are_said(root, tmp_path):
+    assert not any("several bodies" in sentence for sentence in prepared(root, tmp_path / "before")[0]["warnings"])
+    field, light = Image.new("RGB", (200, 200)), Image.new("RGB", (80, 80), "#eee")
+    for number in range(4):
+        field.paste(cells.disc(number), (20 + 100 * (number % 2), 20 + 100 * (number // 2)))
+    light.paste(cells.disc(7), (10, 20))
+    pair = Image.new("RGB", (200, 200))
+    pair.paste(field.crop((0, 0, 200, 100)))
+    for number, image in enumerate((field, light, pair)):
+        image.save(root / f"training_data/fold_0/all/UID_1_{90 + number}_1_all.bmp")
+    (sentence,) = [one for one in prepared(root, tmp_path / "out")[0]["warnings"] if "several bodies" in one]
+    assert sentence.startswith("2 pictures show")
+    assert "fold_0/all/UID_1_90_1_all.bmp" in sentence
+
+
 def test_grey_comes_out_as_colour_and_transparency_is_refused(tmp_path):
     cells.disc(1).convert("L").save(tmp_path / "grey.png")
     pixels, facts = read(tmp_path / "grey.png", 40, 0, "cell")

@@ -1,3 +1,4 @@
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -11,7 +12,10 @@ from job.errors import UserError
 from job.seeds import generator
 from job.split.assignment import split, truth
 from job.split.holdout import choose
+from job.stages import split as split_stage
+from tests import ROOT
 from tests.fixtures.parameters import split_params as params
+from tests.fixtures.run_tree import edit_params
 
 
 def make_index(sizes, linked=()):
@@ -239,6 +243,21 @@ def test_truth_holds_every_label_and_the_split_only_those_of_training_images():
     table, _ = split(index, params())
     assert truth(index)["label"].tolist() == index["label"].tolist()
     assert (table["label"] != "").sum() == (table["role"] == "train").sum()
+
+
+@pytest.mark.parametrize("methods", [["efficientnet", "linear_probe"], ["efficientnet", "noisy_student"]])
+def test_halves_that_no_method_needs_are_not_demanded(methods, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    few = {"test": "fraction", "folds": 3, "test_share": 0.1, "labelled_share": 1.0, "fold_by": "subject"}
+    edit_params(tmp_path, methods=methods, folds=[1, 2, 3], split=few)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    make_index({"ALL": [5] * 4, "HEM": [5] * 4}).to_csv("data/prepared/index.csv", index=False)
+    if "noisy_student" in methods:
+        with pytest.raises(UserError, match=r"split\.labelled_share=1\.0"):
+            split_stage.run()
+    else:
+        assert "3 folds" in split_stage.run()
 
 
 @pytest.mark.parametrize("share", [0.49, 0.5, 0.51])
