@@ -39,13 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def locked(path: Path, seconds: float, what: str) -> Iterator[None]:
     """Run a block that one process at a time may run; the lock file holds its number, and goes when the block ends.
 
-    Args:
-        path: of the lock file.
-        seconds: to wait for another process.
-        what: it does, for the message: `trains this fold`.
-
-    Raises:
-        UserError: another process does not end in that time.
+    After so many seconds a UserError says `what` another process does, such as `trains this fold`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -111,11 +105,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_cache() -> None:
-    """Refuse to begin long work where DVC could not keep its result, in a read-only cache or in another user's.
-
-    Raises:
-        UserError: a folder of the cache cannot be written to.
-    """
+    """Refuse to begin long work where DVC could not keep its result, in a read-only cache or in another user's."""
     if not Path(".dvc").is_dir():
         return
     # Imported where it is used: few commands need it.

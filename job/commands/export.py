@@ -47,10 +47,8 @@ def run(model: str, out: Path) -> str:
     with replacing(out) as temporary:
         _write(ensemble, temporary)
         exported = OnnxEnsemble(temporary)
-        difference = max(
-            float(np.abs(exported.judge(batch)[0] - exact).max())
-            for batch, exact in zip(batches, expected, strict=True)
-        )
+        pairs = zip(batches, expected, strict=True)
+        difference = max(float(np.abs(exported.judge(batch)[0] - exact).max()) for batch, exact in pairs)
         if difference > TOLERANCE:
             raise UserError(f"{out} is not kept: its probabilities differ from torch's by up to {difference:.1e}")
     return (

@@ -34,14 +34,9 @@ end_with_parent({}); runpy.run_module("dvc", None, "__main__")
 def run(jobs: int | None, *, names_only: bool = False) -> str:
     """Bring every fold up to date, `jobs` at a time, or only say their names.
 
-    By default a fold runs per core, or per GPU where there are GPUs.
-
-
-    A failing fold lets the running ones finish, so that their work is kept, and starts no other. Its own message stands
-    above the UserError that follows.
-
-    Raises:
-        StoppedError: a signal asked to end; the trainers have saved their states.
+    By default a fold runs per core, or per GPU where there are GPUs. A failing fold lets the running ones finish, so
+    that their work is kept, and starts no other. Its own message stands above the UserError that follows. A
+    StoppedError says that a signal asked to end; the trainers have saved their states then.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")

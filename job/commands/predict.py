@@ -34,10 +34,6 @@ def run(
     """Write `out`; a sentence with the number of images of each predicted class. The arguments are the command line's.
 
     What lies in the folders and is not scored is listed beside it, in `NAME.left_out.csv`, with the reason.
-
-    Raises:
-        UserError: no image, no ensemble, a threshold or an agreement that says nothing, no place for the table, a
-            folder of maps that cannot be made, or no file that can be read.
     """
     machine.check_file(out)
     if not 0 <= min_agreement <= 1:

@@ -27,9 +27,6 @@ def compare(revisions: tuple[str | None, str | None], names: tuple[str, str]) ->
 
     Figures are those of the majority votes, every patient counting once. They are subtracted where both test sets hold
     the same images of the same patients.
-
-    Raises:
-        UserError: there is no such revision, or its predictions are not on this machine.
     """
     before, after = (parameters(_read(revision, PARAMETERS)) for revision in revisions)
     first, second = map(_votes, revisions)
@@ -46,13 +43,10 @@ def compare(revisions: tuple[str | None, str | None], names: tuple[str, str]) ->
                 found = intervals.difference(figures[1][metric], figures[0][metric])
                 change = [found.value, found.low, found.high, found.positive, found.subjects]
             rows.append([model, metric, *row, *(None if pd.isna(value) else value for value in change)])
+    changed = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
     return Comparison(
         names=names,
-        parameters=[
-            (key, before.get(key), after.get(key))
-            for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key)
-        ],
+        parameters=[(key, before.get(key), after.get(key)) for key in changed],
         figures=rows,
         images=(len(one), len(other), len(one.merge(other))),
         same=same,

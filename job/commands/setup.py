@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from dvc.config import Config
 
 from job import params as parameters
 from job.commands.doctor import GIB, Finding
-from job.commands.machine import gpus, output
+from job.commands.machine import gpus
 from job.contracts import paths
 from job.errors import UserError
 from job.files import awaits_fetch, check_cache
@@ -31,7 +32,11 @@ def findings() -> Iterator[tuple[str, Finding]]:
         return
     yield "parameters", Finding("ok", "params.yaml is valid")
     yield "device", _device(params.train.device)
-    yield "cache", _cache()
+    try:
+        check_cache()
+        yield "cache", Finding("ok", "DVC's cache can be written to")
+    except UserError as error:
+        yield "cache", Finding("wrong", str(error))
     yield "data", _data(params)
     yield "weights", _weights(params)
     yield "DVC remote", _remote()
@@ -51,14 +56,6 @@ def _device(asked: str) -> Finding:
         remedy = "in a container: docker run --gpus all …; otherwise train.device=auto or cpu"
         return Finding("wrong", "train.device=cuda, but there is no GPU here", remedy)
     return Finding("ok", "the CPU; no NVIDIA driver here")
-
-
-def _cache() -> Finding:
-    try:
-        check_cache()
-    except UserError as error:
-        return Finding("wrong", str(error))
-    return Finding("ok", "DVC's cache can be written to")
 
 
 def _data(params: Params) -> Finding:
@@ -97,10 +94,8 @@ def _weights(params: Params) -> Finding:
 
 
 def _remote() -> Finding:
-    listed = output(sys.executable, "-m", "dvc", "config", "core.remote")
-    if not listed:
+    if not (name := Config(".dvc")["core"].get("remote") if Path(".dvc").is_dir() else None):
         return Finding("ok", "none: data and runs stay on this machine")
-    name = listed.split()[-1]
     # A process of its own, because a remote that does not answer must not hold this one.
     ask = "from dvc.repo import Repo; remote = Repo().cloud.get_remote(); remote.fs.ls(remote.fs.parent(remote.path))"
     command = [sys.executable, "-c", ask]

@@ -118,10 +118,8 @@ def _experiment(
     name: str | None, base: str, date: str | None, parameters: str | None, summary: str | None
 ) -> Experiment:
     """An experiment from the texts of its files; `base` is the commit that it started from."""
-    before, after = (
-        revisions.parameters(git("show", f"{base or 'HEAD'}:{PARAMETERS}")),
-        revisions.parameters(parameters),
-    )
+    texts = (git("show", f"{base or 'HEAD'}:{PARAMETERS}"), parameters)
+    before, after = map(revisions.parameters, texts)
     return Experiment(
         name=name,
         parent=base[:7],

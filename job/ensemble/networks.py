@@ -59,12 +59,7 @@ class TorchEnsemble:
     """The networks of `ensembles/METHOD/ensemble.json`."""
 
     def __init__(self, method: str, device: str = "cpu") -> None:
-        """Load and check the members, for a device `auto`, `cpu` or `cuda`.
-
-        Raises:
-            UserError: no such ensemble, one that says not how it was evaluated, or a member's weights are not those
-                that were evaluated.
-        """
+        """Load the members for a device `auto`, `cpu` or `cuda`; a UserError where they are not what was evaluated."""
         described = _description(method)
         folds = [paths.run(method, member["fold"]) for member in described["members"]]
         for fold, member in zip(folds, described["members"], strict=True):

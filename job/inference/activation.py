@@ -15,16 +15,10 @@ from job.inference.pixels import PixelStore, in_batches
 
 
 def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al. 2017) of the features before global pooling, for one class per image.
+    """Grad-CAM (Selvaraju et al. 2017) of the features before global pooling, for one class per image, (B,).
 
-    Args:
-        network: of any family, in evaluation mode.
-        pixels: normalised images, (B, 3, S, S).
-        classes: the class number explained for each image, (B,).
-
-    Returns:
-        Maps scaled so that the highest value of each is 1, (B, h, w) with h and w those of the features; a map is all
-        zero where nothing speaks for the class.
+    From normalised images, (B, 3, S, S), and a network of any family in evaluation mode to maps (B, h, w), with h and w
+    those of the features. The highest value of each is 1; a map is all zero where nothing speaks for the class.
     """
     # The input of the pooling is taken: the activation before it works in place and would change a kept output. Only
     # torchvision's MobileNetV2 pools without a layer of its own.

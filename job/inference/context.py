@@ -11,19 +11,12 @@ from job.inference.pixels import Normalise, PixelStore
 
 @dataclass(frozen=True)
 class Context:
-    """Pixels, their normalisation, and the device.
+    """Pixels, their normalisation, and the device."""
 
-    Attributes:
-        store: the prepared images.
-        normalise: to the mean and deviation that the weights expect.
-        device: of networks and batches.
-        check: called before every batch; raises where the process is asked to stop.
-    """
-
-    store: PixelStore
-    normalise: Normalise
-    device: torch.device
-    check: Callable[[], None] = lambda: None
+    store: PixelStore  # the prepared images
+    normalise: Normalise  # to the mean and deviation that the weights expect
+    device: torch.device  # of networks and batches
+    check: Callable[[], None] = lambda: None  # called before every batch; raises where the process is asked to stop
 
     def images(self, rows: Rows, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
         """Load and normalise the images of these rows, (B,): (B, 3, S, S) float32 on the device.

@@ -21,10 +21,8 @@ def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     """Choose the device and make the arithmetic repeatable.
 
     It sets the number of CPU threads, because sums over another number of threads round differently, and deterministic
-    algorithms, unless the parameters switch them off.
-
-    Raises:
-        UserError: `cuda` was asked for and there is none, or a GPU that torch cannot use is here and it may be used.
+    algorithms, unless the parameters switch them off. A UserError says that a GPU is here that torch cannot use, or
+    that there is none and `cuda` was asked for.
     """
     if settings.device != "cpu" and (problem := unusable_gpu()):
         raise UserError(f"{problem}, or use the CPU: train.device=cpu, in `predict` --device cpu")

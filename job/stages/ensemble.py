@@ -15,12 +15,7 @@ from job.evaluation import votes
 
 
 def run(method: str) -> str:
-    """Write ensembles/METHOD/{predictions.csv, ensemble.json} from predictions/METHOD/fold-K.csv of every fold.
-
-    Raises:
-        UserError: a file is missing, wrong, or belongs to another split, or the folds were not trained or predicted
-            alike.
-    """
+    """Write ensembles/METHOD/{predictions.csv, ensemble.json} from predictions/METHOD/fold-K.csv of every fold."""
     folds = sorted(params.load().folds)
     dataset = read_dataset(paths.SUMMARY)
     split = read_split(paths.SPLIT, dataset.classes)

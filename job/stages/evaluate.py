@@ -8,11 +8,7 @@ from job.evaluation import assembly, blocks, collect, comparisons, self_training
 
 
 def run() -> str:
-    """Write results/{predictions.csv, differences.csv, evaluation.json, summary.json, history.csv}.
-
-    Raises:
-        UserError: a file is missing, wrong, or belongs to another split.
-    """
+    """Write results/{predictions.csv, differences.csv, evaluation.json, summary.json, history.csv}."""
     settings = params.load()
     methods, folds = settings.methods, sorted(settings.folds)
     dataset = read_dataset(paths.SUMMARY)

@@ -20,9 +20,6 @@ def run() -> str:
     `cells.csv` has the columns of `gallery.cells` and `row`, the image's row in the pixel store. `maps.npy` is
     (cells, h, w) uint8: for the class that the majority predicted, the mean of the folds' activation maps, its highest
     value 255.
-
-    Raises:
-        UserError: an input is missing.
     """
     params = parameters.load()
     device = runtime.setup(params.train, keep_memory=params.machine.keep_memory)

@@ -11,9 +11,6 @@ def run() -> str:
     """Render site/ from results/, data/split.json, data/prepared/summary.json and params.yaml; the closing sentence.
 
     With `report.pseudonyms` every name of a patient or file is replaced before a page sees it.
-
-    Raises:
-        UserError: an input is missing or a parameter is wrong.
     """
     params = load()
     evidence = inputs.read(params)

@@ -11,11 +11,8 @@ from job.split.assignment import split, truth
 
 def run() -> str:
     """Write `data/split.csv`, `data/truth.csv`, `data/split.json`."""
-    index = pd.read_csv(
-        existing(paths.INDEX),
-        dtype={"image": str, "label": str, "patient": str, "subject": str},
-        keep_default_na=False,
-    )
+    text = dict.fromkeys(("image", "label", "patient", "subject"), str)
+    index = pd.read_csv(existing(paths.INDEX), dtype=text, keep_default_na=False)
     params = load()
     check_own_test(int((index["origin"] == "test").sum()), params.split.test)
     table, proof = split(index, params.split, halves=params.halves)

@@ -1,5 +1,6 @@
 """The real `dvc repro`, on a very small demo."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -118,19 +119,27 @@ def test_a_clone_without_outputs_knows_whether_the_lock_is_current(repo, tmp_pat
     ]
 
 
-def clone_with_remote(repo, tmp_path):
-    """A clone beside a remote that has everything."""
+@pytest.fixture(scope="module")
+def remote(repo, tmp_path_factory):
+    """A folder as a DVC remote that has everything, and what `dvc` is told to use it."""
+    folder = tmp_path_factory.mktemp("remote")
+    add = ("dvc", "remote", "add", "--local", "--force", "--default", "lab", str(folder))
     repository.run(repo, "git", "add", "--all")
     repository.run(repo, "git", "commit", "--quiet", "--allow-empty", "--message", "results")
-    repository.run(repo, "dvc", "push", "--remote", add_remote(repo, tmp_path / "remote"))
-    clone = tmp_path / "clone"
-    repository.run(tmp_path, "git", "clone", "--quiet", repo, clone)
-    add_remote(clone, tmp_path / "remote")
-    return clone
+    repository.run(repo, *add)
+    repository.run(repo, "dvc", "push")
+    return add
 
 
-def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path):
-    clone = clone_with_remote(repo, tmp_path)
+@pytest.fixture
+def clone(repo, remote, tmp_path):
+    """A clone beside that remote."""
+    repository.run(tmp_path, "git", "clone", "--quiet", repo, tmp_path / "clone")
+    repository.run(tmp_path / "clone", *remote)
+    return tmp_path / "clone"
+
+
+def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, clone):
     repository.run(clone, "dvc", "pull")
     output = repository.run(clone, "dvc", "repro").stdout
     assert repository.stages_run(output) == []
@@ -143,20 +152,13 @@ def test_a_second_clone_with_the_folder_remote_has_nothing_to_do(repo, tmp_path)
     assert {"train@noisy_student-1", "ensemble@noisy_student", "evaluate", "report"} <= set(stages)
 
 
-def test_a_clone_pulls_only_what_a_change_needs(repo, tmp_path):
-    clone = clone_with_remote(repo, tmp_path)
+def test_a_clone_pulls_only_what_a_change_needs(clone):
     repository.change(clone, {"report": {"title": "Another"}})
     output = repository.run(clone, "dvc", "repro", "--pull", "--allow-missing").stdout
     assert repository.stages_run(output) == ["check", "report"]
     assert "Another" in (clone / "site/index.html").read_text()
     assert not (clone / "runs").exists()
     assert not (clone / "data/raw/demo").exists()
-
-
-def add_remote(repo, folder):
-    name = f"remote-{folder.parent.name}"
-    repository.run(repo, "dvc", "remote", "add", "--local", "--force", "--default", name, folder)
-    return name
 
 
 def test_new_cells_get_the_probabilities_that_were_evaluated(repo):
@@ -235,10 +237,8 @@ def test_folds_side_by_side_write_the_same_bytes(repo, tmp_path):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.epohs=3", ["epohs"]),
+        ("train.epohs=3", ["epohs"]),  # DVC itself refuses a key that is not there, and adds one after a plus
         ("+trian.epochs=3", ["'trian'", "did you mean 'train'"]),
-        ("train.epochs=many", ["train.epochs", "integer"]),
-        ("methods=[efficientnet,noisy_studnet]", ["methods.1", "'noisy_student'"]),
         ("data.root=/nowhere/at/all", ["/nowhere/at/all does not exist", "Kaggle"]),
     ],
 )
@@ -322,27 +322,46 @@ def test_a_damaged_image_stops_prepare_and_keeps_the_old_outputs(repo, tmp_path)
     assert sorted(path.name for path in (folder / "data").iterdir() if path.name.endswith(".tmp")) == []
 
 
-def test_an_unknown_fold_or_method_is_a_sentence(repo):
-    for arguments in (["--method", "efficientnet", "--fold", "9"], ["--method", "other", "--fold", "1"]):
-        for name in ("train", "predict"):
-            result = stage(repo, name, *arguments)
-            assert result.returncode == 2
-            assert "is not among methods and folds" in result.stdout
-            assert "Traceback" not in result.stdout
+# One process for all of them imports torch once.
+EACH = """
+import contextlib, io, json, sys
+from job.__main__ import main
+answers = []
+for call in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        answers.append((main(["stage", *call]), said.getvalue()))
+print(json.dumps(answers))
+"""
 
 
-@pytest.mark.parametrize("name", ["prepare", "split", "train", "predict", "ensemble", "evaluate", "explain", "report"])
-def test_a_stage_without_its_inputs_is_a_sentence(tmp_path, name):
-    """Somebody runs one stage by hand in a folder where nothing has been made."""
+@pytest.fixture
+def answers(tmp_path):
+    """Runs stages in a folder where nothing has been made: exit code and message of each."""
     shutil.copy(repository.ROOT / "params.yaml", tmp_path / "params.yaml")
-    method = ["--method", "efficientnet"]
-    arguments = {"train": [*method, "--fold", "1"], "predict": [*method, "--fold", "1"], "ensemble": method}
-    result = subprocess.run(
-        [sys.executable, "-m", "job", "stage", name, *arguments.get(name, [])],
-        cwd=tmp_path, env=repository.ENVIRONMENT | {"PYTHONPATH": str(repository.ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.startswith("error: ")
-    assert "does not exist" in result.stderr
-    assert [path.name for path in tmp_path.iterdir() if path.name not in ("params.yaml", "data", "runs")] == []
+
+    def run(*calls):
+        command = [sys.executable, "-c", EACH, json.dumps([call.split() for call in calls])]
+        environment = repository.ENVIRONMENT | {"PYTHONPATH": str(repository.ROOT)}
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return list(zip(calls, *zip(*json.loads(result.stdout), strict=True), strict=True))
+
+    return run
+
+
+def test_an_unknown_fold_or_method_is_a_sentence(answers):
+    wrong = ("--method efficientnet --fold 9", "--method other --fold 1")
+    for call, code, said in answers(*(f"{name} {arguments}" for name in ("train", "predict") for arguments in wrong)):
+        assert code == 2, call
+        assert "is not among methods and folds" in said, call
+
+
+def test_a_stage_without_its_inputs_is_a_sentence(answers, tmp_path):
+    """Somebody runs one stage by hand in a folder where nothing has been made."""
+    method = "--method efficientnet"
+    of_methods = (f"train {method} --fold 1", f"predict {method} --fold 1", f"ensemble {method}")
+    for call, code, said in answers("prepare", "split", *of_methods, "evaluate", "explain", "report"):
+        assert code == 2, call
+        assert said.startswith("error: "), call
+        assert "does not exist" in said, call
+    assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "data", "runs"}

@@ -45,25 +45,29 @@ def same(first, second):
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(context):  # noqa: F811
+    """A training of two epochs that nobody stops."""
+    return train(context, network(**OPTIONS), epochs=2, batch_norm="recomputed")
+
+
 # An epoch here: 4 batches of training, 1 of statistics, 1 of validation.
 @pytest.mark.parametrize("batches", [0, 1, 3, 4, 5, 6, 9, 11])
-def test_a_training_stopped_anywhere_ends_as_if_it_were_not(context, tmp_path, batches):  # noqa: F811
+def test_a_training_stopped_anywhere_ends_as_if_it_were_not(context, undisturbed, tmp_path, batches):  # noqa: F811
     options = {"epochs": 2, "batch_norm": "recomputed"}
-    expected = train(context, network(**OPTIONS), **options)
     stopping = dataclasses.replace(context, check=StopAfter(batches))
     with pytest.raises(StoppedError):
         train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
     torch.rand(7)  # another process has other global generators
     progress = Silent()
     again = train(context, network(**OPTIONS), restart=Restart(tmp_path, 1e9), progress=progress, **options)
-    same(again, expected)
+    same(again, undisturbed)
     epochs = batches // 6
     assert progress.resumptions == [("base", epochs, 32 * epochs + 8 * min(batches % 6, 4))]
     assert progress.total == 64
 
 
-@pytest.mark.parametrize("batches", [3, 7, 12])
-def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path, batches):  # noqa: F811
+def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path):  # noqa: F811
     settings = {"augment": "cells", "label_smoothing": 0.1, "class_weights": "balanced"}
     sources = [
         Source(ROWS[8:], torch.full((24, 2), 0.5), 8, augment="cells"),
@@ -71,10 +75,12 @@ def test_two_sources_with_noise_and_averaged_weights_go_on_too(context, tmp_path
     ]
     options = {"sources": sources, "epochs": 2, "ema_decay": 0.9, "optimiser": "adamw", "schedule": "cosine"}
     expected = train(context, network(**OPTIONS), **options)
-    stopping = dataclasses.replace(context, check=StopAfter(batches))
-    with pytest.raises(StoppedError):
-        train(stopping, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options)
-    same(train(context, network(**OPTIONS), restart=Restart(tmp_path, 1e9), **options), expected)
+    for batches in (3, 7, 12):
+        states = Restart(tmp_path / str(batches), 1e9)
+        stopping = dataclasses.replace(context, check=StopAfter(batches))
+        with pytest.raises(StoppedError):
+            train(stopping, network(**OPTIONS), restart=states, **options)
+        same(train(context, network(**OPTIONS), restart=states, **options), expected)
 
 
 def test_a_state_of_an_unfinished_epoch_goes_back_to_its_device(context):  # noqa: F811
