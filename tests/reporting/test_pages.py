@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ from job.reporting.checklist import ITEMS
 from job.reporting.pages import decisions, errors, patients
 from job.reporting.pseudonyms import pseudonymous
 from job.stages import report
-from tests.fixtures.run_tree import edit_params
+from tests.fixtures.run_tree import REPOSITORY, edit_params
 
 from .rendered import edit_json, make_tree, plain, read_inputs, read_page
 from .test_site import evaluation, rows, text_of
@@ -357,6 +358,21 @@ def test_experiments_are_those_that_dvc_lists(tree):
     assert compared.parameters == [("train.epochs", 4, 9)]
     site.run()
     assert f"{tried[0].name} and This report" in text_of(tree / "site" / "moment.html")
+
+
+def test_plots_of_dvc_show_every_method_and_fold(finished, tmp_path):
+    for name in ("dvc.yaml", "params.yaml", ".dvc/plots/curves.json", ".dvc/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    shutil.copytree(finished / "results", tmp_path / "results")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "config", "--local", "core.no_scm", "true"], check=True, cwd=tmp_path)
+    shown = subprocess.run([*dvc, "plots", "show", "--json"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    (plot,) = json.loads(shown.stdout)["data"]["results/history.csv"]
+    drawn = pd.DataFrame(plot["content"]["data"]["values"])
+    history = pd.read_csv(finished / "results" / "history.csv", dtype=str)
+    pd.testing.assert_frame_equal(drawn[history.columns], history)
+    assert plot["content"]["spec"]["encoding"]["color"]["field"] == "fold"
 
 
 def test_the_checklist_points_to_pages_that_are_there(tmp_path, finished):
