@@ -89,26 +89,40 @@ def test_intervals_belong_to_figures_per_patient(finished):
 
 
 @pytest.mark.parametrize(
-    ("ends", "good", "verdict"),
+    ("difference", "p_holm", "good", "verdict"),
     [
-        ((0.01, 0.4), "For", "it uses more than size"),
-        ((-0.1, 0.4), "Against", "not shown that it uses more than size"),
-        ((-0.4, -0.1), "Against", "worse than size alone"),
-        ((None, None), "Against", "too few patients for an interval, so nothing is shown"),
+        (0.123, 0.0004, "For", "That is more than chance (p < 0.001, corrected for {} comparisons): it uses more than"),
+        (
+            0.123,
+            0.0596,
+            "Against",
+            "That can be chance (p = 0.06, corrected for {} comparisons): not shown that it uses",
+        ),
+        (
+            -0.123,
+            0.01,
+            "Against",
+            "That is more than chance (p = 0.01, corrected for {} comparisons): it is worse than",
+        ),
+        (0.123, None, "Against", "(too few patients that differ to tell it from chance)."),
     ],
 )
-def test_whether_a_model_uses_more_than_size_is_what_the_paired_interval_says(finished, ends, good, verdict):
+def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
+    finished, difference, p_holm, good, verdict
+):
     found = read_inputs(finished)
     table = found.differences.copy()
     rows = (table["model"] == "efficientnet/majority") & (table["other"] == "baseline/area")
     rows &= table["metric"] == "balanced_accuracy"
     assert rows.sum() == 1
-    table.loc[rows, ["difference", "low", "high", "positive", "subjects"]] = [0.123, *ends, 10, 15]
-    shown = said(overview.page, dataclasses.replace(found, differences=table))
-    interval = f"95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}: " if ends[0] is not None else ""
-    better = "EfficientNet is better than cell size alone in 10 of 15 patients"
-    reason = f"{better}: +12.3 points of balanced accuracy ({interval}{verdict})."
-    assert f"{good}: {reason}".replace("-", "\N{MINUS SIGN}") in shown.replace("-", "\N{MINUS SIGN}")
+    ends = [0.01, 0.4] if difference > 0 else [-0.4, -0.01]  # the interval of this comparison alone excludes zero
+    keys = ["difference", "low", "high", "p_holm", "positive", "subjects"]
+    table.loc[rows, keys] = [difference, *(ends if p_holm else [None, None]), p_holm, 10, 15]
+    shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
+    reason = "EfficientNet is better than cell size alone in 10 of 15 patients"
+    reason += f": {100 * difference:+.1f} points of balanced accuracy"
+    reason += f", 95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}. " if p_holm else " "
+    assert f"{good}: {reason}{verdict.format(table['p'].count())}" in shown
 
 
 def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
@@ -433,6 +447,7 @@ def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(fi
         if m["model"] == "noisy_student/majority"
         else m
         for m in found.evaluation["models"]
+        if not m["model"].startswith("across/")  # the evidence has no joint vote of one method
     ]
     page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
     for name in ("votes", "corrections", "rules"):

@@ -32,7 +32,7 @@ def page(inputs: ReportInputs) -> Page:
             ],
             "shared": inputs.split["disjoint"]["subjects_in_train_and_test"],
             "against_size": [
-                {"name": text.method_name(method), **difference}
+                _against_size(text.method_name(method), difference, int(inputs.differences["p"].count()))
                 for method in inputs.telling
                 if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
             ],
@@ -65,6 +65,21 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
         "recalls": recalls,
         "only": None if only is None else inputs.classes[only],
     }
+
+
+def _against_size(name: str, row: dict[str, Any], compared: int) -> tuple[bool, str]:
+    """Whether a vote is shown to use more than cell size, after correction for all comparisons, and why, in words."""
+    found = f"{name} is better than cell size alone in {row['positive']:.0f} of {row['subjects']:.0f} patients: "
+    found += f"{text.points(row['difference'])} points of balanced accuracy"
+    if row["p_holm"] is None:
+        return False, f"{found} (too few patients that differ to tell it from chance)."
+    found += f", 95 % interval {text.points(row['low'])} to {text.points(row['high'])}"
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+    corrected = f"({p}, corrected for {compared} comparisons)"
+    if row["p_holm"] > 0.05:
+        return False, f"{found}. That can be chance {corrected}: not shown that it uses more than size."
+    verdict = "it uses more than size" if row["difference"] > 0 else "it is worse than size alone"
+    return row["difference"] > 0, f"{found}. That is more than chance {corrected}: {verdict}."
 
 
 def models_table(inputs: ReportInputs) -> Table:

@@ -135,7 +135,7 @@ def _rules(inputs: ReportInputs) -> Table:
     rows = [
         model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
         for model in inputs.models(kind="ensemble")
-        if model["method"] in inputs.telling or inputs.telling == inputs.voting
+        if model["method"] in (None, *inputs.telling)
     ]
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
