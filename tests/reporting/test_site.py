@@ -450,7 +450,7 @@ def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(fi
         if not m["model"].startswith("across/")  # the evidence has no joint vote of one method
     ]
     page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
-    for name in ("votes", "corrections", "rules"):
+    for name in ("votes", "rules"):
         assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
     assert page.facts["collapsed"] == ["Noisy Student"]
     assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]

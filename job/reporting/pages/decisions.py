@@ -83,21 +83,19 @@ def _thresholds(inputs: ReportInputs) -> Figure:
     table = Table.of("decision-curve", "The test set by threshold.", heads, curves)
     shares = sorted(set(table.values("prevalence")))
     drawn = shares[len(shares) // 2]
-    traces, useful = [], []
+    plot, useful = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)"), []
     for n, (method, group) in enumerate(table.where(prevalence=drawn).by("method").items()):
         name = text.method_name(method)
         style, at = figures.look(method, n), group.values("threshold")
         for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
             curve = figures.line(f"{name}, {metric}", at, group.percents(metric), style._replace(dash=dash))
-            traces.append((1, curve))
+            plot.add_trace(curve, 1, 1)
         benefit, every = group.values("model"), group.values("all")
-        traces.append((2, figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False)))
+        plot.add_trace(figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False), 2, 1)
         better = sum(value > max(other, 0) for value, other in zip(benefit, every, strict=True))
         useful.append(f"{name} at {better} of {text.counted(len(at), 'threshold')}")
-    traces.append((2, figures.line("every cell positive", at, every, figures.GREY, 1.5)))
-    plot = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)", traces)
-    plot.update_xaxes(range=[0, 1])
-    plot.update_layout(yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
+    plot.add_trace(figures.line("every cell positive", at, every, figures.GREY, 1.5), 2, 1)
+    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
     return Figure(
         title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
         caption=f"Net benefit as if {100 * drawn:g} % of the cells were positive; the table has other shares too.",

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import Model, ReportInputs
@@ -22,7 +20,7 @@ def page(inputs: ReportInputs) -> Page | None:
     tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
     tables |= {"areas": curves.areas(inputs)} if inputs.evaluation["positive"] else {}
     if inputs.telling:
-        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
+        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs)}
     tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
     drawn = {"folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs)}
@@ -68,30 +66,28 @@ def folds_table(inputs: ReportInputs) -> Table:
 def _folds_figure(inputs: ReportInputs) -> Figure:
     """A row per metric, and in it for each method its folds above their vote."""
     table = folds_table(inputs)
-    folds = [column for column in table.columns if column.key.startswith("fold_")]
+    shown = [column for column in table.columns if column.key.startswith("fold_") or column.key == "vote"]
     names, methods = list(table.by("metric")), table.by("method")
-    high, traces = 0.9 / len(methods), []
-    spreads: dict[str, float] = {}
-    for n, (method, group) in enumerate(methods.items()):
-        middle = [names.index(metric) + high * (n - (len(methods) - 1) / 2) for metric in group.values("metric")]
-        x, y, which = [], [], []
-        # Over the upper half of a row, so that equal values stay visible.
-        for column, offset in zip(folds, np.linspace(-0.08, -0.42, len(folds)), strict=True):
-            x += group.percents(column.key)
-            y += [round(row + high * offset, 3) for row in middle]
-            which += [column.label] * len(middle)
-        below = [round(row + 0.3 * high, 3) for row in middle]
-        hover, style = {"hoverinfo": "x+text+name"}, figures.look(method)
-        traces.append(figures.points(f"{method}, folds", x, y, style, filled=False, text=which, **hover))
-        traces.append(figures.points(f"{method}, vote", group.percents("vote"), below, style, hoverinfo="x+name"))
+    traces, spreads = [], {}
+    for method, group in methods.items():
+        for n, column in enumerate(shown):
+            filled = column.key == "vote"
+            x, y = group.percents(column.key), [names.index(name) for name in group.values("metric")]
+            series = f"{method}, {'vote' if filled else 'folds'}"
+            dots = figures.points(series, x, y, figures.look(method), filled=filled, text=[column.label] * len(y))
+            place = {"offsetgroup": f"{method} {column.key}", "orientation": "h", "hoverinfo": "x+text+name"}
+            traces.append(dots.update(legendgroup=series, showlegend=filled or n == 0, **place))
         for metric, rows in group.by("metric").items():
-            values = [value for column in folds if (value := rows.values(column.key)[0]) is not None]
+            values = [v for column in shown[:-1] if (v := rows.values(column.key)[0]) is not None]
             name = metric if metric in {"PPV", "F1"} else metric.lower()
             spreads[f"{name} of {method}"] = max(values, default=0) - min(values, default=0)
     widest = max(spreads, key=lambda name: spreads[name])
+    drawn = [value for trace in traces for value in trace.x if value is not None]
+    seen = [min(drawn, default=0) - 2, max(drawn, default=100) + 2]
+    axes = figures.axis("Value on the test set (%)", range=seen), figures.rows_axis(names)
     return Figure(
         title=f"The folds differ by up to {100 * spreads[widest]:.1f} points ({widest})",
-        plot=figures.plot(traces, figures.axis("Value on the test set (%)"), figures.rows_axis(names)),
+        plot=figures.plot(traces, *axes, scattermode="group", scattergap=0.2),
         table=table,
         height=8 + 1.7 * len(names) * len(methods),
         opened=True,
@@ -140,25 +136,6 @@ def _rules(inputs: ReportInputs) -> Table:
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
 
-def _corrections(inputs: ReportInputs) -> Table:
-    """Errors that the vote fixes and introduces, by fold."""
-    words = {
-        "fixed": "Wrong, fixed by the vote",
-        "introduced": "Correct, outvoted",
-        "both_wrong": "Wrong, as is the vote",
-    }
-    heads = columns("name", method="Method", member="Fold") + columns("count", correct="Correct", **words)
-    rows: list[list[Any]] = []
-    for method in inputs.telling:
-        vote = inputs.cells_of(method)["correct"]
-        for model in inputs.models(kind="fold", method=method):
-            fold = inputs.rows_of(model["model"])
-            correct = (fold["predicted"] == fold["label"]).reindex(vote.index)
-            counts = [correct.sum(), (~correct & vote).sum(), (correct & ~vote).sum(), (~correct & ~vote).sum()]
-            rows.append([text.method_name(method), str(model["fold"]), *map(int, counts)])
-    return Table("corrections", "Errors the vote fixes and introduces.", heads, rows, repeats(rows))
-
-
 def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     """The declared comparisons in balanced accuracy per patient, of models whose names end so; nothing without any."""
     heads = columns("name", model="Model", other="minus")
@@ -182,14 +159,13 @@ def confusion(inputs: ReportInputs) -> Table:
     predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
     heads = columns("name", method="Method", model="Model", truth="Truth")
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    models: list[tuple[str, str | None, Model]] = [
-        (model["model"], None, model) for model in inputs.models() if not inputs.methods
-    ]
-    for method in inputs.methods:
-        votes = inputs.models(kind="ensemble", method=method, rule="majority")
-        for model in votes + inputs.models(kind="fold", method=method):
-            which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
-            models.append((text.method_name(method), which, model))
+    models: list[tuple[str, str | None, Model]] = [(model["model"], None, model) for model in inputs.models()]
+    if inputs.methods:
+        votes = [
+            (text.method_name(method), "Vote", vote) for method in inputs.voting if (vote := inputs.majority(method))
+        ]
+        folds = [(text.method_name(m["method"]), f"Fold {m['fold']}", m) for m in inputs.models(kind="fold")]
+        models = sorted([*votes, *folds], key=lambda entry: inputs.methods.index(entry[2]["method"]))
     rows = [
         [name, which, label, *counts, counts[n] / sum(counts) if sum(counts) else None]
         for name, which, model in models
