@@ -89,26 +89,16 @@ def test_intervals_belong_to_figures_per_patient(finished):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p_holm", "good", "verdict"),
+    ("difference", "p_holm", "good", "verdict", "end"),
     [
-        (0.123, 0.0004, "For", "That is more than chance (p < 0.001, corrected for {} comparisons): it uses more than"),
-        (
-            0.123,
-            0.0596,
-            "Against",
-            "That can be chance (p = 0.06, corrected for {} comparisons): not shown that it uses",
-        ),
-        (
-            -0.123,
-            0.01,
-            "Against",
-            "That is more than chance (p = 0.01, corrected for {} comparisons): it is worse than",
-        ),
-        (0.123, None, "Against", "(too few patients that differ to tell it from chance)."),
+        (0.123, 0.0004, "For", "EfficientNet uses more than cell size", "p < 0.001, corrected for {} comparisons)."),
+        (0.123, 0.0596, "Against", "Not shown that EfficientNet uses more than cell size", "p = 0.06, corrected"),
+        (-0.123, 0.01, "Against", "EfficientNet is worse than cell size alone", "p = 0.01, corrected for {}"),
+        (0.123, None, "Against", "Not shown that EfficientNet uses more than cell size", "too few differ to tell"),
     ],
 )
 def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
-    finished, difference, p_holm, good, verdict
+    finished, difference, p_holm, good, verdict, end
 ):
     found = read_inputs(finished)
     table = found.differences.copy()
@@ -119,10 +109,10 @@ def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
     keys = ["difference", "low", "high", "p_holm", "positive", "subjects"]
     table.loc[rows, keys] = [difference, *(ends if p_holm else [None, None]), p_holm, 10, 15]
     shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
-    reason = "EfficientNet is better than cell size alone in 10 of 15 patients"
-    reason += f": {100 * difference:+.1f} points of balanced accuracy"
-    reason += f", 95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}. " if p_holm else " "
-    assert f"{good}: {reason}{verdict.format(table['p'].count())}" in shown
+    reason = f"{good}: {verdict}: {100 * difference:+.1f} points of balanced accuracy, better in 10 of 15 patients"
+    interval = f"(95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
+    between = ", which can be chance " if p_holm and p_holm > 0.05 else " " if p_holm else "; "
+    assert f"{reason}{between}{interval if p_holm else ''}{end.format(table['p'].count())}" in shown
 
 
 def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
@@ -359,7 +349,7 @@ def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path)
     templates = tmp_path / "templates"
     shutil.copytree(REPOSITORY / "report_templates", templates)
     page = templates / "index.html"
-    page.write_text(page.read_text().replace("facts.classes", "facts.clases"))
+    page.write_text(page.read_text().replace("facts.inputs.methods", "facts.inputs.clases"))
     with pytest.raises(jinja2.UndefinedError, match="clases"):
         site.render(read_inputs(finished), tmp_path, templates)
 
@@ -452,7 +442,7 @@ def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(fi
     page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
     for name in ("votes", "rules"):
         assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
-    assert page.facts["collapsed"] == ["Noisy Student"]
+    assert page.facts["inputs"].collapsed == ["noisy_student"]
     assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]
     assert len(page.facts["ranked"]) == len(page.facts["strips"]) == 1
 

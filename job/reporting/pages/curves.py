@@ -9,8 +9,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure
-from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.tables import Column, Table, columns
+from job.reporting.inputs import ReportInputs
+from job.reporting.tables import Column, Table, columns, interval_columns, metric_columns
 
 Numbers = npt.NDArray[np.float64]
 
@@ -33,14 +33,13 @@ def explorers(inputs: ReportInputs) -> list[dict[str, Any]]:
         if truth.all() or not truth.any():
             continue
         half: dict[str, Any] = {"name": "half", "threshold": 0.5}
-        points = [p for p in chosen.get(model, {"points": [half]})["points"] if p["threshold"] is not None]
-        at = [_at((scores >= point["threshold"]).to_numpy(), truth.to_numpy()) for point in points]
-        parts = {part: sorted(scores[mask].tolist()) for part, mask in (("positive", truth), ("negative", ~truth))}
-        named = [
-            {"name": text.POINTS[p["name"]], "threshold": p["threshold"], **rates}
-            for p, rates in zip(points, at, strict=True)
+        points = [
+            {"name": text.POINTS[point["name"]], "threshold": at, **_at((scores >= at).to_numpy(), truth.to_numpy())}
+            for point in chosen.get(model, {"points": [half]})["points"]
+            if (at := point["threshold"]) is not None
         ]
-        found.append({"name": text.method_name(name), "slug": inputs.slug(name), "scores": parts, "points": named})
+        parts = {part: sorted(scores[mask].tolist()) for part, mask in (("positive", truth), ("negative", ~truth))}
+        found.append({"name": text.method_name(name), "slug": inputs.slug(name), "scores": parts, "points": points})
     return found
 
 
@@ -71,15 +70,11 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
 
 def areas(inputs: ReportInputs) -> Table:
     """The areas under both curves, without single folds: per cell, and per patient with interval."""
-    heads = columns("name", model="Model") + columns("ratio", "Per cell", auroc="AUROC", auprc="AUPRC")
-    heads += columns("ratio", "AUROC per patient, 95 % interval", value="Value", low="from", high="to")
+    heads = columns("name", name="Model") + metric_columns(("auroc", "auprc"), "Per cell", "metrics.")
+    heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
     models = {model["model"]: model for model in inputs.models()}
-    rows = [
-        [name, *(models[model]["metrics"][area] for area in ("auroc", "auprc")), *per_patient(models[model], "auroc")]
-        for name, model, fold in reversed(_series(inputs))
-        if not fold
-    ]
-    return Table("areas", "Areas under the curves.", heads, rows)
+    rows = [{**models[model], "name": name} for name, model, fold in reversed(_series(inputs)) if not fold]
+    return Table.of("areas", "Areas under the curves.", heads, rows)
 
 
 def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:

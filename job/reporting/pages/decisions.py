@@ -6,9 +6,7 @@ from typing import Any
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns
-
-_ENDS = ("Value", "from", "to")
+from job.reporting.tables import Table, columns, interval_columns
 
 
 def page(inputs: ReportInputs) -> Page | None:
@@ -21,19 +19,7 @@ def page(inputs: ReportInputs) -> Page | None:
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
-    facts = {
-        "asked": inputs.params.evaluation,
-        "points": [entry["method"] for entry in points],
-        "worse": [
-            text.method_name(entry["method"])
-            for entry in inputs.evaluation["calibration"]
-            if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
-        ],
-        "at_bound": [text.method_name(e["method"]) for e in inputs.evaluation["calibration"] if e["at_bound"]],
-        # The evidence of other people's predictions has no split.
-        "shares_people": bool(inputs.split) and inputs.split["fold_by"] == "image",
-    }
-    return Page(slug="decisions", title="Decisions", facts=facts, tables=tables, figures=drawn)
+    return Page(slug="decisions", title="Decisions", facts={"inputs": inputs}, tables=tables, figures=drawn)
 
 
 def _points(entry: dict[str, Any]) -> Table:
@@ -43,8 +29,7 @@ def _points(entry: dict[str, Any]) -> Table:
     heads += columns("percent", "Validation, where it is chosen", **chosen)
     heads += columns("count", "Test set, where it is tried", **{"test.FN": "Missed", "test.FP": "False alarms"})
     for key, label in rates.items():
-        ends = {f"by_subject.{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
-        heads += columns("percent", f"{label[:-3]} per patient, %", **ends)
+        heads += interval_columns("percent", f"{label[:-3]} per patient, %", f"by_subject.{key}")
     points = [
         point | {"name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else "")}
         for point in entry["points"]
@@ -58,8 +43,7 @@ def _predictive(entries: list[dict[str, Any]]) -> Table:
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("percent", prevalence="Positive cells, %")
     for key in ("ppv", "npv"):
-        labels = {f"{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
-        heads += columns("percent", f"{key.upper()} per patient, %", **labels)
+        heads += interval_columns("percent", f"{key.upper()} per patient, %", key)
     rows = [
         {"method": entry["method"], "name": text.POINTS[point["name"]], **at}
         for entry in entries

@@ -4,9 +4,9 @@ from typing import Any
 
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
-from job.reporting.inputs import Model, ReportInputs
+from job.reporting.inputs import ReportInputs
 from job.reporting.pages import curves, patients
-from job.reporting.tables import Table, columns, metric_columns, repeats
+from job.reporting.tables import Table, columns, metric_columns
 from job.reporting.trace import traces
 
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
@@ -26,14 +26,11 @@ def page(inputs: ReportInputs) -> Page | None:
     drawn = {"folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs)}
     drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
     facts = {
-        "fold_by": inputs.split["fold_by"],
+        "inputs": inputs,
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
-        "params": inputs.params,
         "strips": [name for name in drawn if name.startswith("strip-")],
-        "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
         "ranked": patients.ranked(inputs),
-        "warnings": inputs.evaluation["evidence"]["warnings"],
         "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
@@ -58,9 +55,7 @@ def folds_table(inputs: ReportInputs) -> Table:
             voted = vote["metrics"].get(metric) if vote else None
             ends = [ours["mean"], ours["variance"], voted, *published.mean_and_variance(method, metric)]
             rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
-    return Table(
-        "table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows, repeats(rows)
-    )
+    return Table("table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows)
 
 
 def _folds_figure(inputs: ReportInputs) -> Figure:
@@ -156,19 +151,23 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
 
 def confusion(inputs: ReportInputs) -> Table:
     """Confusion matrices of votes and folds, or of somebody else's models, below each other: the truth in rows."""
-    predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
-    heads = columns("name", method="Method", model="Model", truth="Truth")
+    models, which = inputs.models(), []
+    if methods := inputs.methods:
+        models = [m for m in models if m["kind"] == "fold" or (m["rule"] == "majority" and m["method"])]
+        models.sort(key=lambda m: (methods.index(m["method"]), m["fold"] or 0))
+        which = columns("name", which="Model")
+    predicted = {f"predicted.{n}": text.name(name) for n, name in enumerate(inputs.classes)}
+    heads = [*columns("name", method="Method"), *which, *columns("name", truth="Truth")]
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    models: list[tuple[str, str | None, Model]] = [(model["model"], None, model) for model in inputs.models()]
-    if inputs.methods:
-        votes = [
-            (text.method_name(method), "Vote", vote) for method in inputs.voting if (vote := inputs.majority(method))
-        ]
-        folds = [(text.method_name(m["method"]), f"Fold {m['fold']}", m) for m in inputs.models(kind="fold")]
-        models = sorted([*votes, *folds], key=lambda entry: inputs.methods.index(entry[2]["method"]))
     rows = [
-        [name, which, label, *counts, counts[n] / sum(counts) if sum(counts) else None]
-        for name, which, model in models
+        {
+            "method": text.method_name(model["method"]) if methods else model["model"],
+            "which": f"Fold {model['fold']}" if model["fold"] else "Vote",
+            "truth": label,
+            "predicted": counts,
+            "recall": counts[n] / sum(counts) if sum(counts) else None,
+        }
+        for model in models
         for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
     ]
-    return Table("confusion", "Confusion matrices.", heads, rows, repeats(rows))
+    return Table.of("confusion", "Confusion matrices.", heads, rows)

@@ -35,9 +35,7 @@ def page(inputs: ReportInputs) -> Page | None:
             drawn[f"{slug}-models"] = _models(trace)
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
     facts = {
-        "sections": [
-            (trace.method, text.slug(trace.method), text.method_name(trace.method), trace) for trace in trained
-        ],
+        "traces": {text.slug(trace.method): trace for trace in trained},
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     }
