@@ -12,5 +12,5 @@ DISPLAY_NAMES = {
 
 
 def method_name(method: str) -> str:
-    """A method's name in prose; one that has none here is printed as it is, with spaces."""
-    return DISPLAY_NAMES.get(method, method.replace("_", " "))
+    """A method's name in prose; one that has none here, such as somebody else's model, is printed as it is."""
+    return DISPLAY_NAMES.get(method, method)

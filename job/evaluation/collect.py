@@ -27,9 +27,13 @@ ITERATED = ("test", "validation", "masked")  # roles in which every teacher and 
 def blocks_of_run(
     methods: Sequence[str], folds: Sequence[int], split: Split, index: pd.DataFrame, truth: Truth
 ) -> tuple[list[Block], list[Fitted]]:
-    """Read predictions/ and ensembles/, let the folds of all methods vote together, and add the baselines."""
+    """Read predictions/ and ensembles/, let the folds of the methods vote together, and add the baselines.
+
+    A method whose vote predicts one class for every test image has collapsed: its folds leave the joint vote.
+    """
     blocks: list[Block] = []
     fitted = []
+    joined = {}
     for method in methods:
         for fold in folds:
             table = read_fold(paths.predictions(method, fold), fold, split, truth.dataset)
@@ -39,8 +43,10 @@ def blocks_of_run(
         temperature = read_json(paths.ensemble(method) / "ensemble.json")["temperature"]
         fitted.append(Fitted(method, temperature, ensemble[votes.OUT_OF_FOLD], *votes_on_test))
         blocks += ensemble.values()
-    if len(methods) > 1:
-        blocks += _across(blocks, {entry.name: entry.temperature for entry in fitted})
+        if len(np.unique(ensemble["majority"].predicted)) > 1:
+            joined[method] = temperature
+    if len(joined) > 1:
+        blocks += _across([block for block in blocks if block.kind == "fold" and block.method in joined], joined)
     return blocks + _baselines(split, index, truth), fitted
 
 
@@ -92,9 +98,8 @@ def _ensemble(method: str, split: Split, folds: Sequence[int], truth: Truth) -> 
     return blocks
 
 
-def _across(blocks: list[Block], temperatures: dict[str, float]) -> list[Block]:
-    """The folds of all methods as voters of one ensemble."""
-    voters = [block for block in blocks if block.kind == "fold"]
+def _across(voters: list[Block], temperatures: dict[str, float]) -> list[Block]:
+    """The folds of several methods as voters of one ensemble."""
     stacked = np.stack([voter.probabilities for voter in voters])
     each = np.array([temperatures[str(voter.method)] for voter in voters])
     return [

@@ -147,10 +147,11 @@ def bars(name: str, x: Sequence[Any], y: Sequence[Any], style: Look, *, filled: 
     return go.Bar(name=label(name), x=list(x), y=list(y), marker=marker)
 
 
-def panels(x: str, upper: str, lower: str, traces: Sequence[tuple[int, go.Scatter]], **options: Any) -> go.Figure:
-    """Two figures above each other over one axis `x`: traces with the panel (1 or 2) in which they are drawn."""
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    for panel, trace in traces:
-        figure.add_trace(trace, panel, 1)
-    titles = {"xaxis2": axis(x), "yaxis": axis(upper), "yaxis2": axis(lower)}
-    return figure.update_layout({"template": TEMPLATE, **titles}, **options)
+def panels(x: str, upper: str, lower: str, heads: Sequence[str] = ("",)) -> go.Figure:
+    """Two empty rows of panels over one axis `x`, a column per heading; traces are added by row and column."""
+    spaces = {"vertical_spacing": 0.06, "horizontal_spacing": 0.02}
+    shared = {"shared_xaxes": True, "shared_yaxes": True, "column_titles": [label(head) for head in heads]}
+    figure = make_subplots(rows=2, cols=len(heads), **shared, **spaces)
+    figure.update_annotations(yanchor="top", font={"color": MUTED, "size": 12})
+    figure.update_xaxes(title=axis(x)["title"], row=2)
+    return figure.update_layout(template=TEMPLATE, yaxis=axis(upper), **{f"yaxis{len(heads) + 1}": axis(lower)})

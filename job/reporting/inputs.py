@@ -93,6 +93,11 @@ class ReportInputs:
             named = {model["model"]: model for model in self.models()}
         return [name for name, model in named.items() if model and self.outcome(model) is None]
 
+    @property
+    def collapsed(self) -> list[str]:
+        """Methods whose vote predicts one class for every test image."""
+        return [method for method in self.voting if method not in self.telling]
+
     def slug(self, name: str) -> str:
         """A method's part of an address. Somebody else's models are numbered: their names may be of any writing."""
         return text.slug(name) if self.methods else f"model-{[m['model'] for m in self.models()].index(name) + 1}"

@@ -2,12 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from job.reporting.inputs import ReportInputs
+
+_PEOPLE = {"patient", "subject", "patients", "linked_patients"}
+"""Keys of the evidence that hold names of patients, or lists of them."""
 
 
 def pseudonymous(inputs: ReportInputs) -> ReportInputs:
@@ -15,51 +17,35 @@ def pseudonymous(inputs: ReportInputs) -> ReportInputs:
 
     The numbers follow the names' digests, so that they say nothing about the order of the names.
     """
-    frame, copies = inputs.predictions, inputs.prepared["copies"]
-    linked, near = copies["linked_patients"], inputs.prepared["near_copies"]
-    judged = [row for entry in inputs.evaluation["patients"] for row in entry["subjects"]]
-    named = [name for row in judged for name in (row["subject"], *row["patients"])]
-    named += [row[key] for row in inputs.split["patients"] for key in ("patient", "subject")]
-    patients = _numbers("Patient", chain(frame["patient"], frame["subject"], named, *linked))
-    images = _numbers("Cell", frame["image"])
-    gallery, left = inputs.gallery, inputs.split["left_out"]
+    frame, gallery, left, prepared = inputs.predictions, inputs.gallery, inputs.split["left_out"], inputs.prepared
+    evidence, named = (inputs.evaluation, inputs.split, prepared), [*frame["patient"], *frame["subject"]]
+    _renamed(evidence, named.append)  # collects the names
+    patients, images = _numbers("Patient", named), _numbers("Cell", frame["image"])
+    evaluation, split, prepared = _renamed(evidence, patients.__getitem__)
     whose = f" of patients? {re.escape(', '.join(left['patients']))}(?= left out)"
+    sentences = [re.sub(whose, "", sentence) for sentence in left["sentences"]]
+    # Warnings that name patients begin so, those that name files say "such as"; the others count. Reasons name files
+    # too (a second file of that name, a row without its file), so none is told.
+    warnings = [one for one in prepared["warnings"] if not one.startswith("Patients ") and "such as" not in one]
+    reasons = [{"reason": "not told: report.pseudonyms", "files": prepared["rejected"]}]
+    people = {name: frame[name].map(patients) for name in ("patient", "subject")}
     return replace(
         inputs,
-        predictions=frame.assign(
-            **{name: frame[name].map(patients) for name in ("patient", "subject")}, image=frame["image"].map(images)
-        ),
-        evaluation={
-            **inputs.evaluation,
-            "patients": [
-                {**entry, "subjects": [_renamed(row, patients) for row in entry["subjects"]]}
-                for entry in inputs.evaluation["patients"]
-            ],
-        },
-        split={
-            **inputs.split,
-            "patients": [_renamed(row, patients) for row in inputs.split["patients"]],
-            "left_out": {**left, "patients": [], "sentences": [re.sub(whose, "", one) for one in left["sentences"]]},
-        },
-        prepared={
-            **inputs.prepared,
-            "copies": {**copies, "linked_patients": [[patients[name] for name in names] for names in linked]},
-            "near_copies": {**near, "links": [_renamed(entry, patients) for entry in near["links"]]},
-            # Reasons name files too (a second file of that name, a row without its file), so none is told.
-            "refusals": [],
-            "reasons": [{"reason": "not told: report.pseudonyms", "files": inputs.prepared["rejected"]}],
-            # Warnings that name patients begin so, those that name files say "such as"; the others count.
-            "warnings": [
-                w for w in inputs.prepared["warnings"] if not w.startswith("Patients ") and "such as" not in w
-            ],
-        },
+        predictions=frame.assign(**people, image=frame["image"].map(images)),
+        evaluation=evaluation,
+        split=split | {"left_out": {**split["left_out"], "sentences": sentences}},
+        prepared=prepared | {"refusals": [], "reasons": reasons, "warnings": warnings},
         gallery=gallery and replace(gallery, cells=gallery.cells.assign(image=gallery.cells["image"].map(images))),
     )
 
 
-def _renamed(row: dict[str, Any], patients: dict[str, str]) -> dict[str, Any]:
-    names = {key: patients[row[key]] for key in ("patient", "subject") if key in row}
-    return row | names | ({"patients": [patients[name] for name in row["patients"]]} if "patients" in row else {})
+def _renamed(value: Any, rename: Callable[[str], object], key: str = "") -> Any:
+    """Parsed JSON with the names of patients in it renamed; `key` is that under which the value stands."""
+    if isinstance(value, dict):
+        return {own: _renamed(item, rename, own) for own, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(item, rename, key) for item in value]
+    return rename(value) if key in _PEOPLE and isinstance(value, str) else value
 
 
 def _numbers(word: str, names: Iterable[str]) -> dict[str, str]:

@@ -59,11 +59,10 @@ REFERENCE = {"source": "arXiv:2606.24944", "auroc": 0.913, "sensitivity": 0.87, 
 
 def mean_and_variance(method: str, metric: str) -> tuple[float | None, float | None]:
     """Mean (a share) and variance (of the share) over the folds of Table 2; None where nothing was published."""
-    _, mean, variance = TABLE_2.get(method, {}).get(metric, (None, None, None))
-    return (None, None) if mean is None or variance is None else (mean / 100, variance / 10_000)
+    found = TABLE_2.get(method, {}).get(metric)
+    return (found[1] / 100, found[2] / 10_000) if found else (None, None)
 
 
 def rates(method: str, kind: str) -> list[float | None]:
     """A row of Table 3, `METRICS` as shares; None where nothing was published."""
-    row = TABLE_3.get((method, kind))
-    return [None] * len(METRICS) if row is None else [rate / 100 for rate in row]
+    return [rate / 100 for rate in TABLE_3[method, kind]] if (method, kind) in TABLE_3 else [None] * len(METRICS)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import plotly.graph_objects as go
 from ruamel.yaml import YAML
 
 from job import files
 from job.reporting import published, text
-from job.reporting.figures import Figure, Page
+from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import appendix, data, decisions, errors, method, overview, performance, scores, self_training
 from job.reporting.pages.appendix import Moment
@@ -115,18 +114,8 @@ def _whole(pages: list[Page], frame: dict[str, Any], jinja: jinja2.Environment) 
     def inside(match: re.Match[str]) -> str:
         return f'href="#{match[2] or "page-" + match[1]}"'
 
-    still = [replace(page, figures={name: _still(one) for name, one in page.figures.items()}) for page in pages]
-    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in still]
+    chapters = [links.sub(inside, _html(page, frame, jinja, "chapter.html")) for page in pages]
     return replace(WHOLE, facts={"contents": pages, "chapters": chapters})
-
-
-def _still(figure: Figure) -> Figure:
-    """A figure whose dots name no cells to look at: those are on its own page."""
-    plot = go.Figure(figure.plot)
-    for trace in plot.data:
-        if trace.customdata is not None:
-            trace.customdata = [cell[:1] for cell in trace.customdata]
-    return replace(figure, plot=plot)
 
 
 def _fonts(templates: Path, jinja: jinja2.Environment) -> str:
@@ -146,7 +135,7 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (text.cell, text.count, text.counted, text.listed, text.name, text.percent, text.points, text.short)
-    jinja.globals |= {"reference": published.REFERENCE, "citation": _citation(templates)}
+    filters = (text.cell, text.count, text.counted, text.listed, text.method_name, text.name, text.percent, text.short)
+    jinja.globals |= {"reference": published.REFERENCE, "citation": _citation(templates), "zip": zip}
     jinja.filters.update({function.__name__: function for function in filters})
     return jinja

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
+
+import pandas as pd
 
 from job.reporting import text
 
@@ -34,15 +34,15 @@ class Column:
 class Table:
     """Rows of raw values (shares in 0 to 1) under columns; the first column names the row.
 
-    `marks` gives each row a CSS class (empty: none); `file` is the stem of the CSV file. A page shows the first `LIMIT`
-    rows, the file has all.
+    `styles` gives each row a CSS class (empty: none); `file` is the stem of the CSV file. A page shows the first
+    `LIMIT` rows, the file has all.
     """
 
     file: str
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
-    marks: Sequence[str] = field(default=())
+    styles: Sequence[str] = ()
 
     LIMIT = 150
 
@@ -52,10 +52,15 @@ class Table:
     @classmethod
     def of(cls, file: str, caption: str, columns: Sequence[Column], entries: Iterable[Any]) -> Table:
         """A table of parsed JSON: a row per entry, a column's key is the path to its value (`test.metrics.ece`)."""
-        rows = [[_reach(entry, column.key) for column in columns] for entry in entries]
-        first = [row[0] for row in rows]
-        repeated = len(set(first)) < len(first) and columns[0].key in {"method", "model"}
-        return cls(file, caption, columns, rows, repeats(rows) if repeated else ())
+        return cls(file, caption, columns, [[_reach(entry, column.key) for column in columns] for entry in entries])
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """The CSS class of each row: where methods or models have several rows, the first of each and its repeats."""
+        first = [row[0] for row in self.rows]
+        if self.styles or len(set(first)) == len(first) or self.columns[0].key not in {"method", "model"}:
+            return self.styles
+        return ["repeat" if n and first[n - 1] == name else "first" for n, name in enumerate(first)]
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -76,22 +81,20 @@ class Table:
         """The rows that hold these values, by the key of a column."""
         columns = {key: self.values(key) for key in values}
         rows = [row for n, row in enumerate(self.rows) if all(columns[key][n] == values[key] for key in values)]
-        return replace(self, rows=rows, marks=())
+        return replace(self, rows=rows, styles=())
 
     def by(self, *keys: str) -> dict[Any, Table]:
         """The rows of each value of a column, or of each tuple of values of several, in the order of appearance."""
         groups: dict[Any, list[Sequence[Any]]] = {}
         for value, row in zip(zip(*map(self.values, keys), strict=True), self.rows, strict=True):
             groups.setdefault(value if len(keys) > 1 else value[0], []).append(row)
-        return {value: replace(self, rows=rows, marks=()) for value, rows in groups.items()}
+        return {value: replace(self, rows=rows, styles=()) for value, rows in groups.items()}
 
     def csv(self) -> str:
         """The raw values, with round-trip digits."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([column.key for column in self.columns])
-        writer.writerows([[_guarded(value) for value in row] for row in self.rows])
-        return out.getvalue()
+        rows = [[_guarded(value) for value in row] for row in self.rows]
+        frame = pd.DataFrame(rows, columns=[column.key for column in self.columns], dtype=object)
+        return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def columns(kind: str, group: str = "", /, **labels: str) -> list[Column]:
@@ -99,9 +102,9 @@ def columns(kind: str, group: str = "", /, **labels: str) -> list[Column]:
     return [Column(key, label, kind, group) for key, label in labels.items()]
 
 
-def repeats(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Marks of rows whose first cell says which group they belong to: the first of a group, and its repeats."""
-    return ["repeat" if n and rows[n - 1][0] == row[0] else "first" for n, row in enumerate(rows)]
+def interval_columns(kind: str, group: str, path: str) -> list[Column]:
+    """A value and the ends of its 95 % interval, found under `path`."""
+    return columns(kind, group, **{f"{path}.value": "Value", f"{path}.low": "from", f"{path}.high": "to"})
 
 
 def metric_columns(metrics: Iterable[str], group: str = "", prefix: str = "") -> list[Column]:

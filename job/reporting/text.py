@@ -72,6 +72,8 @@ def baseline_name(model: str) -> str:
 def model_name(model: str) -> str:
     """A model's name in prose, such as `efficientnet/majority` or `baseline/area`."""
     group, _, rest = model.partition("/")
+    if not rest:
+        return method_name(model)
     return baseline_name(model) if group == "baseline" else f"{method_name(group)}: {RULES.get(rest, rest)}"
 
 

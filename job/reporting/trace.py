@@ -1,13 +1,12 @@
-"""The trace of one method's self-training: its pseudo-labels and its teachers and students, by fold and iteration."""
+"""The trace of one method's self-training: its pseudo-labels and its teachers and students, by iteration."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
-from job.reporting.inputs import Model, ReportInputs
+import pandas as pd
 
-Values = dict[tuple[int, int], float]
-"""A figure by fold and iteration."""
+from job.reporting.inputs import Model, ReportInputs
 
 
 @dataclass(frozen=True)
@@ -34,43 +33,25 @@ class Trace:
         """A model in prose: 0 is the teacher that real labels trained; an only student has no number."""
         return "Teacher" if iteration == 0 else "Student" if self.rounds == [iteration] else f"Student {iteration}"
 
-    def of(self, key: str) -> Values:
-        """One share of the pseudo-labels, where it is known."""
-        return {(e["fold"], e["iteration"]): e[key] for e in self.entries if e[key] is not None}
+    def labels(self, key: str) -> list[float]:
+        """A share of the pseudo-labels by iteration: the mean of the folds that know it."""
+        return _means((entry["iteration"], entry[key]) for entry in self.entries)
 
-    def scores(self, metric: str, role: str = "test") -> Values:
-        """One metric of teachers and students, where it is defined."""
-        return {
-            (model["fold"], model["iteration"]): value
-            for model in self.models
-            if model["role"] == role and (value := model["metrics"][metric]) is not None
-        }
-
-    def counts(self, key: str, iteration: int) -> list[int]:
-        """Pseudo-labels (or truths) by class, all folds together; a key of `balance`."""
-        counts = [e["balance"][key] for e in self.entries if e["iteration"] == iteration and e["balance"][key]]
-        return [sum(column) for column in zip(*counts, strict=True)]
+    def scores(self, metric: str) -> list[float]:
+        """A metric of teacher and students on the test images: the mean of the folds that define it."""
+        return _means((m["iteration"], m["metrics"][metric]) for m in self.models if m["role"] == "test")
 
     def share_positive(self, key: str, iteration: int) -> float | None:
-        """Share of the positive class among the labels or truths of an iteration; None where some are unknown.
+        """Share of the positive class among the labels or truths (a key of `balance`); None where some are unknown.
 
         Counted over all folds together, because folds differ in images.
         """
-        counts = self.counts(key, iteration)
-        images: int = sum(entry["images"] for entry in self.entries if entry["iteration"] == iteration)
+        entries = [entry for entry in self.entries if entry["iteration"] == iteration]
+        counts = [sum(n) for n in zip(*(e["balance"][key] for e in entries if e["balance"][key]), strict=True)]
+        images = sum(entry["images"] for entry in entries)
         if self.positive is None or sum(counts) < images:
             return None
-        return counts[self.classes.index(self.positive)] / images
-
-    def change(self, values: Values) -> float | None:
-        """The last mean of folds less the first one; None where there are not two."""
-        shares = means(values)
-        return shares[-1] - shares[0] if len(shares) > 1 else None
-
-    def gains(self) -> dict[int, float]:
-        """Balanced accuracy on the test set by fold: the last student's less the teacher's."""
-        scores, last = self.scores("balanced_accuracy"), self.rounds[-1]
-        return {k: scores[k, last] - scores[k, 0] for k, i in scores if i == 0 and (k, last) in scores}
+        return float(counts[self.classes.index(self.positive)] / images)
 
 
 def traces(inputs: ReportInputs) -> list[Trace]:
@@ -84,6 +65,6 @@ def traces(inputs: ReportInputs) -> list[Trace]:
     return every
 
 
-def means(values: Values) -> list[float]:
-    """Mean of folds by iteration, in order."""
-    return [fmean(v for (_, i), v in values.items() if i == k) for k in sorted({i for _, i in values})]
+def _means(values: Iterable[tuple[int, float | None]]) -> list[float]:
+    known = pd.DataFrame(values, columns=["iteration", "value"]).dropna()
+    return [float(mean) for mean in known.groupby("iteration")["value"].mean()]

@@ -33,9 +33,10 @@
     const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
     const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
     for (const trace of data) Object.assign(trace, marks[trace.meta]);
+    const first = !plot.dataset.state;
+    plot.dataset.state = "drawn"; // before it is: on paper a figure that is not drawn has no width
     window.Plotly.react(plot, data, { ...layout, autosize: true }, config);
-    if (!plot.dataset.state) plot.on("plotly_click", ({ points: [dot] }) => dot.customdata?.length > 1 && showDot(plot, dot));
-    plot.dataset.state = "drawn";
+    if (first) plot.on("plotly_click", ({ points: [dot] }) => dot.customdata?.length > 1 && showDot(plot, dot));
     plot.dispatchEvent(new Event("drawn"));
   };
 
@@ -99,6 +100,9 @@
     { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
   );
   for (const plot of plots) observer.observe(plot);
+
+  // Whoever prints has moved a pointer or pressed a key: the bundle is there by then, because print waits for nothing.
+  if (plots.length) for (const sign of ["pointermove", "keydown"]) addEventListener(sign, plotly, { once: true });
 
   const redraw = (all) => window.Plotly && plots.filter((plot) => all || plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));

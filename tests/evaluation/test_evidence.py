@@ -124,6 +124,25 @@ def test_across_methods_all_folds_are_voters(scored, report):
     assert (voted.loc[tied, "predicted"] == np.where(mean[tied] > 0.5, "ALL", "HEM")).all()
 
 
+def test_a_collapsed_method_leaves_the_joint_vote(tmp_path):
+    methods = ("efficientnet", "noisy_student", "fixmatch")
+    write_run_tree(tmp_path, methods=methods, folds=(1, 2, 3))
+    for path in (tmp_path / "predictions/fixmatch").iterdir():
+        table = read(path)
+        write(
+            path,
+            table.assign(
+                p_HEM=np.where(table["role"] == "test", "0.1", "0.9"),
+                p_ALL=np.where(table["role"] == "test", "0.9", "0.1"),
+            ),
+        )
+    run_evidence(tmp_path)
+    models = json.loads((tmp_path / "results/evaluation.json").read_text())["models"]
+    assert "fixmatch/majority" in {model["model"] for model in models}
+    voted = read(tmp_path / "results/predictions.csv").query("model == 'across/majority'")
+    assert set(voted[["votes_HEM", "votes_ALL"]].astype(int).sum(axis=1)) == {6}
+
+
 def test_nothing_is_fitted_or_chosen_on_test_labels(tree):
     def choices():
         report = json.loads(Path("results/evaluation.json").read_text())

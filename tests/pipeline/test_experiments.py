@@ -75,6 +75,9 @@ def test_what_one_changed_and_taking_it_over(repo):
     assert changes["params"]["params.yaml"]["train.learning_rate"] == {"old": 0.001, "new": 0.004, "diff": 0.003}
     figure = changes["metrics"]["results/summary.json"]["efficientnet.mean.auroc"]
     assert figure["new"] == pytest.approx(float(row["efficientnet.mean.auroc"]), abs=1e-5)
+    plots = json.loads(repository.run(repo, "dvc", "plots", "diff", "--json", "HEAD", name).stdout)
+    (plot,) = plots["data"]["results/history.csv"]
+    assert {(line["rev"], line["fold"]) for line in plot["content"]["data"]["values"]} >= {(name, "1"), ("HEAD", "2")}
     repository.run(repo, "dvc", "exp", "apply", name)
     assert YAML(typ="safe").load(repo / "params.yaml")["train"]["learning_rate"] == 0.004
     summary = json.loads((repo / "results/summary.json").read_text())

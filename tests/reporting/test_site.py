@@ -89,26 +89,30 @@ def test_intervals_belong_to_figures_per_patient(finished):
 
 
 @pytest.mark.parametrize(
-    ("ends", "good", "verdict"),
+    ("difference", "p_holm", "good", "verdict", "end"),
     [
-        ((0.01, 0.4), "For", "it uses more than size"),
-        ((-0.1, 0.4), "Against", "not shown that it uses more than size"),
-        ((-0.4, -0.1), "Against", "worse than size alone"),
-        ((None, None), "Against", "too few patients for an interval, so nothing is shown"),
+        (0.123, 0.0004, "For", "EfficientNet uses more than cell size", "p < 0.001, corrected for {} comparisons)."),
+        (0.123, 0.0596, "Against", "Not shown that EfficientNet uses more than cell size", "p = 0.06, corrected"),
+        (-0.123, 0.01, "Against", "EfficientNet is worse than cell size alone", "p = 0.01, corrected for {}"),
+        (0.123, None, "Against", "Not shown that EfficientNet uses more than cell size", "too few differ to tell"),
     ],
 )
-def test_whether_a_model_uses_more_than_size_is_what_the_paired_interval_says(finished, ends, good, verdict):
+def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
+    finished, difference, p_holm, good, verdict, end
+):
     found = read_inputs(finished)
     table = found.differences.copy()
     rows = (table["model"] == "efficientnet/majority") & (table["other"] == "baseline/area")
     rows &= table["metric"] == "balanced_accuracy"
     assert rows.sum() == 1
-    table.loc[rows, ["difference", "low", "high", "positive", "subjects"]] = [0.123, *ends, 10, 15]
-    shown = said(overview.page, dataclasses.replace(found, differences=table))
-    interval = f"95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}: " if ends[0] is not None else ""
-    better = "EfficientNet is better than cell size alone in 10 of 15 patients"
-    reason = f"{better}: +12.3 points of balanced accuracy ({interval}{verdict})."
-    assert f"{good}: {reason}".replace("-", "\N{MINUS SIGN}") in shown.replace("-", "\N{MINUS SIGN}")
+    ends = [0.01, 0.4] if difference > 0 else [-0.4, -0.01]  # the interval of this comparison alone excludes zero
+    keys = ["difference", "low", "high", "p_holm", "positive", "subjects"]
+    table.loc[rows, keys] = [difference, *(ends if p_holm else [None, None]), p_holm, 10, 15]
+    shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
+    reason = f"{good}: {verdict}: {100 * difference:+.1f} points of balanced accuracy, better in 10 of 15 patients"
+    interval = f"(95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
+    between = ", which can be chance " if p_holm and p_holm > 0.05 else " " if p_holm else "; "
+    assert f"{reason}{between}{interval if p_holm else ''}{end.format(table['p'].count())}" in shown
 
 
 def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
@@ -345,7 +349,7 @@ def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path)
     templates = tmp_path / "templates"
     shutil.copytree(REPOSITORY / "report_templates", templates)
     page = templates / "index.html"
-    page.write_text(page.read_text().replace("facts.classes", "facts.clases"))
+    page.write_text(page.read_text().replace("facts.inputs.methods", "facts.inputs.clases"))
     with pytest.raises(jinja2.UndefinedError, match="clases"):
         site.render(read_inputs(finished), tmp_path, templates)
 
@@ -433,11 +437,12 @@ def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(fi
         if m["model"] == "noisy_student/majority"
         else m
         for m in found.evaluation["models"]
+        if not m["model"].startswith("across/")  # the evidence has no joint vote of one method
     ]
     page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
-    for name in ("votes", "corrections", "rules"):
+    for name in ("votes", "rules"):
         assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
-    assert page.facts["collapsed"] == ["Noisy Student"]
+    assert page.facts["inputs"].collapsed == ["noisy_student"]
     assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]
     assert len(page.facts["ranked"]) == len(page.facts["strips"]) == 1
 

@@ -15,7 +15,10 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from job.commands import score
 
 from .conftest import CHROMIUM
 from .test_browser import show
@@ -96,9 +99,14 @@ def lighthouse(tmp_path_factory):
 
 
 @pytest.fixture
-def served(complete):
-    """The address of a complete site on this machine."""
-    handler = functools.partial(Quiet, directory=str(complete))
+def served(complete, tmp_path):
+    """The address, on this machine, of a complete site (report/) and of what `score --site` writes (scores/)."""
+    found = pd.read_csv(complete.parent / "results" / "predictions.csv", dtype=str, keep_default_na=False)
+    found[(found["model"] == "efficientnet/mean")].to_csv(tmp_path / "mine.csv", index=False)
+    score.run(tmp_path / "mine.csv", tmp_path / "scored", site_too=True, synthetic=True)
+    for name, site in (("report", complete), ("scores", tmp_path / "scored" / "site")):
+        (tmp_path / name).symlink_to(site)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -127,7 +135,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", ["index", "performance", "errors", "whole"])
+@pytest.mark.parametrize(
+    "name", [f"report/{n}" for n in ("index", "performance", "errors", "whole")] + ["scores/index"]
+)
 def test_lighthouse_finds_nothing_to_mend(lighthouse, served, tmp_path, capsys, name):
     """A phone, as Lighthouse imagines one. Performance is a timing: it is printed and not asserted."""
     report = tmp_path / "lighthouse.json"

@@ -8,7 +8,7 @@ from typing import Any
 from job.reporting import text
 from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns, metric_columns, repeats
+from job.reporting.tables import Table, columns, interval_columns, metric_columns
 
 _HEADLINES = {"balanced_accuracy": "majority", "sensitivity": "majority", "specificity": "majority", "auroc": "mean"}
 """Metrics of an experiment and the rule of the vote that has each, as `results/summary.json` nests them."""
@@ -95,26 +95,17 @@ def page(inputs: ReportInputs) -> Page:
 
 def moment_page(moment: Moment) -> Page:
     """Experiments, commit and machine; without logs it shows no times."""
+    packages = columns("name", package="Package", version="Version")
+    outputs = columns("name", stage="Stage", path="Output", md5="MD5")
+    times = columns("method", method="Method") + columns("name", fold="Fold", device="Device")
+    times += columns("rate", seconds="Seconds", images_per_second="Images per second")
     tables = {
         "experiments": _experiments(moment.experiments),
-        "versions": Table(
-            "package-versions",
-            "Packages.",
-            columns("name", package="Package", version="Version"),
-            list(moment.versions.items()),
-        ),
+        "versions": Table("package-versions", "Packages.", packages, list(moment.versions.items())),
+        "times": Table.of("training-times", "Training time of each fold.", times, moment.times),
+        "outputs": Table("outputs", "Outputs.", outputs, moment.outputs),
     }
-    if moment.comparison:
-        tables |= comparison_tables(moment.comparison)
-    if moment.times:
-        keys = ("device", "seconds", "images_per_second")
-        heads = columns("name", method="Method", fold="Fold", device="Device")
-        heads += columns("rate", seconds="Seconds", images_per_second="Images per second")
-        rows = [[text.method_name(e["method"]), e["fold"], *(e.get(key) for key in keys)] for e in moment.times]
-        tables["times"] = Table("training-times", "Training time of each fold.", heads, rows)
-    if moment.outputs:
-        heads = columns("name", stage="Stage", path="Output", md5="MD5")
-        tables["outputs"] = Table("outputs", "Outputs.", heads, moment.outputs)
+    tables |= comparison_tables(moment.comparison) if moment.comparison else {}
     return Page(slug="moment", title="Experiments, code and machine", facts={"moment": moment}, tables=tables)
 
 
@@ -125,12 +116,12 @@ def comparison_tables(found: Comparison) -> dict[str, Table]:
     changed = [[key, *(None if v is None else _shown(key, v) for v in both)] for key, *both in found.parameters]
     numbers = columns("name", model="Model", metric="Metric")
     for key, group in (("first", first), ("second", second), ("difference", f"{second} minus {first}")):
-        numbers += columns("ratio", group, **{key: "Value", f"{key}_low": "from", f"{key}_high": "to"})
+        numbers += interval_columns("ratio", group, key)
     numbers += columns("count", "Patients", positive="Better in", subjects="of")
     rows = [[text.model_name(model), text.METRICS[metric].label, *row] for model, metric, *row in found.figures]
     return {
         "changed": Table("changed", "Parameters that differ.", heads, changed),
-        "figures": Table("compared", "Figures per patient, with 95 % intervals.", numbers, rows, repeats(rows)),
+        "figures": Table("compared", "Figures per patient, with 95 % intervals.", numbers, rows),
     }
 
 

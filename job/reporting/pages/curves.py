@@ -1,7 +1,6 @@
 """Curves: what a threshold trades (ROC, precision and recall), and how training went epoch by epoch."""
 
 from itertools import product
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure
-from job.reporting.inputs import ReportInputs, per_patient
-from job.reporting.tables import Column, Table, columns
+from job.reporting.inputs import ReportInputs
+from job.reporting.tables import Column, Table, columns, interval_columns, metric_columns
 
 Numbers = npt.NDArray[np.float64]
 
@@ -34,14 +33,13 @@ def explorers(inputs: ReportInputs) -> list[dict[str, Any]]:
         if truth.all() or not truth.any():
             continue
         half: dict[str, Any] = {"name": "half", "threshold": 0.5}
-        points = [p for p in chosen.get(model, {"points": [half]})["points"] if p["threshold"] is not None]
-        at = [_at((scores >= point["threshold"]).to_numpy(), truth.to_numpy()) for point in points]
-        parts = {part: sorted(scores[mask].tolist()) for part, mask in (("positive", truth), ("negative", ~truth))}
-        named = [
-            {"name": text.POINTS[p["name"]], "threshold": p["threshold"], **rates}
-            for p, rates in zip(points, at, strict=True)
+        points = [
+            {"name": text.POINTS[point["name"]], "threshold": at, **_at((scores >= at).to_numpy(), truth.to_numpy())}
+            for point in chosen.get(model, {"points": [half]})["points"]
+            if (at := point["threshold"]) is not None
         ]
-        found.append({"name": text.method_name(name), "slug": inputs.slug(name), "scores": parts, "points": named})
+        parts = {part: sorted(scores[mask].tolist()) for part, mask in (("positive", truth), ("negative", ~truth))}
+        found.append({"name": text.method_name(name), "slug": inputs.slug(name), "scores": parts, "points": points})
     return found
 
 
@@ -72,15 +70,11 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
 
 def areas(inputs: ReportInputs) -> Table:
     """The areas under both curves, without single folds: per cell, and per patient with interval."""
-    heads = columns("name", model="Model") + columns("ratio", "Per cell", auroc="AUROC", auprc="AUPRC")
-    heads += columns("ratio", "AUROC per patient, 95 % interval", value="Value", low="from", high="to")
+    heads = columns("name", name="Model") + metric_columns(("auroc", "auprc"), "Per cell", "metrics.")
+    heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
     models = {model["model"]: model for model in inputs.models()}
-    rows = [
-        [name, *(models[model]["metrics"][area] for area in ("auroc", "auprc")), *per_patient(models[model], "auroc")]
-        for name, model, fold in reversed(_series(inputs))
-        if not fold
-    ]
-    return Table("areas", "Areas under the curves.", heads, rows)
+    rows = [{**models[model], "name": name} for name, model, fold in reversed(_series(inputs)) if not fold]
+    return Table.of("areas", "Areas under the curves.", heads, rows)
 
 
 def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:
@@ -155,7 +149,7 @@ def _figure(
 
 
 def learning(inputs: ReportInputs, method: str) -> Figure:
-    """Loss and accuracy by epoch (Figures 4 and 5). The models that self-training trains in a row stand end to end."""
+    """Loss and accuracy by epoch (Figures 4 and 5), a column for each of the models that self-training trains."""
     heads = [
         *columns("text", fold="Fold", model="Model", epoch="Epoch"),
         *columns("ratio", "Loss", train_loss="Training", validation_loss="Validation"),
@@ -163,39 +157,33 @@ def learning(inputs: ReportInputs, method: str) -> Figure:
     ]
     history = inputs.history[inputs.history["method"] == method][[column.key for column in heads]]
     table = Table(f"curves-{text.slug(method)}", "By epoch.", heads, history.to_numpy(dtype=object).tolist())
-    models, epochs, name = list(table.by("model")), max(table.values("epoch")), text.method_name(method)
-    traces = []
+    models, always = dict(iter(history.groupby("model", sort=False))), _always(inputs, method)
+    titles = [str(model).replace("-", " ") for model in models]
+    plot = figures.panels("Epoch", "Loss (nats)", "Accuracy (%)", titles if len(titles) > 1 else [""])
+    name, seen = text.method_name(method), [0.5, history["epoch"].max() + 0.5]
     looks = {"Training": figures.GREY._replace(dash="dash"), "Validation": figures.look(name)._replace(dash="solid")}
-    for (part, style), (panel, quantity) in product(looks.items(), ((1, "loss"), (2, "accuracy"))):
-        for fold, group in {**table.by("fold"), None: table}.items():
-            x, y = _end_to_end(group, models, epochs, f"{'train' if part == 'Training' else 'validation'}_{quantity}")
-            legend = fold is None and panel == 1
-            which, width = (part, 3) if fold is None else (f"{part}, fold {fold}", 1)
-            traces.append((panel, figures.line(which, x, y, style, width, showlegend=legend, legendgroup=part)))
-    always, ends = _always(inputs, method), [0.5, epochs * len(models) + 0.5]
-    if always:
-        level = [100 * always[1]] * 2
-        traces.append((2, figures.line("Always", ends, level, figures.GREY, 1, showlegend=False, hoverinfo="skip")))
-    ticks: dict[str, Any] = {"dtick": 1} if ends[1] < 17 and len(models) == 1 else {}
-    note = {"y": 1, "yref": "paper", "yanchor": "top", "showarrow": False, "font": {"color": figures.MUTED, "size": 12}}
-    notes, borders = [], []
-    if len(models) > 1:
-        shown = [(i * epochs + epoch, str(epoch)) for i in range(len(models)) for epoch in (1, epochs)]
-        ticks = {"tickvals": [at for at, _ in shown], "ticktext": [epoch for _, epoch in shown]}
-        middles = [(i + 0.5) * epochs + 0.5 for i in range(len(models))]
-        notes = [
-            {"text": figures.label(m.replace("-", " ")), "x": x, **note} for m, x in zip(models, middles, strict=True)
-        ]
-        borders = [figures.vertical(i * epochs + 0.5) for i in range(1, len(models))]
-    plot = figures.panels("Epoch", "Loss (nats)", "Accuracy (%)", traces, shapes=borders, annotations=notes)
-    plot.update_xaxes(range=ends, **ticks)
-    last = table.where(model=models[-1])
-    means = {epoch: fmean(group.values("validation_accuracy")) for epoch, group in last.by("epoch").items()}
-    best = max(means, key=lambda epoch: means[epoch])
-    which = f"{name}, {models[-1].replace('-', ' ')}" if len(models) > 1 else name
-    end = "the last" if best == max(means) else f"the last is {max(means)}, at {text.percent(means[max(means)])}"
+    quantities = (("loss", 1), ("accuracy", 100))
+    for (part, style), (row, (quantity, scale)) in product(looks.items(), enumerate(quantities, start=1)):
+        key = f"{'train' if part == 'Training' else 'validation'}_{quantity}"
+        for column, rows in enumerate(models.values(), start=1):
+            for fold, group in [*rows.groupby("fold"), (None, rows)]:
+                mean = (scale * group.groupby("epoch")[key].mean()).round(5)
+                which, width = (part, 3) if fold is None else (f"{part}, fold {fold}", 1)
+                legend = fold is None and row == column == 1
+                drawn = figures.line(which, mean.index, mean, style, width, showlegend=legend, legendgroup=part)
+                plot.add_trace(drawn, row, column)
+    for column in range(1, len(models) + 1):
+        level = [100 * always[1]] * 2 if always else []
+        guide = figures.line("Always", seen, level, figures.GREY, 1, showlegend=False, hoverinfo="skip")
+        plot.add_trace(guide, 2, column)
+    plot.update_yaxes(autorange=True)  # else Plotly finds no range for axes that match each other both ways
+    plot.update_xaxes(range=seen, **({"dtick": 1} if seen[1] * len(models) < 17 else {}))
+    means = list(models.values())[-1].groupby("epoch")["validation_accuracy"].mean()
+    best, last = means.idxmax(), means.index.max()
+    which = f"{name}, {titles[-1]}" if len(models) > 1 else name
+    end = "the last" if best == last else f"the last is {last}, at {text.percent(means.iloc[-1])}"
     return Figure(
-        title=f"{which}: validation accuracy is highest in epoch {best}, at {text.percent(means[best])} ({end})",
+        title=f"{which}: validation accuracy is highest in epoch {best}, at {text.percent(means.max())} ({end})",
         caption=f"Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}."
         if always
         else "",
@@ -203,19 +191,6 @@ def learning(inputs: ReportInputs, method: str) -> Figure:
         table=table,
         height=36,
     )
-
-
-def _end_to_end(table: Table, models: list[str], epochs: int, key: str) -> tuple[list[Any], list[Any]]:
-    """Mean of the rows by epoch, model after model, with a gap between two models."""
-    x: list[Any] = []
-    y: list[Any] = []
-    for i, model in enumerate(models):
-        for epoch, rows in table.where(model=model).by("epoch").items():
-            x.append(i * epochs + epoch)
-            y.append(round((100 if key.endswith("accuracy") else 1) * fmean(rows.values(key)), 5))
-        x.append(None)
-        y.append(None)
-    return x, y
 
 
 def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:

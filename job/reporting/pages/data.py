@@ -1,7 +1,7 @@
 """Data: what was found, who is in which part, copies, refused files, and what shows that the test set is apart."""
 
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -18,45 +18,25 @@ def page(inputs: ReportInputs) -> Page:
     """The evidence about the data; never left out."""
     folds = _folds_table(inputs)
     shared, validation = sum(folds.values("shared")), sum(folds.values("validation"))
+    pictures = {f"images/cells-{number}.png": path for number, path in enumerate(inputs.cells, start=1)}
+    pictures |= {LINKS: inputs.links} if inputs.links else {}
     return Page(
         slug="data",
         title="Data",
         facts={
-            "prepared": inputs.prepared,
-            "disjoint": inputs.split["disjoint"],
-            "copies": inputs.prepared["copies"],
-            "near": inputs.prepared["near_copies"],
-            "near_bar": inputs.params.data.near_copies,
-            "link_sheet": _picture(inputs.links, LINKS) if inputs.links else None,
-            "sheets": _sheets(inputs),
-            "unlabelled_of": inputs.split["unlabelled"],
-            "left_out": inputs.split["left_out"],
+            "inputs": inputs,
+            "pictures": [(file, *_size(path)) for file, path in pictures.items()],
             "leak": shared / validation if validation else None,
-            "fold_by": inputs.split["fold_by"],
-            "targets": {name: entry for name, entry in inputs.split["target"].items() if entry["wanted"]},
-            "unlabelled": sum(
-                row["images"] for row in inputs.evaluation["distribution"] if row["role"] == "unlabelled"
-            ),
         },
         tables={"distribution": distribution_table(inputs), "folds": folds, **_found(inputs)},
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
-        files={f"images/cells-{number + 1}.png": path.read_bytes() for number, path in enumerate(inputs.cells)}
-        | ({LINKS: inputs.links.read_bytes()} if inputs.links else {}),
+        files={file: path.read_bytes() for file, path in pictures.items()},
     )
 
 
-def _sheets(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """The strip of cells of each class."""
-    return [
-        {"label": name, **_picture(path, f"images/cells-{number + 1}.png")}
-        for number, (name, path) in enumerate(zip(inputs.classes, inputs.cells, strict=False))
-    ]
-
-
-def _picture(path: Path, file: str) -> dict[str, Any]:
-    """A picture by its name in the site, and its size in pixels."""
+def _size(path: Path) -> tuple[int, int]:
     with Image.open(path) as picture:
-        return {"file": file, "width": picture.width, "height": picture.height}
+        return picture.size
 
 
 def distribution_table(inputs: ReportInputs) -> Table:
@@ -81,7 +61,7 @@ def _folds_table(inputs: ReportInputs) -> Table:
         "count", train="Training images", validation="Validation images", shared="whose subject also trains"
     )
     heads += columns("percent", share="Share, %")
-    rows: list[list[Any]] = []
+    rows = []
     for fold in inputs.split["folds"]:
         shared, count = fold["validation_images_with_training_subject"], fold["validation"]
         rows.append([fold["fold"], fold["train"], count, shared, shared / count if count else None])
@@ -98,27 +78,21 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
         for row in sorted(inputs.split["patients"], key=lambda row: -row["images"])
     ]
     table = Table.of("patients", "Labelled images of every patient, and the folds in which they validate.", heads, rows)
-    traces = []
-    for label in inputs.classes:
+    traces, colours = [], ("var(--series-3)", "var(--series-6)", "var(--series-1)")
+    for label, (part, colour) in product(inputs.classes, zip(PARTS.values(), colours, strict=False)):
         # Parts differ by colour, classes by fill: the positive class, or the first one, is solid.
         filled = label == (inputs.evaluation["positive"] or inputs.classes[0])
-        for part, colour in zip(
-            PARTS.values(), ("var(--series-3)", "var(--series-6)", "var(--series-1)"), strict=False
-        ):
-            group, style = table.where(label=label, part=part), figures.GREY._replace(colour=colour)
-            names = [figures.label(f"{patient}, {text.name(label)}") for patient in group.values("patient")]
-            name = f"{text.name(label)}, {part.lower()}"
-            traces.append(figures.bars(name, names, group.values("images"), style, filled=filled))
+        group = table.where(label=label, part=part)
+        names = [figures.label(f"{patient}, {text.name(label)}") for patient in group.values("patient")]
+        style, name = figures.GREY._replace(colour=colour), f"{text.name(label)}, {part.lower()}"
+        traces.append(figures.bars(name, names, group.values("images"), style, filled=filled))
     x = figures.axis("Patients, by number of images", showticklabels=False, showgrid=False)
     counts = table.values("images")
     most = counts[: max(1, len(counts) // 10)]
-    several = sum(sum(count > 0 for count in row[5:]) > 1 for row in table.where(part="Training").rows)
     return Figure(
         title=f"A few patients dominate: {len(most)} of {text.counted(len(counts), 'patient')} "
         f"{'has' if len(most) == 1 else 'have'} {text.percent(sum(most) / sum(counts))} of the images",
-        caption=f"Labelled images of each patient, by class and part: {text.count(counts[-1])} to "
-        f"{text.count(counts[0])}. {text.counted(several, 'training patient')} of "
-        f"{text.count(len(table.where(part='Training').rows))} validate in more than one fold.",
+        caption=f"Labelled images of each patient: {text.count(counts[-1])} to {text.count(counts[0])}.",
         plot=figures.plot(traces, x, figures.axis("Images (number)"), bargap=0.15, barmode="stack"),
         table=table,
     )

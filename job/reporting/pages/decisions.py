@@ -6,9 +6,7 @@ from typing import Any
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns
-
-_ENDS = ("Value", "from", "to")
+from job.reporting.tables import Table, columns, interval_columns
 
 
 def page(inputs: ReportInputs) -> Page | None:
@@ -21,19 +19,7 @@ def page(inputs: ReportInputs) -> Page | None:
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
-    facts = {
-        "asked": inputs.params.evaluation,
-        "points": [entry["method"] for entry in points],
-        "worse": [
-            text.method_name(entry["method"])
-            for entry in inputs.evaluation["calibration"]
-            if entry["test"]["after"]["metrics"]["log_loss"] > entry["test"]["before"]["metrics"]["log_loss"]
-        ],
-        "at_bound": [text.method_name(e["method"]) for e in inputs.evaluation["calibration"] if e["at_bound"]],
-        # The evidence of other people's predictions has no split.
-        "shares_people": bool(inputs.split) and inputs.split["fold_by"] == "image",
-    }
-    return Page(slug="decisions", title="Decisions", facts=facts, tables=tables, figures=drawn)
+    return Page(slug="decisions", title="Decisions", facts={"inputs": inputs}, tables=tables, figures=drawn)
 
 
 def _points(entry: dict[str, Any]) -> Table:
@@ -43,8 +29,7 @@ def _points(entry: dict[str, Any]) -> Table:
     heads += columns("percent", "Validation, where it is chosen", **chosen)
     heads += columns("count", "Test set, where it is tried", **{"test.FN": "Missed", "test.FP": "False alarms"})
     for key, label in rates.items():
-        ends = {f"by_subject.{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
-        heads += columns("percent", f"{label[:-3]} per patient, %", **ends)
+        heads += interval_columns("percent", f"{label[:-3]} per patient, %", f"by_subject.{key}")
     points = [
         point | {"name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else "")}
         for point in entry["points"]
@@ -58,8 +43,7 @@ def _predictive(entries: list[dict[str, Any]]) -> Table:
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("percent", prevalence="Positive cells, %")
     for key in ("ppv", "npv"):
-        labels = {f"{key}.{end}": word for end, word in zip(("value", "low", "high"), _ENDS, strict=True)}
-        heads += columns("percent", f"{key.upper()} per patient, %", **labels)
+        heads += interval_columns("percent", f"{key.upper()} per patient, %", key)
     rows = [
         {"method": entry["method"], "name": text.POINTS[point["name"]], **at}
         for entry in entries
@@ -83,21 +67,19 @@ def _thresholds(inputs: ReportInputs) -> Figure:
     table = Table.of("decision-curve", "The test set by threshold.", heads, curves)
     shares = sorted(set(table.values("prevalence")))
     drawn = shares[len(shares) // 2]
-    traces, useful = [], []
+    plot, useful = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)"), []
     for n, (method, group) in enumerate(table.where(prevalence=drawn).by("method").items()):
         name = text.method_name(method)
         style, at = figures.look(method, n), group.values("threshold")
         for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
             curve = figures.line(f"{name}, {metric}", at, group.percents(metric), style._replace(dash=dash))
-            traces.append((1, curve))
+            plot.add_trace(curve, 1, 1)
         benefit, every = group.values("model"), group.values("all")
-        traces.append((2, figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False)))
+        plot.add_trace(figures.line(f"{name}, net benefit", at, benefit, style, showlegend=False), 2, 1)
         better = sum(value > max(other, 0) for value, other in zip(benefit, every, strict=True))
         useful.append(f"{name} at {better} of {text.counted(len(at), 'threshold')}")
-    traces.append((2, figures.line("every cell positive", at, every, figures.GREY, 1.5)))
-    plot = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)", traces)
-    plot.update_xaxes(range=[0, 1])
-    plot.update_layout(yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
+    plot.add_trace(figures.line("every cell positive", at, every, figures.GREY, 1.5), 2, 1)
+    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
     return Figure(
         title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
         caption=f"Net benefit as if {100 * drawn:g} % of the cells were positive; the table has other shares too.",

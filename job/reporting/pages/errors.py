@@ -7,7 +7,7 @@ import pandas as pd
 
 from job.reporting import cells, text
 from job.reporting.figures import Page
-from job.reporting.inputs import Gallery, ReportInputs
+from job.reporting.inputs import ReportInputs
 from job.reporting.pages.patients import cells_table
 from job.reporting.tables import Table, columns
 
@@ -18,18 +18,14 @@ def page(inputs: ReportInputs) -> Page | None:
         return None
     predicted, addresses = {method: inputs.cells_of(method) for method in inputs.voting}, cells.addresses(inputs)
     files = _pictures(inputs, addresses)
-    galleries = [
-        _gallery(inputs, gallery, method, predicted[method], addresses, files)
-        for method in inputs.telling
-        if (gallery := inputs.gallery)
-    ]
+    shown = inputs.telling if inputs.gallery else []
+    galleries = [_gallery(inputs, method, predicted[method], addresses, files) for method in shown]
     return Page(
         slug="errors",
         title="Errors",
         facts={
+            "inputs": inputs,
             "galleries": galleries,
-            "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
-            "files": [(text.method_name(method), text.slug(method)) for method in inputs.voting],
             "divided": [
                 (text.method_name(method), differ, len(table))
                 for method, table in predicted.items()
@@ -38,7 +34,6 @@ def page(inputs: ReportInputs) -> Page | None:
             "pictures": bool(addresses),
             "maps": inputs.gallery.maps.shape[1] if inputs.gallery else 0,
             "coarsest": cells.COARSEST,
-            "size": inputs.prepared["size"],
         },
         tables={
             "counts": _counts(inputs, predicted),
@@ -62,58 +57,54 @@ def _pictures(inputs: ReportInputs, addresses: dict[str, str]) -> dict[str, byte
 
 
 def _gallery(
-    inputs: ReportInputs,
-    gallery: Gallery,
-    method: str,
-    predicted: pd.DataFrame,
-    addresses: dict[str, str],
-    files: dict[str, bytes],
+    inputs: ReportInputs, method: str, predicted: pd.DataFrame, addresses: dict[str, str], files: dict[str, bytes]
 ) -> dict[str, Any]:
     """One method's groups: sure and correct, errors by class, then closest calls that are in none of these.
 
     Its activation maps go into `files`.
     """
-    chosen = gallery.cells[gallery.cells["method"] == method]
-    wrong, right, close = (chosen[chosen["group"] == group] for group in ("error", "correct", "uncertain"))
+    gallery, maps, positive = inputs.gallery, cells.maps(inputs, method), inputs.evaluation["positive"]
+    assert gallery is not None
+    chosen = gallery.cells[gallery.cells["method"] == method].drop_duplicates("image")
+    cards: dict[Any, dict[str, Any]] = {}
+    for position, image, row in zip(chosen.index, chosen["image"], chosen["row"].astype(int), strict=True):
+        pictures = {"cell": addresses.get(image, ""), "map": maps.get(image, "")}
+        cards[position] = {**predicted.loc[image].to_dict(), "image": image, **pictures}
+        if pictures["map"] and gallery.pixels is not None:
+            pixels, activation = gallery.pixels[row], gallery.maps[position]
+            files[pictures["map"]] = cells.overlay(pixels, activation)
+            cards[position]["inside"] = cells.inside(pixels, activation)
     # The positive class first: what is missed matters more than a false alarm.
-    order = sorted(inputs.classes, key=lambda name: name != inputs.evaluation["positive"])
-    parts = [rows[rows["label"] == name] for rows in (right, wrong) for name in order]
-    parts.append(close[~close["image"].isin([*wrong["image"], *right["image"]])])
-    shares, groups, maps = [], [], cells.maps(inputs, method)
-    for part in filter(len, parts):
-        cards = []
-        for position, image, row in zip(part.index, part["image"], part["row"].astype(int), strict=True):
-            card = {"image": image, "cell": addresses.get(image, ""), "map": maps.get(image, "")}
-            card |= predicted.loc[image].to_dict()
-            if card["map"] and gallery.pixels is not None:
-                pixels, activation = gallery.pixels[row], gallery.maps[position]
-                files[card["map"]] = cells.overlay(pixels, activation)
-                shares.append(cells.inside(pixels, activation))
-                card["inside"] = shares[-1][0]
-            cards.append(card)
-        groups.append({"title": _title(inputs, predicted, part), "kind": part["group"].iloc[0], "cards": cards})
+    labels = chosen["label"].where(chosen["group"] != "uncertain", "")
+    parts = sorted(chosen.groupby(["group", labels], sort=False), key=lambda part: (part[0][0], part[0][1] != positive))
+    shares = [card["inside"] for card in cards.values() if "inside" in card]
     return {
         "name": text.method_name(method),
         "slug": text.slug(method),
         "groups": [
-            group | {"of": int(part["of"].iloc[0])} for group, part in zip(groups, filter(len, parts), strict=True)
+            {
+                "title": _title(inputs, predicted, str(kind), str(label), of := int(part["of"].iloc[0])),
+                "kind": kind,
+                "of": of,
+                "cards": [cards[position] for position in part.index],
+            }
+            for (kind, label), part in parts
         ],
-        "patients": sorted(set(predicted.loc[chosen["image"], "patient"]) - {""}),
+        "patients": sorted({card["patient"] for card in cards.values()} - {""}),
         "inside": np.mean(shares, axis=0).tolist() if shares else None,
     }
 
 
-def _title(inputs: ReportInputs, predicted: pd.DataFrame, chosen: pd.DataFrame) -> str:
+def _title(inputs: ReportInputs, predicted: pd.DataFrame, kind: str, label: str, count: int) -> str:
     """What one group of the gallery holds."""
-    kind, label, count = chosen["group"].iloc[0], chosen["label"].iloc[0], int(chosen["of"].iloc[0])
-    total = int((predicted["label"] == label).sum())
     if kind == "uncertain":
         return "Undecided"
     if kind == "correct":
         return f"Sure and correct, to compare with: {text.name(label)}"
-    if label == inputs.evaluation["positive"]:
+    total, positive = int((predicted["label"] == label).sum()), inputs.evaluation["positive"]
+    if label == positive:
         return f"Missed {text.name(label)} cells: {text.count(count)} of {text.count(total)}"
-    if inputs.evaluation["positive"] and len(inputs.classes) == 2:
+    if positive and len(inputs.classes) == 2:
         return f"False alarms: {text.count(count)} of {text.counted(total, f'{text.name(label)} cell')}"
     return f"{text.name(label)} cells predicted as another class: {text.count(count)} of {text.count(total)}"
 

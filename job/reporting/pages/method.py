@@ -1,10 +1,9 @@
 """Method and limits: what was done, in words; how the metrics are defined; what the figures cannot say."""
 
 from job.reporting import text
-from job.reporting.checklist import ITEMS
 from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns
+from job.reporting.tables import Table, columns, interval_columns
 from job.reporting.trace import traces
 
 
@@ -16,19 +15,14 @@ def page(inputs: ReportInputs) -> Page:
         title="Method",
         tables=_image_level(inputs),
         facts={
-            "params": inputs.params,
+            "inputs": inputs,
             "metrics": text.METRICS.values(),
-            "positive": inputs.evaluation["positive"],
-            "classes": inputs.classes,
             # The class that wins the drawn vote, and one that loses it.
             "example": [winner, next((name for name in inputs.classes if name != winner), winner)],
-            "checklist": ITEMS,
-            "errors": bool(inputs.voting),
             "voters": max((len(inputs.models(kind="fold", method=m)) for m in inputs.methods), default=0),
             "self_training": [(trace.method, text.method_name(trace.method)) for trace in traces(inputs)],
             "optimiser": text.OPTIMISERS[inputs.params.train.optimiser],
             "area_auroc": area["metrics"]["auroc"] if area else None,
-            "fold_by": inputs.split["fold_by"],
             "weights": text.weights_name(inputs.params.model.weights),
         },
     )
@@ -41,7 +35,7 @@ def _image_level(inputs: ReportInputs) -> dict[str, Table]:
         return {}
     heads = columns("name", metric="Metric")
     for part, group in (("subjects", "Over patients"), ("images", "As if cells were independent: wrong")):
-        heads += columns("ratio", group, **{f"{part}.{end}": end.capitalize() for end in ("value", "low", "high")})
+        heads += interval_columns("ratio", group, part)
     rows = [{"metric": text.METRICS[metric].label, **parts} for metric, parts in entry["metrics"].items()]
     caption = f"{text.model_name(entry['model'])}: 95 % intervals over patients and over cells."
     return {"image_level": Table.of("image-level", caption, heads, rows)}

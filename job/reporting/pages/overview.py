@@ -7,7 +7,7 @@ from job.params import Train
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import Model, ReportInputs, per_patient
-from job.reporting.tables import Table, columns, metric_columns
+from job.reporting.tables import Table, columns, interval_columns, metric_columns
 from job.reporting.trace import traces
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy", "auroc")
@@ -17,26 +17,22 @@ def page(inputs: ReportInputs) -> Page:
     """The first page; never left out."""
     models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
     intervals = intervals_table(inputs, [*models, (text.baseline_name("baseline/area"), inputs.area())])
-    tested = [row for row in inputs.evaluation["distribution"] if row["role"] == "test"]
     return Page(
         slug="index",
         title="Overview",
         facts={
-            "methods": [text.method_name(method) for method in inputs.methods],
-            "classes": inputs.classes,
+            "inputs": inputs,
             "tested": next(iter(inputs.models(kind="baseline") + inputs.models(kind="fold")), None),
             "results": [
                 result(inputs, text.method_name(method), vote, inputs.models(kind="fold", method=method))
                 for method in inputs.voting
                 if (vote := inputs.majority(method))
             ],
-            "shared": inputs.split["disjoint"]["subjects_in_train_and_test"],
             "against_size": [
-                {"name": text.method_name(method), **difference}
+                _against_size(text.method_name(method), difference, int(inputs.differences["p"].count()))
                 for method in inputs.telling
                 if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
             ],
-            "fewest": min(tested, key=lambda row: row["subjects"], default=None),
             "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
@@ -67,6 +63,21 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
     }
 
 
+def _against_size(name: str, row: dict[str, Any], compared: int) -> tuple[bool, str]:
+    """Whether a vote is shown to use more than cell size, after correction for all comparisons, and why, in words."""
+    found = f"{text.points(row['difference'])} points of balanced accuracy, better in {row['positive']:.0f} of "
+    found += f"{row['subjects']:.0f} patients"
+    if row["p_holm"] is None:
+        return False, f"Not shown that {name} uses more than cell size: {found}; too few differ to tell it from chance."
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+    tested = f"(95 % interval {text.points(row['low'])} to {text.points(row['high'])}; {p}, corrected for {compared}"
+    tested += " comparisons)."
+    if row["p_holm"] > 0.05:
+        return False, f"Not shown that {name} uses more than cell size: {found}, which can be chance {tested}"
+    verdict = "uses more than cell size" if row["difference"] > 0 else "is worse than cell size alone"
+    return row["difference"] > 0, f"{name} {verdict}: {found} {tested}"
+
+
 def models_table(inputs: ReportInputs) -> Table:
     """Table 3: the models of all methods and their votes, then the baselines, beside the published figures."""
     first = inputs.models(kind="baseline") + inputs.models(kind="fold")
@@ -92,22 +103,17 @@ def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | No
     """Figures per patient with 95 % intervals, of models by their names; without those that are None."""
     rates = ["sensitivity", "specificity"] if inputs.evaluation["positive"] is not None else []
     metrics = ["balanced_accuracy", *rates, "auroc"]
-    heads = columns("name", model="Model") + columns("count", patients="Patients")
+    heads = columns("name", name="Model") + columns("count", subjects="Patients")
     for column in metric_columns(metrics):
-        ends = {column.key: "Value", f"{column.key}_low": "from", f"{column.key}_high": "to"}
-        heads += columns(column.kind, column.label, **ends)
-    rows = [
-        [name, model["subjects"], *(value for metric in metrics for value in per_patient(model, metric))]
-        for name, model in models
-        if model
-    ]
-    return Table("per-patient", "Figures per patient with 95 % intervals.", heads, rows)
+        heads += interval_columns(column.kind, column.label, f"by_subject.{column.key}")
+    rows = [{**model, "name": name} for name, model in models if model]
+    return Table.of("per-patient", "Figures per patient with 95 % intervals.", heads, rows)
 
 
 def forest(inputs: ReportInputs, table: Table) -> Figure:
     """Balanced accuracy per patient of each row of the table, with its interval."""
-    names, shares = table.values("model"), table.values("balanced_accuracy")
-    value, low, high = (table.percents(f"balanced_accuracy{end}") for end in ("", "_low", "_high"))
+    names, shares = table.values("name"), table.values("by_subject.balanced_accuracy.value")
+    value, low, high = (table.percents(f"by_subject.balanced_accuracy.{end}") for end in ("value", "low", "high"))
     dots = []
     for n, name in enumerate(names):
         at = value[n] or 0

@@ -14,27 +14,24 @@ from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
 
 
-def tables(inputs: ReportInputs) -> dict[str, Table]:
-    """Each patient; nothing where no subject was judged by itself."""
-    tested = [entry for entry in inputs.evaluation["patients"] if entry["role"] == "test"]
-    collapsed = [f"{method}/majority" for method in inputs.voting if method not in inputs.telling]
-    votes = [e for e in tested if e["model"].endswith("/majority") and e["model"] not in collapsed]
-    shown = votes or tested
-    return {"patients": _patients(shown, inputs)} if shown else {}
+def _judged(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """What is known of the test patients, by model: of the votes, or somebody else's models, that tell cells apart."""
+    models = [f"{method}/majority" for method in inputs.telling] if inputs.methods else inputs.telling
+    return [e for e in inputs.evaluation["patients"] if e["role"] == "test" and e["model"] in models]
 
 
 def ranked(inputs: ReportInputs) -> list[str]:
     """How many pairs of a positive and a negative patient each model ranks correctly, in words."""
-    shown = [f"{method}/majority" for method in inputs.telling] if inputs.methods else inputs.telling
     return [
         f"{text.model_name(entry['model'])}: of {text.counted(entry['pairs'], 'pair')} of a positive and a negative "
         f"patient {entry['auroc'] * entry['pairs']:g} are ranked correctly by their mean score (a tie counts half)."
-        for entry in inputs.evaluation["patients"]
-        if entry["role"] == "test" and entry.get("auroc") is not None and entry["model"] in shown
+        for entry in _judged(inputs)
+        if entry.get("auroc") is not None
     ]
 
 
-def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
+def tables(inputs: ReportInputs) -> dict[str, Table]:
+    """Each patient; nothing where no subject was judged by itself."""
     positive = inputs.evaluation["positive"]
     heads = columns("name", model="Model", subject="Patient", classes="Truth")
     heads += columns("count", images="Cells", correct="Correct") + columns("percent", accuracy="Correct, %")
@@ -44,10 +41,11 @@ def _patients(entries: list[dict[str, Any]], inputs: ReportInputs) -> Table:
         heads += columns("percent", group, share_positive="%", low="from", high="to")
     rows = [
         row | {"model": text.model_name(entry["model"]), "classes": " + ".join(compress(inputs.classes, row["truth"]))}
-        for entry in entries
+        for entry in _judged(inputs)
         for row in entry["subjects"]
     ]
-    return Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
+    table = Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
+    return {"patients": table} if rows else {}
 
 
 def cells_table(inputs: ReportInputs, method: str) -> Table:

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
 from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
-from job.reporting.inputs import Model, ReportInputs
+from job.reporting.inputs import ReportInputs
 from job.reporting.pages import curves, patients
-from job.reporting.tables import Table, columns, metric_columns, repeats
+from job.reporting.tables import Table, columns, metric_columns
 from job.reporting.trace import traces
 
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
@@ -22,20 +20,17 @@ def page(inputs: ReportInputs) -> Page | None:
     tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
     tables |= {"areas": curves.areas(inputs)} if inputs.evaluation["positive"] else {}
     if inputs.telling:
-        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs), "corrections": _corrections(inputs)}
+        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs)}
     tables |= differences(inputs)
     learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
     drawn = {"folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs)}
     drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
     facts = {
-        "fold_by": inputs.split["fold_by"],
+        "inputs": inputs,
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
-        "params": inputs.params,
         "strips": [name for name in drawn if name.startswith("strip-")],
-        "collapsed": [text.method_name(method) for method in inputs.voting if method not in inputs.telling],
         "ranked": patients.ranked(inputs),
-        "warnings": inputs.evaluation["evidence"]["warnings"],
         "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
@@ -60,38 +55,34 @@ def folds_table(inputs: ReportInputs) -> Table:
             voted = vote["metrics"].get(metric) if vote else None
             ends = [ours["mean"], ours["variance"], voted, *published.mean_and_variance(method, metric)]
             rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
-    return Table(
-        "table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows, repeats(rows)
-    )
+    return Table("table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows)
 
 
 def _folds_figure(inputs: ReportInputs) -> Figure:
     """A row per metric, and in it for each method its folds above their vote."""
     table = folds_table(inputs)
-    folds = [column for column in table.columns if column.key.startswith("fold_")]
+    shown = [column for column in table.columns if column.key.startswith("fold_") or column.key == "vote"]
     names, methods = list(table.by("metric")), table.by("method")
-    high, traces = 0.9 / len(methods), []
-    spreads: dict[str, float] = {}
-    for n, (method, group) in enumerate(methods.items()):
-        middle = [names.index(metric) + high * (n - (len(methods) - 1) / 2) for metric in group.values("metric")]
-        x, y, which = [], [], []
-        # Over the upper half of a row, so that equal values stay visible.
-        for column, offset in zip(folds, np.linspace(-0.08, -0.42, len(folds)), strict=True):
-            x += group.percents(column.key)
-            y += [round(row + high * offset, 3) for row in middle]
-            which += [column.label] * len(middle)
-        below = [round(row + 0.3 * high, 3) for row in middle]
-        hover, style = {"hoverinfo": "x+text+name"}, figures.look(method)
-        traces.append(figures.points(f"{method}, folds", x, y, style, filled=False, text=which, **hover))
-        traces.append(figures.points(f"{method}, vote", group.percents("vote"), below, style, hoverinfo="x+name"))
+    traces, spreads = [], {}
+    for method, group in methods.items():
+        for n, column in enumerate(shown):
+            filled = column.key == "vote"
+            x, y = group.percents(column.key), [names.index(name) for name in group.values("metric")]
+            series = f"{method}, {'vote' if filled else 'folds'}"
+            dots = figures.points(series, x, y, figures.look(method), filled=filled, text=[column.label] * len(y))
+            place = {"offsetgroup": f"{method} {column.key}", "orientation": "h", "hoverinfo": "x+text+name"}
+            traces.append(dots.update(legendgroup=series, showlegend=filled or n == 0, **place))
         for metric, rows in group.by("metric").items():
-            values = [value for column in folds if (value := rows.values(column.key)[0]) is not None]
+            values = [v for column in shown[:-1] if (v := rows.values(column.key)[0]) is not None]
             name = metric if metric in {"PPV", "F1"} else metric.lower()
             spreads[f"{name} of {method}"] = max(values, default=0) - min(values, default=0)
     widest = max(spreads, key=lambda name: spreads[name])
+    drawn = [value for trace in traces for value in trace.x if value is not None]
+    seen = [min(drawn, default=0) - 2, max(drawn, default=100) + 2]
+    axes = figures.axis("Value on the test set (%)", range=seen), figures.rows_axis(names)
     return Figure(
         title=f"The folds differ by up to {100 * spreads[widest]:.1f} points ({widest})",
-        plot=figures.plot(traces, figures.axis("Value on the test set (%)"), figures.rows_axis(names)),
+        plot=figures.plot(traces, *axes, scattermode="group", scattergap=0.2),
         table=table,
         height=8 + 1.7 * len(names) * len(methods),
         opened=True,
@@ -135,28 +126,9 @@ def _rules(inputs: ReportInputs) -> Table:
     rows = [
         model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
         for model in inputs.models(kind="ensemble")
-        if model["method"] in inputs.telling or inputs.telling == inputs.voting
+        if model["method"] in (None, *inputs.telling)
     ]
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
-
-
-def _corrections(inputs: ReportInputs) -> Table:
-    """Errors that the vote fixes and introduces, by fold."""
-    words = {
-        "fixed": "Wrong, fixed by the vote",
-        "introduced": "Correct, outvoted",
-        "both_wrong": "Wrong, as is the vote",
-    }
-    heads = columns("name", method="Method", member="Fold") + columns("count", correct="Correct", **words)
-    rows: list[list[Any]] = []
-    for method in inputs.telling:
-        vote = inputs.cells_of(method)["correct"]
-        for model in inputs.models(kind="fold", method=method):
-            fold = inputs.rows_of(model["model"])
-            correct = (fold["predicted"] == fold["label"]).reindex(vote.index)
-            counts = [correct.sum(), (~correct & vote).sum(), (correct & ~vote).sum(), (~correct & ~vote).sum()]
-            rows.append([text.method_name(method), str(model["fold"]), *map(int, counts)])
-    return Table("corrections", "Errors the vote fixes and introduces.", heads, rows, repeats(rows))
 
 
 def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
@@ -179,20 +151,23 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
 
 def confusion(inputs: ReportInputs) -> Table:
     """Confusion matrices of votes and folds, or of somebody else's models, below each other: the truth in rows."""
-    predicted = {f"predicted_{n}": text.name(name) for n, name in enumerate(inputs.classes)}
-    heads = columns("name", method="Method", model="Model", truth="Truth")
+    models, which = inputs.models(), []
+    if methods := inputs.methods:
+        models = [m for m in models if m["kind"] == "fold" or (m["rule"] == "majority" and m["method"])]
+        models.sort(key=lambda m: (methods.index(m["method"]), m["fold"] or 0))
+        which = columns("name", which="Model")
+    predicted = {f"predicted.{n}": text.name(name) for n, name in enumerate(inputs.classes)}
+    heads = [*columns("name", method="Method"), *which, *columns("name", truth="Truth")]
     heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    models: list[tuple[str, str | None, Model]] = [
-        (model["model"], None, model) for model in inputs.models() if not inputs.methods
-    ]
-    for method in inputs.methods:
-        votes = inputs.models(kind="ensemble", method=method, rule="majority")
-        for model in votes + inputs.models(kind="fold", method=method):
-            which = "Vote" if model["fold"] is None else f"Fold {model['fold']}"
-            models.append((text.method_name(method), which, model))
     rows = [
-        [name, which, label, *counts, counts[n] / sum(counts) if sum(counts) else None]
-        for name, which, model in models
+        {
+            "method": text.method_name(model["method"]) if methods else model["model"],
+            "which": f"Fold {model['fold']}" if model["fold"] else "Vote",
+            "truth": label,
+            "predicted": counts,
+            "recall": counts[n] / sum(counts) if sum(counts) else None,
+        }
+        for model in models
         for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
     ]
-    return Table("confusion", "Confusion matrices.", heads, rows, repeats(rows))
+    return Table.of("confusion", "Confusion matrices.", heads, rows)

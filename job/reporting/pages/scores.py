@@ -28,12 +28,10 @@ def page(inputs: ReportInputs) -> Page:
         losses = [f"{model['model']} {text.cell(model['metrics']['log_loss'], 'ratio')}" for model in models]
         drawn["reliability"] = decisions.reliability(inputs.evaluation["reliability"], f"Log loss: {'; '.join(losses)}")
     facts = {
+        "inputs": inputs,
         "first": models[0],
-        "classes": inputs.classes,
         "results": [overview.result(inputs, model["model"], model) for model in models[:3]],
         "strips": [name for name in drawn if name.startswith("strip-")],
-        "collapsed": [],
-        "warnings": inputs.evaluation["evidence"]["warnings"],
         "ranked": patients.ranked(inputs),
         "explorers": curves.explorers(inputs),
     }

@@ -1,6 +1,6 @@
 """Self-training: what the pseudo-labels were worth, and the metrics from teacher to last student, method by method."""
 
-from itertools import pairwise, product
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -8,8 +8,8 @@ from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages.performance import differences
-from job.reporting.tables import Column, Table, columns, metric_columns
-from job.reporting.trace import Trace, means, traces
+from job.reporting.tables import Table, columns, metric_columns
+from job.reporting.trace import Trace, traces
 
 _UNLABELLED = {
     "masked_half": "the rest, whose labels are masked",
@@ -31,14 +31,11 @@ def page(inputs: ReportInputs) -> Page | None:
         tables["methods"] = _side_by_side(trained)
     for trace in trained:
         slug = text.slug(trace.method)
-        tables[f"{slug}-means"] = _means_table(trace)
         if trace.scores("balanced_accuracy"):
             drawn[f"{slug}-models"] = _models(trace)
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
     facts = {
-        "sections": [
-            (trace.method, text.slug(trace.method), text.method_name(trace.method), trace) for trace in trained
-        ],
+        "traces": {text.slug(trace.method): trace for trace in trained},
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     }
@@ -53,25 +50,11 @@ def _side_by_side(trained: list[Trace]) -> Table:
     heads += columns("percent", gain="Gain, points")
     rows = []
     for trace in trained:
-        correct, scores, gains = means(trace.of("correct")), means(trace.scores("balanced_accuracy")), trace.gains()
-        labels = [means(trace.of("kept"))[-1], correct[-1] if correct else None]
-        balanced = [scores[0], scores[-1], fmean(gains.values())] if scores and gains else [None] * 3
+        correct, scores = trace.labels("correct"), trace.scores("balanced_accuracy")
+        balanced = [scores[0], scores[-1], scores[-1] - scores[0]] if scores else [None] * 3
+        labels = [trace.labels("kept")[-1], correct[-1] if correct else None]
         rows.append([text.method_name(trace.method), len(trace.rounds), *labels, *balanced])
     return Table("self-training-methods", "Self-training of each method, means of folds.", heads, rows)
-
-
-def _means_table(trace: Trace) -> Table:
-    """Teacher and students on test and validation images, mean of folds."""
-    heads = columns("name", model="Model")
-    heads += metric_columns(_METRICS, "Test images") + metric_columns(_METRICS, "Validation images", "validation_")
-    rows = []
-    for iteration in sorted({model["iteration"] for model in trace.models}):
-        values = [
-            [v for (_, i), v in trace.scores(metric, role).items() if i == iteration]
-            for role, metric in product(("test", "validation"), _METRICS)
-        ]
-        rows.append([trace.name(iteration), *(fmean(of_folds) if of_folds else None for of_folds in values)])
-    return _table(trace, "self-training-means", "Teacher and students, mean of folds.", heads, rows)
 
 
 def _models(trace: Trace) -> Figure:
@@ -80,12 +63,14 @@ def _models(trace: Trace) -> Figure:
     heads += metric_columns(_METRICS, prefix="metrics.")
     models = sorted(trace.models, key=lambda m: (m["fold"], m["role"] != "test", m["role"], m["iteration"]))
     rows = [m | {"model": trace.name(m["iteration"]), "role": _ROLES[m["role"]]} for m in models]
-    table = _table(trace, "self-training-models", "Teachers and students of every fold.", heads, rows)
-    style, tested = figures.look(text.method_name(trace.method)), table.where(role=_ROLES["test"])
+    table = Table.of(
+        f"self-training-models-{text.slug(trace.method)}", "Teachers and students of every fold.", heads, rows
+    )
+    style, tested = figures.look(trace.method), table.where(role=_ROLES["test"])
     key, validated = "metrics.balanced_accuracy", table.where(role=_ROLES["validation"])
     lines = _by_model(tested, key, style)
     lines += _by_model(validated, key, figures.GREY, "Mean of folds, validation", folds=False)
-    shares = means(trace.scores("balanced_accuracy"))
+    shares = trace.scores("balanced_accuracy")
     change, student = 100 * (shares[-1] - shares[0]), trace.name(trace.rounds[-1]).lower()
     where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}"
     return Figure(
@@ -106,15 +91,15 @@ def _labels(trace: Trace) -> Figure:
         e | {"model": trace.name(e["iteration"]), "shares": [n / e["images"] for n in e["balance"]["labels"]]}
         for e in trace.entries
     ]
-    table = _table(trace, "pseudo-labels", "Pseudo-labels of every fold and round.", heads, rows)
-    style = figures.look(text.method_name(trace.method))
+    table = Table.of(f"pseudo-labels-{text.slug(trace.method)}", "Pseudo-labels of every fold and round.", heads, rows)
+    style = figures.look(trace.method)
     lines = _by_model(table, "correct", style, "Correct")
     if trace.filtered:
         lines += _by_model(table, "kept", figures.GREY, "Kept", folds=False)
     if trace.positive is not None:
         ink = figures.Look(figures.INK, "diamond", "dot")
         lines += _by_model(table, next(iter(shares)), ink, text.name(trace.positive), folds=False)
-    correct = [text.percent(share) for share in means(trace.of("correct"))]
+    correct = [text.percent(share) for share in trace.labels("correct")]
     of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
     return Figure(
         title=f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct",
@@ -126,24 +111,27 @@ def _labels(trace: Trace) -> Figure:
 
 def _confidence(trace: Trace, iteration: int) -> Figure:
     """Labels by confidence, correct and wrong ones apart."""
-    keys = {"correct": "Correct", "wrong": "Wrong", "unknown": "Truth unknown"}
-    heads = columns("name", fold="Fold", confidence="Confidence, %") + columns("count", **keys)
+    style = figures.look(trace.method)
+    kinds = {"correct": ("Correct", style), "wrong": ("Wrong", style), "unknown": ("Truth unknown", figures.GREY)}
+    heads = columns("name", fold="Fold", bin="Confidence, %")
+    heads += columns("count", **{key: name for key, (name, _) in kinds.items()})
     entries = [entry for entry in trace.entries if entry["iteration"] == iteration]
     bins = [f"{100 * a:.0f}–{100 * b:.0f}" for a, b in pairwise(entries[0]["confidence"]["edges"])]
     rows = [
-        [e["fold"], name, *(e["confidence"][key][n] for key in keys)] for e in entries for n, name in enumerate(bins)
+        {"fold": entry["fold"], "bin": name, **{key: entry["confidence"][key][n] for key in kinds}}
+        for entry in entries
+        for n, name in enumerate(bins)
     ]
-    table = _table(trace, "pseudo-labels-confidence", "Labels by confidence and fold.", heads, rows)
-    counts = {key: [sum(group.values(key)) for group in table.by("confidence").values()] for key in keys}
-    style = figures.look(text.method_name(trace.method))
-    looks = {"correct": (style, True), "wrong": (style, False), "unknown": (figures.GREY, True)}
+    file = f"pseudo-labels-confidence-{text.slug(trace.method)}"
+    table = Table.of(file, "Labels by confidence and fold.", heads, rows)
+    counts = {key: [sum(group.values(key)) for group in table.by("bin").values()] for key in kinds}
     bars = [
-        figures.bars(keys[key], bins, values, looks[key][0], filled=looks[key][1])
-        for key, values in counts.items()
-        if any(values)
+        figures.bars(name, bins, counts[key], look, filled=key != "wrong")
+        for key, (name, look) in kinds.items()
+        if any(counts[key])
     ]
     top = max(n for n in range(len(bins)) if any(values[n] for values in counts.values()))
-    correct, wrong, unknown = (counts[key][top] for key in keys)
+    correct, wrong, unknown = (counts[key][top] for key in kinds)
     student = "the student" if len(trace.rounds) == 1 else trace.name(iteration).lower()
     surest = f"{bins[top].replace('–', ' to ')}{text.PERCENT}"
     return Figure(
@@ -160,18 +148,11 @@ def _by_model(
     table: Table, key: str, style: figures.Look, name: str = "Mean of folds", *, folds: bool = True
 ) -> list[Any]:
     """Lines from teacher to last student: thin for folds, thick for their mean."""
-    groups = [group for group in table.by("model").values() if any(value is not None for value in group.values(key))]
-    mean = [fmean(value for value in group.values(key) if value is not None) for group in groups]
+    known = {model: [v for v in rows.values(key) if v is not None] for model, rows in table.by("model").items()}
+    means = {model: 100 * fmean(values) for model, values in known.items() if values}
     lines = [
-        figures.line(f"Fold {fold}", group.values("model"), group.percents(key), style, 1, showlegend=False)
-        for fold, group in (table.by("fold").items() if folds and groups else ())
+        figures.line(f"Fold {fold}", rows.values("model"), rows.percents(key), style, 1, showlegend=False)
+        for fold, rows in (table.by("fold").items() if folds and means else ())
     ]
-    models = [group.values("model")[0] for group in groups]
-    bold = figures.line(name, models, [100 * value for value in mean], style, mode="lines+markers")
-    return [*lines, bold] if groups else []
-
-
-def _table(trace: Trace, file: str, caption: str, heads: list[Column], rows: list[Any]) -> Table:
-    """A table of one method, whose name its file bears; rows are entries of the evidence or values."""
-    make = Table.of if rows and isinstance(rows[0], dict) else Table
-    return make(f"{file}-{text.slug(trace.method)}", caption, heads, rows)
+    bold = figures.line(name, list(means), list(means.values()), style, mode="lines+markers")
+    return [*lines, bold] if means else []
