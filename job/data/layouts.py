@@ -18,7 +18,9 @@ LAYOUTS = {"c-nmc": cnmc, "csv": labels}
 _PART = re.compile(
     r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold|out|fold|cv|parts?|splits?|sub|sets?|phase|batch"
     r"|data|images?|imgs?|im|pics?|pictures?|photos?|frames?|masks?|labels?|annotations?|unlabell?ed|segment(ed|ation)"
-    r"|cohorts?|sites?|cent(er|re)|hospital|slides?|series|folder|dir|original|augment(ed|ation)|raw|processed|cropped|resized|copy|old|new|backup|archive|te?mp|patients?|subjects?"
+    r"|cohorts?|sites?|cent(er|re)|hospital|slides?|series|folder|dir|original|copy|old|new|backup|archive|te?mp|patients?|subjects?"
+    r"|aug(ment(ed|ation))?|flip(ped)?|rotat(ed|ion)|mirror(ed)?|normali[sz]ed|raw|processed|cropped|resized|thumb(nail)?s?|gt"
+    r"|predict(ions?|ed)|results?|(grad)?cam|heatmaps?|overlays?|figures?|plots?|synthetic|generated|reject(ed)?|excluded|discarded"
     r"|bmp|png|jpe?g|tiff?|tr|ts)(sets?|data|images?|tr|ts)?s?",
     re.IGNORECASE,
 )
@@ -109,6 +111,9 @@ def _doubt(tree: Tree, folders: list[str]) -> str:
     """Why folders may be no classes: they are called like parts, by number, or hold the same folders; or nothing."""
     if any(_PART.fullmatch(word) for name in folders for word in re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)):
         return "which look like parts of a data set, not like classes"
+    for name in folders:
+        if base := next((one for one in folders if re.fullmatch(rf"{re.escape(one)}[\W_].+", name, re.IGNORECASE)), ""):
+            return f"of which {name} may be more of {base}, changed or marked"
     letters = [re.sub(r"[\W\d_]+", "", name).casefold() for name in folders]
     if len(set(letters)) < len(letters):
         return "of which some differ in a number alone, as parts or patients do"

@@ -14,7 +14,7 @@ def run() -> str:
     patients = f"{summary['patients']} patients ({summary['subjects']} subjects)"
     facts = [
         f"layout {summary['layout']} ({summary['layout_reason']})",
-        f"{summary['images']} images of {len(summary['classes'])} classes",
+        f"{summary['images']} images of {len(summary['classes'])} classes ({', '.join(summary['classes'])})",
         *([f"positive class {summary['positive']}"] if summary["positive"] else []),
         patients if summary["patients_known"] else "unknown patients",
         f"{summary['rejected']} files refused",

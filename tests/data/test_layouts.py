@@ -133,7 +133,8 @@ PARTS = [
     "HAM10000_images_part_1 HAM10000_images_part_2", "imagesTr imagesTs", "Training_Set Test_Set", "ALL HEM masks",
     "dataset-master dataset2-master", "ALL_IDB1/im ALL_IDB2/img", "ALL/train HEM/train", "siteA/ALL siteB/ALL",
     "P1 P2 P3", "001 002", "X_train X_test", "ALL HEM HEM_copy", "Munich/all Vienna/ALL",
-    "trainset testset", "Phase-II Phase-III",
+    "trainset testset", "Phase-II Phase-III", "ALL ALL_GT HEM", "ALL ALL-rot90 HEM", "ALL HEM thumbnails",
+    "ALL HEM stain_normalized", "ALL HEM gradcam",
 ]  # fmt: skip
 
 
