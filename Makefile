@@ -29,7 +29,7 @@ report: .venv/installed  ## the whole pipeline on synthetic cells, then the repo
 SMOKE := folds=[1,2] split.folds=2 demo.images=120 demo.patients=40 demo.unlabelled=4 data.pixels=32 train.epochs=1 \
   noisy_student.iterations=1
 
-smoke: .venv/installed  ## the pipeline on a handful of cells in a minute, beside the work tree, as experiment `smoke`
+smoke: .venv/installed  ## the pipeline on a handful of cells in two to three minutes, beside the work tree, as experiment `smoke`
 	@dvc exp run --temp --force --name smoke $(foreach value,$(SMOKE),--set-param '$(value)')
 
 folds: .venv/installed  ## train and predict all folds, JOBS at a time, and nothing after them

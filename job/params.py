@@ -247,7 +247,7 @@ _RULES = {
     "finite_number": "a finite number",
     "string_type": "text",
     "bool_type": "true or false",
-    "list_type": "a list, such as [1, 2]",
+    "list_type": "a list in brackets, such as [1, 2] or [a, b]",
     "model_type": "a section with keys of its own",
     "literal_error": "{expected}",
     "greater_than_equal": "greater than or equal to {ge}",

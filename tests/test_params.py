@@ -54,7 +54,7 @@ def test_the_file_of_the_repository_is_valid():
         ("data.root", 5, ["data.root: must be text, not 5"]),
         ("data.root", "", ["data.root: must be text that is not empty, not ''"]),
         ("report.title", "x" * 121, ["must be text of at most 120 characters"]),
-        ("folds", 1, ["folds: must be a list, such as [1, 2], not 1"]),
+        ("folds", 1, ["folds: must be a list in brackets, such as [1, 2] or [a, b], not 1"]),
         ("data", "mine", ["data: must be a section with keys of its own, not 'mine'"]),
         ("train.devices", 99, ["train: devices is 99, more than the images of a batch"]),
         ("noisy_student.labels", "soft-ish", ["noisy_student.labels", "'hard'", "'soft'"]),

@@ -54,7 +54,7 @@ TABLE_3 = {
 the report prints the formulas of sensitivity, specificity and PPV with FP and FN exchanged."""
 
 REFERENCE = {"source": "arXiv:2606.24944", "auroc": 0.913, "sensitivity": 0.87, "specificity": 0.80}
-"""Figures of others on C-NMC's official split, in which no subject is on both sides."""
+"""Figures of others on C-NMC's official split, in which no patient's number is on both sides."""
 
 
 def mean_and_variance(method: str, metric: str) -> tuple[float | None, float | None]:
