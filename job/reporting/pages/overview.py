@@ -69,7 +69,7 @@ def _against_size(name: str, row: dict[str, Any], compared: int) -> tuple[bool, 
     found += f"{row['subjects']:.0f} patients"
     if row["p_holm"] is None:
         return False, f"Not shown that {name} uses more than cell size: {found}; too few differ to tell it from chance."
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+    p = ("p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}").replace(" ", "\N{NO-BREAK SPACE}")
     tested = f"(95 % interval {text.points(row['low'])} to {text.points(row['high'])}; {p}, corrected for {compared}"
     tested += " comparisons)."
     if row["p_holm"] > 0.05:
