@@ -97,6 +97,19 @@ class Split:
             unlabelled=nobody if labels == "all" else self.rows("taught", number),
         )
 
+    def check_halves(self, share: float, fold_by: str) -> None:
+        """Refuse a split, made with these parameters, in which a fold has a class without labels, or nothing masked."""
+        training = self.train()
+        for number in sorted(set(training["fold"])):
+            rest = training[training["fold"] != number]
+            missing = set(training["label"]) - set(rest.loc[rest["half"] == "labelled", "label"])
+            if missing or self.select("taught", number).empty:
+                what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
+                # Whole subjects are masked with folds by subject: where a fold has one of a class, no share can help.
+                advice = "set split.fold_by=image" if fold_by == "subject" else "choose a share nearer to 0.5"
+                where = f"split.labelled_share={share}: with fold {number} left out {what}"
+                raise UserError(f"{where}: {advice}, or add patients")
+
     def _labelled(self, table: pd.DataFrame, classes: tuple[str, ...]) -> Labelled:
         return Labelled(table["row"].to_numpy(np.int64), class_indices(self.path, table, "label", classes))
 

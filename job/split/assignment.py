@@ -18,11 +18,11 @@ from job.seeds import derive, generator
 from job.split import holdout
 
 
-def split(index: pd.DataFrame, settings: Split, *, halves: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
+def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The split of an index, one row per image, and the counts and proofs that go with it.
 
     The index has the columns `row, image, label, patient, subject, origin, cell`; an unknown label is empty.
-    A UserError says why no such split exists for this data; `halves` is whether both halves are needed in every fold.
+    A UserError says why no such split exists for this data.
     """
     table = index[["row", "image", "subject", "label", "cell"]].copy()
     labelled = table["label"] != ""
@@ -36,8 +36,6 @@ def split(index: pd.DataFrame, settings: Split, *, halves: bool = True) -> tuple
     table["fold"] = _folds(training, settings).reindex(table.index)
     table["half"] = _halves(training.assign(fold=table["fold"]), settings).reindex(table.index, fill_value="")
     table["pool"] = _pool(table, index, settings).astype(int)
-    if halves:
-        _check_halves(table[table["role"] == "train"], settings)
     _check_pool(table, settings)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.
@@ -55,21 +53,6 @@ def _check_classes(table: pd.DataFrame, index: pd.DataFrame) -> None:
         for label in sorted(set(index["label"]) - {""}):
             if not ((table["role"] == role) & (index["label"] == label)).any():
                 raise UserError(f"class {label} has no {role} images with this split: choose another split.test")
-
-
-def _check_halves(training: pd.DataFrame, settings: Split) -> None:
-    """Self-training needs every class among the labels it sees, and images whose labels it does not, in every fold."""
-    classes = set(training["label"])
-    for number in range(1, settings.folds + 1):
-        rest = training[training["fold"] != number]
-        missing = classes - set(rest.loc[rest["half"] == "labelled", "label"])
-        if missing or (settings.unlabelled != "pool" and not (rest["half"] == "masked").any()):
-            what = f"class {min(missing)} has no labelled image" if missing else "no image is masked"
-            # Whole subjects are masked with folds by subject: where a fold has one of a class, no share can help.
-            by_subject = settings.fold_by == "subject"
-            advice = "set split.fold_by=image" if by_subject else "choose a share nearer to 0.5"
-            share = f"split.labelled_share={settings.labelled_share}"
-            raise UserError(f"{share}: with fold {number} left out {what}: {advice}, or add patients")
 
 
 def _check_training(training: pd.DataFrame, settings: Split) -> None:

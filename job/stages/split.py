@@ -13,9 +13,9 @@ def run() -> str:
     """Write `data/split.csv`, `data/truth.csv`, `data/split.json`."""
     text = dict.fromkeys(("image", "label", "patient", "subject"), str)
     index = pd.read_csv(existing(paths.INDEX), dtype=text, keep_default_na=False)
-    params = load()
-    check_own_test(int((index["origin"] == "test").sum()), params.split.test)
-    table, proof = split(index, params.split, halves=params.halves)
+    settings = load().split
+    check_own_test(int((index["origin"] == "test").sum()), settings.test)
+    table, proof = split(index, settings)
     for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")

@@ -30,6 +30,8 @@ def run(method: str, fold: int) -> str:
     prepared = read_json(paths.SUMMARY)
     classes = tuple(prepared["classes"])
     split = read_split(paths.SPLIT, classes)
+    if params.halves:  # also where this method needs none: the list's others would stop after hours
+        split.check_halves(params.split.labelled_share, params.split.fold_by)
     module = importlib.import_module(f"job.methods.{method}")
     labels = module.labels(params)
     store = PixelStore.open(paths.PIXELS).near(device)

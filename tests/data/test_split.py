@@ -1,5 +1,6 @@
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,12 +8,14 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from job.contracts.split import Split
 from job.data.subjects import assign
 from job.errors import UserError
 from job.seeds import generator
 from job.split.assignment import split, truth
 from job.split.holdout import choose
 from job.stages import split as split_stage
+from job.stages import train
 from tests import ROOT
 from tests.fixtures.parameters import split_params as params
 from tests.fixtures.run_tree import edit_params
@@ -228,7 +231,11 @@ def test_fewer_subjects_than_folds_is_an_error():
 )
 def test_a_share_that_leaves_no_teacher_or_no_student_is_an_error(sizes, changes, expected):
     with pytest.raises(UserError, match=rf"split\.labelled_share=.*{expected}"):
-        split(make_index(sizes), params(**changes))
+        check_halves(make_index(sizes), params(**changes))
+
+
+def check_halves(index, settings):
+    Split(Path(), split(index, settings)[0]).check_halves(settings.labelled_share, settings.fold_by)
 
 
 def test_a_class_that_only_the_preliminary_part_has_cannot_be_learned():
@@ -247,17 +254,21 @@ def test_truth_holds_every_label_and_the_split_only_those_of_training_images():
 
 @pytest.mark.parametrize("methods", [["efficientnet", "linear_probe"], ["efficientnet", "noisy_student"]])
 def test_halves_that_no_method_needs_are_not_demanded(methods, tmp_path, monkeypatch):
+    """The first method alone would not need them, but stops before hours of training, not after."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     few = {"test": "fraction", "folds": 3, "test_share": 0.1, "labelled_share": 1.0, "fold_by": "subject"}
     edit_params(tmp_path, methods=methods, folds=[1, 2, 3], split=few)
     (tmp_path / "data/prepared").mkdir(parents=True)
     make_index({"ALL": [5] * 4, "HEM": [5] * 4}).to_csv("data/prepared/index.csv", index=False)
+    assert "3 folds" in split_stage.run()
+    (tmp_path / "data/prepared/summary.json").write_text('{"classes": ["HEM", "ALL"]}')
     if "noisy_student" in methods:
-        with pytest.raises(UserError, match=r"split\.labelled_share=1\.0"):
-            split_stage.run()
+        expected = pytest.raises(UserError, match=r"split\.labelled_share=1\.0: .*no image is masked")
     else:
-        assert "3 folds" in split_stage.run()
+        expected = pytest.raises(UserError, match=r"images\.npy")  # the next that is missing
+    with expected:
+        train.run("efficientnet", 1)
 
 
 @pytest.mark.parametrize("share", [0.49, 0.5, 0.51])
@@ -265,5 +276,5 @@ def test_where_halves_cannot_be_made_the_advice_can_be_followed(share):
     index = make_index({"ALL": [5] * 4, "HEM": [5] * 4})
     few = {"test": "fraction", "folds": 3, "labelled_share": share}
     with pytest.raises(UserError, match=r"set split\.fold_by=image, or add patients"):
-        split(index, params(fold_by="subject", **few))
-    split(index, params(fold_by="image", **few))
+        check_halves(index, params(fold_by="subject", **few))
+    check_halves(index, params(fold_by="image", **few))
