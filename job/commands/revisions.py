@@ -38,10 +38,10 @@ def compare(revisions: tuple[str | None, str | None], names: tuple[str, str]) ->
         for metric in intervals.METRICS:
             entries = [intervals.entry(found[metric]) if found else {} for found in figures]
             row = [entry.get(end) for entry in entries for end in ("value", "low", "high")]
-            change: list[Any] = [None] * 5
+            change: list[Any] = [None] * 6
             if same and figures[0] and figures[1]:
                 found = intervals.difference(figures[1][metric], figures[0][metric])
-                change = [found.value, found.low, found.high, found.positive, found.subjects]
+                change = [found.value, found.low, found.high, found.positive, found.negative, found.subjects]
             rows.append([model, metric, *row, *(None if pd.isna(value) else value for value in change)])
     changed = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
     return Comparison(

@@ -28,7 +28,7 @@ from job.contracts.methods import method_name
 from job.contracts.split import Split
 from job.contracts.tables import read_table
 from job.evaluation import comparisons, decisions, intervals, metrics, patients
-from job.evaluation.blocks import KEYS, Block, Cells, Fitted, Truth
+from job.evaluation.blocks import KEYS, Block, Calibrated, Cells, Truth
 from job.params import Evaluation
 
 HISTORY = ["model", "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
@@ -39,7 +39,7 @@ NO_PATIENTS = (
 
 
 def assess(
-    blocks: list[Block], fitted: list[Fitted], pairs: comparisons.Pairs, settings: Evaluation
+    blocks: list[Block], fitted: list[Calibrated], pairs: comparisons.Pairs, settings: Evaluation
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """All evidence about the models of `blocks`: keys of results/evaluation.json, and what is in differences.csv.
 

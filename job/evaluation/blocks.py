@@ -98,7 +98,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Calibrated:
     """A method with what was fitted on its validation cells."""
 
     name: str  # of the method

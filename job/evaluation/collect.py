@@ -17,7 +17,7 @@ from job.contracts.split import Split
 from job.contracts.tables import FloatArray, IntArray, class_indices, integers, probabilities, read_table
 from job.errors import UserError
 from job.evaluation import votes
-from job.evaluation.blocks import Block, Fitted, Truth
+from job.evaluation.blocks import Block, Calibrated, Truth
 from job.files import read_json
 
 ACROSS = "across"
@@ -26,7 +26,7 @@ ITERATED = ("test", "validation", "masked")  # roles in which every teacher and 
 
 def blocks_of_run(
     methods: Sequence[str], folds: Sequence[int], split: Split, index: pd.DataFrame, truth: Truth
-) -> tuple[list[Block], list[Fitted]]:
+) -> tuple[list[Block], list[Calibrated]]:
     """Read predictions/ and ensembles/, let the folds of the methods vote together, and add the baselines.
 
     A method whose vote predicts one class for every test image has collapsed: its folds leave the joint vote.
@@ -41,7 +41,7 @@ def blocks_of_run(
         ensemble = _ensemble(method, split, folds, truth)
         votes_on_test = (ensemble[rule] for rule in ("mean", "calibrated", "majority"))
         temperature = read_json(paths.ensemble(method) / "ensemble.json")["temperature"]
-        fitted.append(Fitted(method, temperature, ensemble[votes.OUT_OF_FOLD], *votes_on_test))
+        fitted.append(Calibrated(method, temperature, ensemble[votes.OUT_OF_FOLD], *votes_on_test))
         blocks += ensemble.values()
         if len(np.unique(ensemble["majority"].predicted)) > 1:
             joined[method] = temperature

@@ -16,7 +16,7 @@ from job.contracts.tables import FloatArray
 from job.evaluation.blocks import Block
 from job.evaluation.intervals import METRICS, SubjectMean, average, difference
 
-COLUMNS = ["model", "other", "metric", "difference", "low", "high", "p", "p_holm", "positive", "subjects"]
+COLUMNS = ["model", "other", "metric", "difference", "low", "high", "p", "p_holm", "positive", "negative", "subjects"]
 Pairs = list[tuple[str, str]]
 Figures = Mapping[str, Mapping[str, SubjectMean]]
 """By model and metric."""
@@ -60,7 +60,7 @@ def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
     """The paired difference of every pair in every metric, `model` less `other`, over subjects, as `COLUMNS`.
 
     `low` and `high` are of the 95 % interval, `p` is two-sided, `p_holm` the same adjusted for all rows; NaN where
-    there are too few subjects, or none differs. In `positive` of `subjects` subjects the difference is positive.
+    there are too few subjects, or none differs. `positive` and `negative` count subjects by the sign of the difference.
     """
     rows = [
         (model, other, metric, *difference(figures[model][metric], figures[other][metric]))

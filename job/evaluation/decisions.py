@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from job.evaluation import intervals, metrics, thresholds
-from job.evaluation.blocks import Block, Fitted
+from job.evaluation.blocks import Block, Calibrated
 from job.params import Evaluation
 from job.temperature import COLDEST, HOTTEST, fit_temperature, logits
 
 CALIBRATION_METRICS = ("ece", "brier", "log_loss")
 
 
-def sections(fitted: list[Fitted], settings: Evaluation) -> dict[str, list[dict[str, Any]]]:
+def sections(fitted: list[Calibrated], settings: Evaluation) -> dict[str, list[dict[str, Any]]]:
     """The sections `calibration`, `operating_points` (of two classes) and `abstention` of results/evaluation.json."""
     return {
         "calibration": [calibrate(method) for method in fitted],
@@ -28,7 +28,7 @@ def sections(fitted: list[Fitted], settings: Evaluation) -> dict[str, list[dict[
     }
 
 
-def calibrate(method: Fitted) -> dict[str, Any]:
+def calibrate(method: Calibrated) -> dict[str, Any]:
     """One entry of `calibration`: before and after the temperature, on validation (where it was fitted) and test."""
     return {
         "method": method.name,
@@ -60,7 +60,7 @@ def _calibration(block: Block) -> dict[str, Any]:
     }
 
 
-def operating_points(method: Fitted, settings: Evaluation) -> dict[str, Any]:
+def operating_points(method: Calibrated, settings: Evaluation) -> dict[str, Any]:
     """One entry of `operating_points`: thresholds chosen on validation and tried on test, and the decision curve."""
     chosen_on, tried_on = method.validated, method.calibrated
     (positive,) = tried_on.cells.dataset.reported
@@ -95,7 +95,7 @@ def operating_points(method: Fitted, settings: Evaluation) -> dict[str, Any]:
     }
 
 
-def abstain(method: Fitted, error: float) -> dict[str, Any]:
+def abstain(method: Calibrated, error: float) -> dict[str, Any]:
     """One entry of `abstention`: refusing the least sure cells, and those on which the voters disagree.
 
     Voters can agree on test cells only, as each validation cell has one voter: those levels are shown, and none of

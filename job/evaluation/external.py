@@ -18,14 +18,16 @@ from job.contracts.dataset import Dataset
 from job.contracts.names import filled, is_gap, misnamed, one_person, positive_class, spelling
 from job.contracts.tables import REMEDY, FloatArray, refuse, wrong_value
 from job.errors import UserError
-from job.evaluation.blocks import Block, Fitted, Truth
+from job.evaluation.blocks import Block, Calibrated, Truth
 from job.temperature import fit_temperature, logits
 
 ROLES = ("validation", "test")
 NAMES = ("image", "label", "patient", "subject", "model", "role", "predicted")
 
 
-def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[list[Block], list[Fitted], list[str]]:
+def read(
+    path: Path, *, synthetic: bool, positive: str | None = None
+) -> tuple[list[Block], list[Calibrated], list[str]]:
     """Read and check a file of predictions; returned as `assembly.assess` takes them, with warnings.
 
     A temperature is fitted, and thresholds are chosen, for every model that predicted validation and test images.
@@ -42,7 +44,7 @@ def read(path: Path, *, synthetic: bool, positive: str | None = None) -> tuple[l
         raise UserError(str(error).replace(REMEDY, "fix the file")) from None
 
 
-def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Block], list[Fitted], list[str]]:
+def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Block], list[Calibrated], list[str]]:
     table = _table(path, positive)
     for column, default in (("patient", ""), ("model", path.stem), ("role", "test")):
         if column not in table:
@@ -194,7 +196,7 @@ def _block(model: str, role: str, rows: pd.DataFrame, truth: Truth) -> Block:
     )
 
 
-def _fitted(blocks: list[Block]) -> list[Fitted]:
+def _fitted(blocks: list[Block]) -> list[Calibrated]:
     """A temperature for every model that predicted validation and test cells."""
     tested = {block.model: block for block in blocks if block.role == "test"}
     fitted = []
@@ -203,5 +205,5 @@ def _fitted(blocks: list[Block]) -> list[Fitted]:
             mean = tested[validation.model]
             temperature = fit_temperature(logits(validation.probabilities), validation.cells.truth)
             calibrated = replace(mean.at_temperature(temperature), model=f"{mean.model}/calibrated")
-            fitted.append(Fitted(validation.model, temperature, validation, mean, calibrated))
+            fitted.append(Calibrated(validation.model, temperature, validation, mean, calibrated))
     return fitted

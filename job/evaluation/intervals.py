@@ -63,6 +63,7 @@ class Difference(NamedTuple):
     high: float
     p: float
     positive: int  # in how many subjects the difference is positive
+    negative: int
     subjects: int  # how many take part
 
 
@@ -181,8 +182,8 @@ def difference(one: SubjectMean, other: SubjectMean) -> Difference:
         half = paired.half_width
         p = float(2 * stats.t.sf(abs(paired.value) / paired.error, paired.fewest - 1))
     low, high = np.clip([paired.value - half, paired.value + half], -1, 1).tolist()
-    positive, subjects = (paired.each > _NOTHING).sum(), (~np.isnan(paired.each)).sum()
-    return Difference(paired.value, low, high, p, int(positive), int(subjects))
+    counts = [(paired.each > _NOTHING).sum(), (paired.each < -_NOTHING).sum(), (~np.isnan(paired.each)).sum()]
+    return Difference(paired.value, low, high, p, *map(int, counts))
 
 
 def exact(successes: int, trials: int) -> tuple[float, float]:

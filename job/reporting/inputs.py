@@ -108,6 +108,23 @@ class ReportInputs:
         rows = table[(table["model"] == model) & (table["other"] == other) & (table["metric"] == metric)]
         return None if rows.empty else {str(k): None if pd.isna(v) else v for k, v in rows.iloc[0].items()}
 
+    def verdict(self, row: dict[str, Any], better: str, worse: str, neither: str) -> tuple[bool, str]:
+        """Whether a declared comparison shows the first model to be better, and that in words.
+
+        Of the three openings the one is taken that holds after the correction for all comparisons.
+        """
+        alike = row["subjects"] - row["positive"] - row["negative"]
+        found = f"{text.points(row['difference'])} points of balanced accuracy; better in {row['positive']:.0f} "
+        found += f"patients, equal in {alike:.0f}, worse in {row['negative']:.0f}"
+        if row["p_holm"] is None:
+            return False, f"{neither}: {found}; too few differ to tell it from chance."
+        p = ("p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}").replace(" ", "\N{NO-BREAK SPACE}")
+        tested = f"(95 % interval {text.points(row['low'])} to {text.points(row['high'])}; {p}, corrected for "
+        tested += f"{self.differences['p'].count()} comparisons)."
+        if row["p_holm"] > 0.05:
+            return False, f"{neither}: {found}, which can be chance {tested}"
+        return row["difference"] > 0, f"{better if row['difference'] > 0 else worse}: {found} {tested}"
+
     def area(self) -> Model | None:
         """The baseline that sees cell size alone, if it was evaluated."""
         return next(iter(self.models(model="baseline/area")), None)

@@ -223,6 +223,7 @@ def _check_differences(report, groups, path):
         np.testing.assert_allclose(row.difference, value, rtol=1e-5, atol=1e-9, err_msg=where)
         assert row.subjects == len(own), where
         assert row.positive == sum(one > 1e-9 for one in own.values()), where
+        assert row.negative == sum(one < -1e-9 for one in own.values()), where
         if fewest < 4 or error < 1e-9:
             assert np.isnan([row.low, row.high, row.p]).all(), where
             p.append(np.nan)

@@ -70,7 +70,7 @@ def test_subjects_with_cells_of_every_class_give_the_one_sample_t_test():
     test = stats.ttest_rel(*own)
     ends = test.confidence_interval()
     assert (found.low, found.high, found.p) == pytest.approx((ends.low, ends.high, test.pvalue))
-    assert (found.positive, found.subjects) == ((own[0] > own[1]).sum(), 8)
+    assert (found.positive, found.negative, found.subjects) == ((own[0] > own[1]).sum(), (own[0] < own[1]).sum(), 8)
 
 
 @pytest.mark.parametrize("one", [

@@ -76,7 +76,10 @@ def test_the_headline_counts_from_the_confusion_matrices(finished):
             assert f"{100 * tp / (tp + fn):.1f} % of the ALL cells ({tp} of {tp + fn})" in shown
             assert f"{100 * tn / (tn + fp):.1f} % of the HEM cells ({tn} of {tn + fp})" in shown
             assert f"{tn + fp + fn + tp} test images of {model['subjects']} patients" in shown
-            assert f"{100 * model['metrics']['balanced_accuracy']:.1f} % balanced accuracy" in shown
+            per_patient = model["by_subject"]["balanced_accuracy"]
+            value, low, high = (f"{100 * per_patient[key]:.1f} %" for key in ("value", "low", "high"))
+            assert f"{value} balanced accuracy per patient, 95 % interval {low} to {high}" in shown
+            assert f"Per cell, its balanced accuracy is {100 * model['metrics']['balanced_accuracy']:.1f} %." in shown
 
 
 def test_intervals_belong_to_figures_per_patient(finished):
@@ -106,10 +109,11 @@ def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
     rows &= table["metric"] == "balanced_accuracy"
     assert rows.sum() == 1
     ends = [0.01, 0.4] if difference > 0 else [-0.4, -0.01]  # the interval of this comparison alone excludes zero
-    keys = ["difference", "low", "high", "p_holm", "positive", "subjects"]
-    table.loc[rows, keys] = [difference, *(ends if p_holm else [None, None]), p_holm, 10, 15]
+    keys = ["difference", "low", "high", "p_holm", "positive", "negative", "subjects"]
+    table.loc[rows, keys] = [difference, *(ends if p_holm else [None, None]), p_holm, 10, 2, 15]
     shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
-    reason = f"{good}: {verdict}: {100 * difference:+.1f} points of balanced accuracy, better in 10 of 15 patients"
+    reason = f"{good}: {verdict}: {100 * difference:+.1f} points of balanced accuracy; better in 10 patients, "
+    reason += "equal in 3, worse in 2"
     interval = f"(95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
     between = ", which can be chance " if p_holm and p_holm > 0.05 else " " if p_holm else "; "
     assert f"{reason}{between}{interval if p_holm else ''}{end.format(table['p'].count())}" in shown
@@ -461,11 +465,9 @@ def test_the_first_heading_is_the_finding_and_the_subject_disjoint_reference_sta
         next(m for m in evaluation(finished)["models"] if m["model"] == f"{name}/majority")
         for name in ("efficientnet", "noisy_student")
     ]
-    shares = [f"{100 * vote['metrics']['balanced_accuracy']:.1f} % balanced accuracy" for vote in votes]
-    assert (
-        plain(heading)
-        == f"On synthetic cells, EfficientNet reaches {shares[0]} and Noisy Student reaches {shares[1][:6]}"
-    )
+    first, second = (f"{100 * vote['by_subject']['balanced_accuracy']['value']:.1f} %" for vote in votes)
+    expected = f"EfficientNet reaches {first} balanced accuracy per patient and Noisy Student reaches {second}"
+    assert plain(heading) == f"On synthetic cells, {expected}"
     for name in ("index", "performance"):
         shown = text_of(finished / "site" / f"{name}.html")
         assert "an AUROC of 0.913, a sensitivity of 87.0 % and a specificity of 80.0 % (arXiv:2606.24944)" in shown

@@ -117,7 +117,7 @@ def comparison_tables(found: Comparison) -> dict[str, Table]:
     numbers = columns("name", model="Model", metric="Metric")
     for key, group in (("first", first), ("second", second), ("difference", f"{second} minus {first}")):
         numbers += interval_columns("ratio", group, key)
-    numbers += columns("count", "Patients", positive="Better in", subjects="of")
+    numbers += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
     rows = [[text.model_name(model), text.METRICS[metric].label, *row] for model, metric, *row in found.figures]
     return {
         "changed": Table("changed", "Parameters that differ.", heads, changed),

@@ -29,8 +29,14 @@ def page(inputs: ReportInputs) -> Page:
                 if (vote := inputs.majority(method))
             ],
             "against_size": [
-                _against_size(text.method_name(method), difference, int(inputs.differences["p"].count()))
+                inputs.verdict(
+                    difference,
+                    f"{name} uses more than cell size",
+                    f"{name} is worse than cell size alone",
+                    f"Not shown that {name} uses more than cell size",
+                )
                 for method in inputs.telling
+                for name in [text.method_name(method)]
                 if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
             ],
             "published": published.TEST_IMAGES,
@@ -43,7 +49,8 @@ def page(inputs: ReportInputs) -> Page:
 def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model] = ()) -> dict[str, Any]:
     """The headline of a vote of `models`, or of one model.
 
-    Balanced accuracy, cells recognised by class, and the one class that it predicts, if so.
+    Balanced accuracy, per patient where there is an interval and otherwise per cell; cells recognised by class; and the
+    one class that it predicts, if so.
     """
     only = inputs.outcome(vote)
     recalls = [
@@ -52,30 +59,18 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
     ]
     # The positive class first: what is missed matters more than a false alarm.
     recalls.sort(key=lambda recall: recall["label"] != inputs.evaluation["positive"])
+    value, *ends = per_patient(vote, "balanced_accuracy")
+    per_cell = vote["metrics"]["balanced_accuracy"]
     return {
         "name": name,
-        "share": vote["metrics"]["balanced_accuracy"],
-        "per_patient": per_patient(vote, "balanced_accuracy"),
+        "share": per_cell if None in ends else value,
+        "interval": [] if None in ends else ends,
+        "per_cell": per_cell,
         "models": len(models),
         "alike": sum(inputs.outcome(model) == only for model in models),
         "recalls": recalls,
         "only": None if only is None else inputs.classes[only],
     }
-
-
-def _against_size(name: str, row: dict[str, Any], compared: int) -> tuple[bool, str]:
-    """Whether a vote is shown to use more than cell size, after correction for all comparisons, and why, in words."""
-    found = f"{text.points(row['difference'])} points of balanced accuracy, better in {row['positive']:.0f} of "
-    found += f"{row['subjects']:.0f} patients"
-    if row["p_holm"] is None:
-        return False, f"Not shown that {name} uses more than cell size: {found}; too few differ to tell it from chance."
-    p = ("p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}").replace(" ", "\N{NO-BREAK SPACE}")
-    tested = f"(95 % interval {text.points(row['low'])} to {text.points(row['high'])}; {p}, corrected for {compared}"
-    tested += " comparisons)."
-    if row["p_holm"] > 0.05:
-        return False, f"Not shown that {name} uses more than cell size: {found}, which can be chance {tested}"
-    verdict = "uses more than cell size" if row["difference"] > 0 else "is worse than cell size alone"
-    return row["difference"] > 0, f"{name} {verdict}: {found} {tested}"
 
 
 def models_table(inputs: ReportInputs) -> Table:

@@ -136,7 +136,7 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     heads = columns("name", model="Model", other="minus")
     heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
     heads += columns("ratio", p="p", p_holm="p, Holm")
-    heads += columns("count", "Patients", positive="Better in", subjects="of")
+    heads += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
     frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
     rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
     rows = [

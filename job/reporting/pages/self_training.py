@@ -34,7 +34,19 @@ def page(inputs: ReportInputs) -> Page | None:
         if trace.scores("balanced_accuracy"):
             drawn[f"{slug}-models"] = _models(trace)
         drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
+    answers = [
+        inputs.verdict(
+            row,
+            f"Yes: the students of {name} are better than their teachers",
+            f"No: the students of {name} are worse than their teachers",
+            f"Not shown that the students of {name} differ from their teachers",
+        )[1]
+        for method in inputs.telling
+        for name in [text.method_name(method)]
+        if (row := inputs.difference(f"{method}/folds", f"{method}/teachers", "balanced_accuracy"))
+    ]
     facts = {
+        "answers": answers,
         "traces": {text.slug(trace.method): trace for trace in trained},
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
