@@ -22,7 +22,9 @@ def page(inputs: ReportInputs) -> Page | None:
     if inputs.telling:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs)}
     tables |= differences(inputs)
-    learned = [method for method in inputs.methods if (inputs.history["method"] == method).any()]
+    # A linear probe has one epoch, and no curve.
+    epochs = inputs.history.groupby("method")["epoch"].max()
+    learned = [method for method in inputs.methods if epochs.get(method, 0) > 1]
     drawn = {"folds": _folds_figure(inputs), **curves.roc(inputs), **patients.strips(inputs)}
     drawn |= {f"curves-{text.slug(method)}": curves.learning(inputs, method) for method in learned}
     facts = {
