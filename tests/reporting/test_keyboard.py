@@ -9,7 +9,7 @@ from .test_browser import names, show, window
 pytestmark = pytest.mark.browser
 
 # What a reader may use, in the order of the page; what closed details hide has no box.
-USABLE = "a[href], button, input, summary, [tabindex='0']"
+USABLE = "a[href], button, input, select, summary, [tabindex='0']"
 ALL = f"""[...document.querySelectorAll("{USABLE}")].filter((e) => e.checkVisibility())"""
 MARK = f"{ALL}.forEach((e, i) => {{ e.dataset.order = i; }})"
 FOCUSED = """() => {

@@ -336,19 +336,19 @@ def test_experiments_are_those_that_dvc_lists(tree):
     files = [f"results/{name}" for name in ("summary.json", "predictions.csv", "evaluation.json")]
     git("add", "params.yaml", *files, "dvc.yaml", ".dvc", ".dvcignore")
     git("commit", "-qm", "start")
-    for epochs in (4, 9):
+    for epochs in (5, 9):
         edit_params(tree, train={"epochs": epochs})
         identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org"}
         identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
         subprocess.run([*dvc, "exp", "save", "-q", "-n", f"epochs-{epochs}"], check=True, env=os.environ | identity)
     listed = subprocess.run([*dvc, "exp", "list", "--name-only"], check=True, capture_output=True, text=True).stdout
     tried = site.tried()[1:]
-    assert {one.name for one in tried} == set(listed.split()) == {"epochs-4", "epochs-9"}
-    assert {one.parameters["train.epochs"] for one in tried} == {4, 9}
-    assert all(one.changed == ["train.epochs"] for one in tried)
-    compared = revisions.compare(("epochs-4", "epochs-9"), ("4", "9"))
+    assert {one.name for one in tried} == set(listed.split()) == {"epochs-5", "epochs-9"}
+    assert {one.parameters["train.epochs"] for one in tried} == {5, 9}
+    assert [one.changed for one in tried] == [["train.epochs"]] * 2
+    compared = revisions.compare(("epochs-5", "epochs-9"), ("5", "9"))
     assert compared.same
-    assert compared.parameters == [("train.epochs", 4, 9)]
+    assert compared.parameters == [("train.epochs", 5, 9)]
     site.run()
     assert f"{tried[0].name} and This report" in text_of(tree / "site" / "moment.html")
 
