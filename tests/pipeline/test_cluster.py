@@ -224,7 +224,9 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     """The node restarts while two folds train, and a time limit strikes one of them."""
     environment, restart_node = slurm
     folder = repository.create(tmp_path / "slurm")
-    repository.change(folder, {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}})
+    # Two folds for two cores: of more, others would begin first when the node is back.
+    changes = {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}, "methods": ["efficientnet"]}
+    repository.change(folder, changes)
     repository.run(folder, "git", "commit", "--quiet", "--all", "--message", "longer")
     repository.run(tmp_path, "git", "clone", "--quiet", folder, "peace")
     repository.run(tmp_path / "peace", "python", "-m", "job", "folds", "--jobs", "2")
@@ -246,7 +248,7 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     repository.run(folder, "scontrol", "update", "JobId=2_1", "TimeLimit=60", **environment)
     waited_for(lambda: not repository.run(folder, "squeue", "--noheader", **environment).stdout, 1200)
     assert repository.digests(folder, *OUTPUTS) == repository.digests(tmp_path / "peace", *OUTPUTS)
-    assert len(repository.digests(folder, "runs")) > 10
+    assert len(repository.digests(folder, "runs")) >= 8
     assert (folder / "site/moment.html").is_file(), "the last job says when and where"
     limited = [text for text in logs().values() if "DUE TO JOB REQUEUE" in text]
     assert len(limited) == 1, "the time of one task says nothing of the others"
