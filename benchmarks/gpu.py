@@ -15,8 +15,9 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,7 +29,7 @@ from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
 from job.models.network import build, normalisation
 from job.training.batch import Batch, Source, supervised
-from job.training.parallel import ALONE
+from job.training.parallel import ALONE, World
 from job.training.state import TrainState
 
 BACKBONE, SIDE = "efficientnet-b0", 450
@@ -42,7 +43,7 @@ FREE = ("empty", "detach", "lift_fresh", "is_pinned")  # operations that launch 
 
 def run() -> dict[str, float]:
     """Every figure of this area."""
-    figures = counts(15) | counts(256)
+    figures = counts(15) | counts(256) | messages()
     if not torch.cuda.is_available():
         print("  no GPU that torch can use is here: counted, and no images per second measured", flush=True)
         return figures
@@ -105,6 +106,32 @@ def counts(batch: int) -> dict[str, float]:
                 state.learn(*supervised(state, step))
             figures[f"gpu_{batch}_waits_{policy}"] = float(counted.waits)
     return figures
+
+
+def messages() -> dict[str, float]:
+    """What each of several GPUs on one fold sends in a step, by kind.
+
+    A process that is alone on a CPU counts those of `DistributedDataParallel`. `nn.SyncBatchNorm` needs GPUs: by its
+    source (torch/nn/modules/_functions.py) it sends the statistics of each norm, and then their gradients.
+    """
+    network = _network(64)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        shared = World(size=2).wrap(network)
+        images = torch.zeros(2, 3, 64, 64)
+        for _ in range(2):  # it puts gradients that are ready together into one message, after it has seen a step
+            shared(images).sum().backward()
+        with profile(activities=[ProfilerActivity.CPU]) as events:
+            shared(images).sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    sent = {event.key: event.count for event in events.key_averages() if event.key.startswith("gloo:")}
+    return {
+        "gpu_messages_gradients": float(sent.pop("gloo:all_reduce")),
+        "gpu_messages_norms": 2.0 * norms,
+        "gpu_messages_other": float(sum(sent.values())),
+    }
 
 
 def on_fake_gpu(network: nn.Module) -> nn.Module:

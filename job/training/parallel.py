@@ -37,7 +37,7 @@ class World:
         if self.size == 1:
             return network
         # Every process computes the same statistics of batch norm: nothing to send before each step.
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in place."""

@@ -26,6 +26,11 @@ def test_a_copy_that_waits_is_counted(small, monkeypatch):
     assert [counted[f"gpu_2_waits_{policy}"] for policy in ("none", "dihedral", "cells")] == [3, 4, 6]
 
 
+def test_processes_send_gradients_and_statistics_and_nothing_else():
+    """Gradients, 16 MB, in two messages. By default buffers would be sent before each step as well."""
+    assert gpu.messages() == {"gpu_messages_gradients": 2, "gpu_messages_norms": 98, "gpu_messages_other": 0}
+
+
 def test_steps_are_measured(monkeypatch):
     """On the CPU, where a step can be tried; the compiler takes minutes there."""
     monkeypatch.setattr(gpu, "WAYS", {"": {}})
