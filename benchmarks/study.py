@@ -137,8 +137,8 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
         done = {key: name for key, name in names.items() if name in clone.finished()}
         _write(clone, "systems", tables.systems(clone, done))
-        for name in done.values():
-            (RESULTS / f"{name}.json").write_text(clone.read(name, "results/summary.json"), encoding="utf-8")
+        for name, file in product(done.values(), ("summary.json", "differences.csv")):
+            (RESULTS / f"{name}-{file}").write_text(clone.read(name, f"results/{file}"), encoding="utf-8")
 
 
 def self_training(clone: Clone, chosen: Settings, jobs: int) -> None:

@@ -54,11 +54,14 @@ def _by_fold(candidate: str, tests: Mapping[str, pd.DataFrame]) -> dict[str, obj
 
 
 def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
-    """A row per test set and model: figures per cell, and per patient with 95 % intervals over subjects."""
+    """A row per test set and model: figures per cell, and per patient with 95 % intervals over subjects.
+
+    Out of fold is what each network says of the training images that it has not learned from.
+    """
     rows = []
     for (where, arm), name in names.items():
-        table = _predictions(clone, name)
-        table = table[table["role"] == "test"]
+        everything = _predictions(clone, name)
+        table = everything[everything["role"] == "test"]
         if arm == "linear probe":
             rows.append({"test set": where, "system": "size alone"} | _figures(clone, table[table["model"] == SIZE]))
         for method in table.loc[table["kind"] == "fold", "method"].unique():
@@ -72,6 +75,8 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
                 | _figures(clone, of[of["model"] == f"{method}/{rule}"])
                 for rule in ("majority", "mean")
             ]
+            held_in = everything.query("kind == 'out_of_fold' and method == @method and role == 'validation'")
+            rows.append({"test set": where, "system": f"{label}, out of fold"} | _figures(clone, held_in))
     return pd.DataFrame(rows)
 
 
