@@ -1,4 +1,4 @@
-"""Experiments of DVC in a clone of this repository: what `make ablation` and `python -m benchmarks.sample` run.
+"""Experiments of DVC in a clone of this repository: what `make study` and `make ablation` run.
 
 The clone lies in an ignored folder, so that the repository's own experiments stay few, and its first commit has images
 and split, so that they are made once. `dvc exp run --temp` runs several experiments side by side. One that has its name
