@@ -4,7 +4,7 @@ Every training is an experiment of DVC in a clone under `.work/study/`, which ke
 may be killed anywhere and started again; what is finished is not repeated, and each table is written as soon as its
 experiments are there, with the summary of each run on a test set. The order of `main` is the protocol: the candidates
 are judged on the three official folds of the training part, each held out in turn with the preliminary part unseen, and
-what comes after takes the winner as it is.
+what comes after takes the winner as it is. Self-training is compared on these folds too, and on no test set.
 
 DIR is the folder that holds `training_data/`; nothing of it is copied into the repository but figures.
 """
@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from itertools import chain, product
 from pathlib import Path
 
@@ -70,8 +71,8 @@ NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
 SELF_TRAINING: dict[str, dict[str, str | int | float]] = {
     "labelled alone": EFFICIENTNET,
     tables.CONTROL: EFFICIENTNET | {"train.augment": "cells"},  # and a student's steps: see `_steps`
-    "as published": {"methods": "[noisy_student]"},
     "recommended form": NOISY | RECOMMENDED,
+    "as published": {"methods": "[noisy_student]"},
     "FixMatch": {"methods": "[fixmatch]"},
     "Meta Pseudo Labels": {"methods": "[meta_pseudo_labels]"},
     "recommended form, final part as pool": NOISY | RECOMMENDED | {"split.unlabelled": "both"},
@@ -96,8 +97,11 @@ def main() -> int:
             clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
             chosen = choose(clone, options.jobs)
             if chosen and options.jobs:
+                self_training(clone, chosen, options.jobs, SHARES[0], SEEDS[:1])
                 systems(clone, chosen, options.jobs)
-                self_training(clone, chosen, options.jobs)
+                # Every share with one seed, then what another seed says.
+                for seeds, share in product((SEEDS[:1], SEEDS), SHARES):
+                    self_training(clone, chosen, options.jobs, share, seeds)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -145,25 +149,26 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
             _write(clone, "patients", tables.patients(clone, done[OFFICIAL, "chosen"], method))
 
 
-def self_training(clone: Clone, chosen: Settings, jobs: int) -> None:
-    """What pseudo-labels bring where labels are few, on the held-out official folds."""
+def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds: Sequence[int]) -> None:
+    """What pseudo-labels bring where this share of the labels is known, on the held-out official folds."""
     # The linear probe, were it chosen, does not say how a network learns.
     learning = {key: value for key, value in (BASE | dict(chosen)).items() if key.startswith("train.")}
-    # Every share with one seed first, for an early answer; then what another seed says.
-    for seeds, share in product((SEEDS[:1], SEEDS), SHARES):
-        names = {
-            arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in HELD_OUT] for seed in seeds]
-            for arm in SELF_TRAINING
-        }
-        wanted: dict[str, Settings] = {
-            names[arm][row][column]: SHORT | learning | settings | _steps(arm, share)
-            | {"split.test": fold, "split.labelled_share": share, "train.seed": seed}
-            for arm, settings in SELF_TRAINING.items()
-            for row, seed in enumerate(seeds)
-            for column, fold in enumerate(HELD_OUT)
-        }  # fmt: skip
-        clone.run_all(wanted, jobs)
-        _write(clone, f"self_training_{round(100 * share)}", tables.self_training(clone, names))
+    names = {
+        arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in HELD_OUT] for seed in seeds]
+        for arm in SELF_TRAINING
+    }
+    wanted: dict[str, Settings] = {
+        names[arm][row][column]: SHORT | learning | settings | _steps(arm, share)
+        | {"split.test": fold, "split.labelled_share": share, "train.seed": seed}
+        for arm, settings in SELF_TRAINING.items()
+        for row, seed in enumerate(seeds)
+        for column, fold in enumerate(HELD_OUT)
+    }  # fmt: skip
+    for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
+        finished = clone.finished()
+        done = {arm: by_seed for arm, by_seed in names.items() if finished.issuperset(chain.from_iterable(by_seed))}
+        if done.keys() > set(tables.REFERENCES):
+            _write(clone, f"self_training_{round(100 * share)}", tables.self_training(clone, done))
 
 
 def _steps(arm: str, share: float) -> Settings:

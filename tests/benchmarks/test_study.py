@@ -135,7 +135,7 @@ def test_what_is_left_among_cells_of_equal_size_and_who_is_called_wrong(clone, t
 
 
 def test_self_training_is_compared_with_labelled_images_alone_and_with_its_control(clone, tmp_path):
-    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1)
+    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.1, (1,))
     control = [settings for name, settings in clone.ran.items() if name.startswith("few-0.1-labelled-alone-a")]
     # A student passes nine times as many masked images as there are labelled ones, in each of four epochs.
     assert {settings["train.epochs"] for settings in control} == {36}
