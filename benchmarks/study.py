@@ -64,7 +64,9 @@ TEST_SETS: dict[str, Settings] = {
 ONCE = (OFFICIAL, "Table 1, draw 1")
 """Where the published systems are scored too. Their students take three hours of a core per test set."""
 
-SHARES = (0.1, 0.2, 0.5)
+SHARES = {0.1: HELD_OUT[:2], 0.2: HELD_OUT, 0.5: HELD_OUT}
+"""Of the labels, with the folds held out. Folds 0 and 1 alone have so few HEM patients that at 0.1 none is labelled where
+fold 1 validates, as halves have whole patients: the stage `split` refuses that, whatever the seed."""
 SEEDS = (1, 2)
 EFFICIENTNET = {"methods": "[efficientnet]", "efficientnet.labels": "half"}
 NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
@@ -97,7 +99,7 @@ def main() -> int:
             clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
             chosen = choose(clone, options.jobs)
             if chosen and options.jobs:
-                self_training(clone, chosen, options.jobs, SHARES[0], SEEDS[:1])
+                self_training(clone, chosen, options.jobs, min(SHARES), SEEDS[:1])
                 systems(clone, chosen, options.jobs)
                 # Every share with one seed, then what another seed says.
                 for seeds, share in product((SEEDS[:1], SEEDS), SHARES):
@@ -153,8 +155,9 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
     """What pseudo-labels bring where this share of the labels is known, on the held-out official folds."""
     # The linear probe, were it chosen, does not say how a network learns.
     learning = {key: value for key, value in (BASE | dict(chosen)).items() if key.startswith("train.")}
+    held_out = SHARES[share]
     names = {
-        arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in HELD_OUT] for seed in seeds]
+        arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in held_out] for seed in seeds]
         for arm in SELF_TRAINING
     }
     wanted: dict[str, Settings] = {
@@ -162,7 +165,7 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
         | {"split.test": fold, "split.labelled_share": share, "train.seed": seed}
         for arm, settings in SELF_TRAINING.items()
         for row, seed in enumerate(seeds)
-        for column, fold in enumerate(HELD_OUT)
+        for column, fold in enumerate(held_out)
     }  # fmt: skip
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
         finished = clone.finished()
