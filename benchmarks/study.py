@@ -65,8 +65,8 @@ ONCE = (OFFICIAL, "Table 1, draw 1")
 """Where the published systems are scored too. Their students take three hours of a core per test set."""
 
 SHARES = {0.1: HELD_OUT[:2], 0.2: HELD_OUT, 0.5: HELD_OUT}
-"""Of the labels, with the folds held out. Folds 0 and 1 alone have so few HEM patients that at 0.1 none is labelled where
-fold 1 validates, as halves have whole patients: the stage `split` refuses that, whatever the seed."""
+"""Of the labels, with the folds held out. Folds 0 and 1 alone have so few HEM patients that at 0.1 none is labelled
+where fold 1 validates, as halves have whole patients: the stage `split` refuses that, whatever the seed."""
 SEEDS = (1, 2)
 EFFICIENTNET = {"methods": "[efficientnet]", "efficientnet.labels": "half"}
 NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
