@@ -1,10 +1,10 @@
 """What a finished ensemble uses and how steady its calls are: `python -m benchmarks.steadiness FOLDER --root DIR`.
 
 FOLDER is `ensembles/METHOD` of a finished run, in the place where the pipeline has it; DIR is the folder of its images.
-Four tables, printed and written to `benchmarks/steadiness/`, all of cells that the networks did not learn from: AUROC
-among cells of equal size, the spread between patients, errors that folds share, and calls that flip when a picture
-changes in ways that mean nothing (`benchmarks/changes.py`). With `--originals`, also between originals and the files of
-DIR that carry their names; each is judged by the folds that did not learn from it.
+Tables, printed and written to `benchmarks/steadiness/`, all of cells that the networks did not learn from: AUROC among
+cells of equal size on the test set and out of fold, the spread between patients, errors that folds share, and calls
+that flip when a picture changes in ways that mean nothing (`benchmarks/changes.py`). With `--originals`, also between
+originals and the files of DIR that carry their names; each is judged by the folds that did not learn from it.
 
 Half a minute of one core for 400 cells and three folds at 64 px. Five folds at 96 px with `predict.tta` compute thirty
 times as much: some ten minutes.
@@ -55,10 +55,10 @@ class Run:
         kept_out = rows["role"].isin(["test", "left_out"])
         return np.array([kept_out | ((rows["role"] == "train") & (rows["fold"] == fold)) for fold in members])
 
-    def tested(self, rule: str) -> pd.DataFrame:
-        """Predictions of a vote for the test set, a row per image."""
+    def of(self, rule: str, role: str = "test") -> pd.DataFrame:
+        """Predictions of a vote for the images of a role, a row per image."""
         chosen = self.predictions["model"] == f"{self.method}/{rule}"
-        return self.predictions[chosen & (self.predictions["role"] == "test")].reset_index(drop=True)
+        return self.predictions[chosen & (self.predictions["role"] == role)].reset_index(drop=True)
 
 
 def main() -> int:
@@ -73,9 +73,11 @@ def main() -> int:
     try:
         run = opened(options.folder.resolve())
         root, originals = (path and path.resolve() for path in (options.root, options.originals))
-        test = with_area(run.tested("majority"), root, run.dataset)
+        test = with_area(run.of("majority"), root, run.dataset)
         options.out.mkdir(parents=True, exist_ok=True)
         write(options.out, "size", size(test, run.dataset))
+        held_in = with_area(run.of("out_of_fold", "validation"), root, run.dataset)
+        write(options.out, "size_out_of_fold", size(held_in, run.dataset))
         people = patients(test)
         write(options.out, "patients", people, pd.concat([people[:SHOWN], people[SHOWN:][-SHOWN:]]))
         write(options.out, "errors", errors(run))
@@ -134,6 +136,7 @@ def size(test: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
         # A fifth of one class has no pairs, and so no figure and no weight.
         name: np.average([row.get(name, 0) for row in rows], weights=weights)
         for name in ("AUROC", "of size")
+        if any(weights)
     }
     return pd.DataFrame([
         {"cells": "all"} | _size_row(test, dataset), *rows,

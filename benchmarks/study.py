@@ -145,10 +145,6 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
         _write(clone, "systems", tables.systems(clone, done))
         for name, file in product(done.values(), ("summary.json", "differences.csv")):
             (RESULTS / f"{name}-{file}").write_text(clone.read(name, f"results/{file}"), encoding="utf-8")
-        if (OFFICIAL, "chosen") in done:
-            method = str(chosen["methods"]).strip("[]")
-            _write(clone, "within_size", tables.within_size(clone, done[OFFICIAL, "chosen"], method))
-            _write(clone, "patients", tables.patients(clone, done[OFFICIAL, "chosen"], method))
 
 
 def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds: Sequence[int]) -> None:

@@ -2,9 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 
@@ -80,52 +78,6 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
             held_in = everything.query("kind == 'out_of_fold' and method == @method and role == 'validation'")
             rows.append({"test set": where, "system": f"{label}, out of fold"} | _figures(clone, held_in))
     return pd.DataFrame(rows)
-
-
-def within_size(clone: Clone, name: str, method: str) -> pd.DataFrame:
-    """AUROC per cell of a run among cells of about equal size: fifths of the area of the cell's box.
-
-    The last row of each kind of image weighs the fifths by their pairs of an ALL and a HEM cell: what is left of the
-    network's AUROC when size cannot help it.
-    """
-    everything = _predictions(clone, name)
-    index = pd.read_csv(clone.repository / "data/prepared/index.csv", usecols=["image", "box_w", "box_h"])
-    areas = index.set_index("image").eval("box_w * box_h")
-    rows: list[dict[str, object]] = []
-    for images, model in (("test", f"{method}/mean"), ("out of fold", f"{method}/out_of_fold")):
-        of = everything[everything["model"].eq(model) & everything["role"].isin(["test", "validation"])]
-        of = of.assign(area=of["image"].map(areas), truth=of["label"] == "ALL")
-        rows.append({"images": images, "size": "all"} | _of_size(of))
-        fifths, weights = [], []
-        for number, part in of.groupby(pd.qcut(of["area"], 5, labels=False)):
-            fifths.append({"images": images, "size": f"fifth {number + 1}"} | _of_size(part))
-            weights.append(part["truth"].sum() * (~part["truth"]).sum())
-        within = {
-            column: np.average([fifth[column] for fifth in fifths], weights=weights)
-            for column in ("AUROC", "AUROC of size")
-        }
-        rows += [*fifths, {"images": images, "size": "within fifths", "cells": len(of)} | within]
-    return pd.DataFrame(rows).astype({"patients": "Int64"})
-
-
-def _of_size(part: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "cells": len(part),
-        "patients": part["subject"].nunique(),
-        "share of ALL": part["truth"].mean(),
-        "AUROC": _auroc(part),
-        "AUROC of size": float(roc_auc_score(part["truth"], part["area"])),
-    }
-
-
-def patients(clone: Clone, name: str, method: str) -> pd.DataFrame:
-    """A row per test patient of a run: cells, share called correctly by the majority, and share wrong in every fold."""
-    table = _predictions(clone, name).query("role == 'test' and method == @method")
-    table = table.assign(right=table["predicted"] == table["label"])
-    missed = ~table[table["kind"] == "fold"].groupby("image")["right"].any()
-    calls = table[table["model"] == f"{method}/majority"].assign(missed=lambda of: of["image"].map(missed))
-    by_patient = calls.groupby(["label", "subject"], as_index=False)
-    return by_patient.agg(cells=("right", "size"), correct=("right", "mean"), wrong_in_all_folds=("missed", "mean"))
 
 
 def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:

@@ -39,10 +39,12 @@ def run(tmp_path_factory):
     write(root / "data/split.csv", table)
     test = table[table["role"] == "test"]
     parts = []
-    for model, kind in {"fold-1": "fold", "fold-2": "fold", "majority": "ensemble", "mean": "ensemble"}.items():
-        p = np.where(test["label"] == "ALL", 0.7, 0.3) + rng.normal(0, 0.2, len(test))
+    models = {"fold-1": "fold", "fold-2": "fold", "majority": "ensemble", "mean": "ensemble", "out_of_fold": ""}
+    for model, kind in models.items():
+        of = test if kind else table[table["role"] == "train"].assign(role="validation")
+        p = np.where(of["label"] == "ALL", 0.7, 0.3) + rng.normal(0, 0.2, len(of))
         p = p.clip(0.01, 0.99)
-        parts.append(test.assign(model=f"efficientnet/{model}", method="efficientnet", kind=kind, p_HEM=1 - p, p_ALL=p,
+        parts.append(of.assign(model=f"efficientnet/{model}", method="efficientnet", kind=kind, p_HEM=1 - p, p_ALL=p,
                                  predicted=np.where(p > 0.5, "ALL", "HEM")))  # fmt: skip
     write(root / "results/predictions.csv", pd.concat(parts))
     members = []
@@ -74,16 +76,17 @@ def command(run, out, monkeypatch, *more):
     return steadiness.main()
 
 
-def test_the_four_tables_of_a_finished_run(run, tmp_path, monkeypatch, capsys):
+def test_the_tables_of_a_finished_run(run, tmp_path, monkeypatch, capsys):
     originals = tmp_path / "originals"
     originals.mkdir()
     for number in (2, 40, 41):  # a test cell, and one that either fold validates
         Image.open(run / f"cells/{number}.png").save(originals / f"{number}.bmp")
     out = tmp_path / "tables"
     assert command(run, out, monkeypatch, "--originals", str(originals), "--cells", "12") == 0
-    size, patients, errors, table = (
-        pd.read_csv(out / f"{name}.csv") for name in ("size", "patients", "errors", "changes")
+    size, held_in, patients, errors, table = (
+        pd.read_csv(out / f"{name}.csv") for name in ("size", "size_out_of_fold", "patients", "errors", "changes")
     )
+    assert held_in.loc[0, ["ALL", "HEM"]].tolist() == [6, 6]
     assert size["cells"].tolist()[0] == "all"
     assert len(size) == 2 + steadiness.FIFTHS + 1
     assert size["of size"].iloc[0] > 0.8, "cells of the positive class are larger"

@@ -67,14 +67,7 @@ def clone(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "RESULTS", tmp_path)
     dataset = Dataset("cells", synthetic=True, classes=("HEM", "ALL"), positive="ALL")
     monkeypatch.setattr(study_tables, "read_dataset", lambda _: dataset)
-    clone = Experiments({"balanced-loss": 1.5})
-    clone.repository = tmp_path
-    # A cell of ALL is larger by as much as others of its class differ: size tells much, and little among equals.
-    side = np.repeat([112, 100], 60) + RNG.integers(-20, 21, 120)
-    index = pd.DataFrame({"image": [f"official/{cell}" for cell in range(120)], "box_w": side, "box_h": 100})
-    (tmp_path / "data/prepared").mkdir(parents=True)
-    index.to_csv(tmp_path / "data/prepared/index.csv", index=False)
-    return clone
+    return Experiments({"balanced-loss": 1.5})
 
 
 def test_every_experiment_has_valid_parameters():
@@ -118,20 +111,6 @@ def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(c
     # What the networks say of training images, which the stand-in makes bad, has rows of its own.
     held_in = table["system"].str.endswith("out of fold")
     assert table.loc[held_in, "AUROC"].max() < 0.5 < table.loc[~held_in, "AUROC"].min()
-
-
-def test_what_is_left_among_cells_of_equal_size_and_who_is_called_wrong(clone, tmp_path):
-    clone.skills = {"chosen": 1}
-    study.systems(clone, study.CANDIDATES["and balanced loss"], 1)
-    table = pd.read_csv(tmp_path / "within_size.csv").set_index(["images", "size"]).loc["test"]
-    assert table.loc["fifth 1":"fifth 5", "cells"].sum() == 120
-    assert table.loc["within fifths", "AUROC of size"] < 0.6 < table.loc["all", "AUROC of size"]
-    assert table.loc["within fifths", "AUROC"] > 0.8
-    patients = pd.read_csv(tmp_path / "patients.csv")
-    assert patients["cells"].tolist() == [6] * 20
-    assert 0.7 < patients["correct"].mean() < 1
-    # There is one fold here, and the majority is drawn apart from it.
-    assert 0 < patients["wrong_in_all_folds"].mean() < 0.3
 
 
 def test_self_training_is_compared_with_labelled_images_alone_and_with_its_control(clone, tmp_path):
