@@ -17,8 +17,8 @@ _GAPS = frozenset({
 # What people write before a patient's number, in small letters.
 _PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "case", "id", "pid", "no", "nr", "#"})
 
-# Other names of columns, without case and signs.
-_PARTS = {"split", "role", "set", "subset", "dataset", "partition", "part"}
+# Other names of columns, without case and signs. `dataset` and `part` often name a source: they stand for nothing here.
+_PARTS = {"split", "role", "set", "subset", "partition"}
 _COLUMNS = {"split": _PARTS, "role": _PARTS, "patient": {"patientid", "patientname", "patientno", "person", "caseid"}}
 
 # Words of a class's name, in small letters.

@@ -410,8 +410,9 @@ def test_a_folder_named_like_a_gap_is_no_class(tmp_path):
 
 def test_what_a_table_says_and_nothing_reads_is_said(tmp_path):
     text = "file,patient,label,age\n1.png,p,ALL,test\n2.png,q,HEM,\n3.png,p,ALL,\n4.png,r,HEM,\n"
-    summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out")
-    assert summary["warnings"][0] == "Not used of labels.csv: the columns age."
+    for column in ("age", "dataset", "part"):
+        summary, _ = prepared(table(tmp_path / column, text.replace("age", column)), tmp_path / f"{column} out")
+        assert summary["warnings"][0] == f"Not used of labels.csv: the columns {column}."
     text = text.replace("age", "split").replace("1.png,p,ALL,test", "1.png,p,ALL,unlabelled")
     summary, _ = prepared(table(tmp_path / "mine", text), tmp_path / "out2")
     assert summary["warnings"][0] == "Not used of labels.csv: 1 labels of rows with split unlabelled."
