@@ -35,7 +35,8 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
     linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
     somebody = (index["label"] != "") | (index["patient"] != "")
-    groups = subjects.copies(index)
+    copies = index[index.duplicated("pixel_sha256", keep=False)]
+    owners = copies[copies["patient"] != ""].groupby("pixel_sha256")["patient"].nunique()
     folders = [] if synthetic else _folders(index, listing)
     return {
         "layout": listing.layout,
@@ -54,9 +55,9 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
         "cell_side": _cell_side(index),
         "folders": folders,
         "copies": {
-            "groups": len(groups),
-            "images": int(groups["images"].str.len().sum()),
-            "across_patients": int((groups["patients"].str.len() > 1).sum()),
+            "groups": copies["pixel_sha256"].nunique(),
+            "images": len(copies),
+            "across_patients": int((owners > 1).sum()),
             "linked_patients": [sorted(members, key=subjects.natural) for _, members in linked],
         },
     }

@@ -1,21 +1,27 @@
 """From a folder of images to the index (one row per image), the pixel store, and every refused file with its reason."""
 
+import os
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
 
-from job.data import describe, images, layouts, near_copies, store, subjects
-from job.data.tree import Listing, Refusal, is_synthetic, kind
+from job.data import describe, images, layouts, near_copies, subjects
+from job.data.tree import Entry, Listing, Refusal, is_synthetic, kind
 from job.errors import UserError
 from job.params import Data
 
+_BOX = ["box_x", "box_y", "box_w", "box_h"]
 COLUMNS = [
     "row", "image", "label", "patient", "subject", "origin", "width", "height", "mode", "file_sha256", "pixel_sha256",
-    "cell", "box_x", "box_y", "box_w", "box_h", "copies",
+    "cell", *_BOX, "copies",
 ]  # fmt: skip
 
 
@@ -25,25 +31,18 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     A UserError says that there is no such data, that its layout is not clear, that there are fewer than two classes,
     that `data.positive` is wrong, or that more files are refused than `data.max_rejected`.
     """
-    root = Path(data.root)
+    root, store = Path(data.root), folder / "images.npy"
     listing = layouts.read(root, data.layout, data.positive)
-    rejected = list(listing.rejected)
-    facts = store.fill(folder / "images.npy", listing.entries, data) if listing.entries else []
-    results = list(zip(listing.entries, facts, strict=True))
-    rejected += [(entry.image, reason) for entry, reason in results if isinstance(reason, str)]
-    index = pd.DataFrame([
-        vars(entry) | vars(facts) | dict(zip(("box_x", "box_y", "box_w", "box_h"), facts.box, strict=True))
-        for entry, facts in results
-        if isinstance(facts, images.Facts)
-    ])  # fmt: skip
+    index, unreadable = _fill(store, listing.entries, data) if listing.entries else (pd.DataFrame(), [])
+    rejected = listing.rejected + unreadable
     if index.empty:
         _check_rejected(rejected, data)
         problem = "none of the images under {} can be read" if listing.entries else "no images found under {}"
         raise UserError(f"data.root: {problem.format(root.absolute())}")
     keep, contradictions = _without_contradictions(index)
-    rejected += contradictions
+    rejected = sorted(rejected + contradictions)
     _check_rejected(rejected, data)
-    store.keep_rows(folder / "images.npy", np.flatnonzero(keep))
+    _keep_rows(store, np.flatnonzero(keep))
     index = index[keep].reset_index(drop=True)
     index.insert(0, "row", np.arange(len(index)))
     digest = index["pixel_sha256"].tolist()
@@ -57,10 +56,10 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     classes = _classes(index, listing, root)
     positive = layouts.positive(classes, data.positive)
     index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")
-    table = pd.DataFrame(sorted(rejected), columns=["file", "reason"])
+    table = pd.DataFrame(rejected, columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
     links = describe.links(index, near)
-    describe.write_cells(folder / "cells", folder / "images.npy", index, classes, links)
+    describe.write_cells(folder / "cells", store, index, classes, links)
     synthetic = is_synthetic(root)
     listing = replace(listing, warnings=[*listing.warnings, *describe.contradictions(index, near)])
     return {
@@ -72,29 +71,71 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
         "crop": data.crop,
         "center": data.center,
         "ignored": listing.ignored,
-        **describe.summary(index, listing, sorted(rejected), synthetic=synthetic),
+        **describe.summary(index, listing, rejected, synthetic=synthetic),
         "near_copies": {"pairs": len(near), "links": links},
     }
 
 
+def _fill(path: Path, entries: list[Entry], data: Data) -> tuple[pd.DataFrame, list[Refusal]]:
+    """Write the pixels of every readable image to an array file, in the order of the entries; memory stays flat.
+
+    The array has the shape (entries, pixels, pixels, 3), uint8: first the readable images, then a black row for every
+    image that is refused, which `_keep_rows` takes away. Returned are what the entries and the files say, a row per
+    readable image, and the refusals. A UserError says that the disk has no room for the array.
+    """
+    needed, free = len(entries) * data.pixels**2 * 3, shutil.disk_usage(path.parent).free
+    if needed > free:
+        # Looked at first: on a full disk, writing to a mapped file kills the process without a word.
+        raise UserError(
+            f"{len(entries)} images of {data.pixels} pixels need {needed / 1e9:.1f} GB, and "
+            f"{path.parent.absolute()} has {free / 1e9:.1f} GB left: free some, or lower data.pixels"
+        )
+    array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(entries), data.pixels, data.pixels, 3))
+    files = (Path(data.root, entry.image) for entry in entries)
+    results = images.read_all(files, data.pixels, data.crop, data.center, ahead=4 * len(os.sched_getaffinity(0)))
+    bar = tqdm(results, total=len(entries), desc="prepare", unit="image", disable=None)
+    rows: list[dict[str, Any]] = []
+    refused: list[Refusal] = []
+    for entry, result in zip(entries, bar, strict=True):
+        if isinstance(result, str):
+            refused.append((entry.image, result))
+        else:
+            array[len(rows)], facts = result
+            rows.append(vars(entry) | vars(facts) | dict(zip(_BOX, facts.box, strict=True)))
+    array.flush()
+    return pd.DataFrame(rows), refused
+
+
+def _keep_rows(path: Path, rows: npt.NDArray[np.intp]) -> None:
+    """Write an array file again with these rows alone, unless it has no others."""
+    array = np.load(path, mmap_mode="r")
+    if len(array) == len(rows):
+        return
+    kept = path.with_name(f".{path.name}.tmp")
+    target = open_memmap(kept, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:]))
+    for start in range(0, len(rows), 256):
+        target[start : start + 256] = array[rows[start : start + 256]]
+    target.flush()
+    kept.replace(path)
+
+
 def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusal]]:
     """Which rows stay, and the copies that carry several labels: nobody knows which of them is correct."""
-    groups = subjects.copies(index)
-    contradicted = groups[groups["labels"].str.len() > 1]
+    labels = index[index["label"] != ""].groupby("pixel_sha256")["label"].unique()
+    several = {digest: " and ".join(sorted(names)) for digest, names in labels.items() if len(names) > 1}
     rejected = [
-        (image, "contradiction: identical pixels are labelled " + " and ".join(labels))
-        for members, labels in zip(contradicted["images"], contradicted["labels"], strict=True)
-        for image in members
+        (image, f"contradiction: identical pixels are labelled {several[digest]}")
+        for image, digest in zip(index["image"], index["pixel_sha256"], strict=True)
+        if digest in several
     ]
-    return ~index["pixel_sha256"].isin(contradicted["pixel_sha256"]), rejected
+    return ~index["pixel_sha256"].isin(several), rejected
 
 
 def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:
     present = sorted(set(index["label"]) - {""})
     classes = list(listing.classes) or present
-    for name in classes:
-        if name not in present:
-            raise UserError(f"class {name} has no images under {root.absolute()}: both classes are needed to learn")
+    if missing := [name for name in classes if name not in present]:
+        raise UserError(f"class {missing[0]} has no images under {root.absolute()}: both classes are needed to learn")
     if len(classes) < 2:
         what = f"one class only, {classes[0]}" if classes else "no labelled image"
         raise UserError(f"data.root: {root.absolute()} holds {what}: at least two classes are needed to learn")
@@ -106,11 +147,11 @@ def _check_rejected(rejected: list[Refusal], data: Data) -> None:
         return
     # The first of each kind, then the second: one kind may hide the other that causes it.
     turn: Counter[str] = Counter()
-    order: list[tuple[int, int, str]] = []
+    lines: list[tuple[int, str]] = []
     for file, reason in sorted(rejected, key=lambda one: (one[0], subjects.natural(one[1]))):
         turn[kind(reason)] += 1
-        order.append((turn[kind(reason)], len(order), f"  {file}: {reason}"))
-    first = "\n".join(line for _, _, line in sorted(order)[:10])
+        lines.append((turn[kind(reason)], f"  {file}: {reason}"))
+    first = "\n".join(line for _, line in sorted(lines, key=lambda line: line[0])[:10])
     more = f"\n  … and {len(rejected) - 10} more" if len(rejected) > 10 else ""
     counts = ", ".join(f"{count} x {name}" for name, count in turn.most_common(5))
     raise UserError(

@@ -47,10 +47,3 @@ def assign(index: pd.DataFrame) -> pd.Series:
 def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:
     """Sort key that puts H2 before H10. Different texts have different keys: 1 and 01 are two patients."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part], text
-
-
-def copies(index: pd.DataFrame) -> pd.DataFrame:
-    """Groups of images with identical pixels: `pixel_sha256`, `images`, `patients` and `labels` (sorted lists)."""
-    known = index[index.duplicated("pixel_sha256", keep=False)].groupby("pixel_sha256", as_index=False)
-    names = ("patient", lambda values: sorted(set(values) - {""}, key=natural))
-    return known.agg(images=("image", sorted), patients=names, labels=("label", lambda v: sorted(set(v) - {""})))
