@@ -24,23 +24,18 @@ def split(index: pd.DataFrame, settings: Split) -> tuple[pd.DataFrame, dict[str,
     The index has the columns `row, image, label, patient, subject, origin, cell`; an unknown label is empty.
     A UserError says why no such split exists for this data.
     """
-    table = index[["row", "image", "subject", "label", "cell"]].copy()
-    labelled = table["label"] != ""
     held_out, left_out, target = holdout.test_set(index, settings)
-    table["role"] = np.select(
-        [~labelled, left_out, table["subject"].isin(held_out)], ["unlabelled", "left_out", "test"], default="train"
-    )
+    choices = [index["label"] == "", left_out, index["subject"].isin(held_out)]
+    table = index.assign(role=np.select(choices, ["unlabelled", "left_out", "test"], default="train"))
     training = table[table["role"] == "train"]
-    _check_classes(table, index)
-    _check_training(training, settings)
+    _check_classes(table, training, settings)
     table["fold"] = _folds(training, settings).reindex(table.index)
     table["half"] = _halves(training.assign(fold=table["fold"]), settings).reindex(table.index, fill_value="")
-    table["pool"] = _pool(table, index, settings).astype(int)
-    _check_pool(table, settings)
+    table["pool"] = _pool(table, settings).astype(int)
     table["fold"] = table["fold"].astype("Int64")
     # The label travels with training rows only; the names of test images say their class, but no network sees a name.
-    table["label"] = table["label"].where(table["role"] == "train", "")
-    return table[list(COLUMNS)], _proof(table, index, target, settings)
+    label = table["label"].where(table["role"] == "train", "")
+    return table.assign(label=label)[list(COLUMNS)], _proof(table, target, settings)
 
 
 def truth(index: pd.DataFrame) -> pd.DataFrame:
@@ -48,16 +43,11 @@ def truth(index: pd.DataFrame) -> pd.DataFrame:
     return index.loc[index["label"] != "", ["image", "patient", "subject", "label"]]
 
 
-def _check_classes(table: pd.DataFrame, index: pd.DataFrame) -> None:
+def _check_classes(table: pd.DataFrame, training: pd.DataFrame, settings: Split) -> None:
     for role in ("train", "test"):
-        for label in sorted(set(index["label"]) - {""}):
-            if not ((table["role"] == role) & (index["label"] == label)).any():
-                raise UserError(f"class {label} has no {role} images with this split: choose another split.test")
-
-
-def _check_training(training: pd.DataFrame, settings: Split) -> None:
-    subjects = training.groupby("label")["subject"].nunique()
-    for label, count in subjects.items():
+        if missing := sorted(set(table["label"]) - {""} - set(table.loc[table["role"] == role, "label"])):
+            raise UserError(f"class {missing[0]} has no {role} images with this split: choose another split.test")
+    for label, count in training.groupby("label")["subject"].nunique().items():
         if count < settings.folds:
             raise UserError(
                 f"class {label} has {count} subjects left for training, fewer than split.folds={settings.folds}: "
@@ -112,7 +102,7 @@ def _whole_subjects(group: pd.DataFrame, labelled: set[str], share: float, rng: 
     return names
 
 
-def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Series:
+def _pool(table: pd.DataFrame, settings: Split) -> pd.Series:
     """Images that self-training may learn from without their labels (in folds that they do not validate).
 
     Of images that nobody labelled, those stay out that would carry a held-out subject, or a copy of an image that
@@ -122,29 +112,24 @@ def _pool(table: pd.DataFrame, index: pd.DataFrame, settings: Split) -> pd.Serie
     kept_out = set(table.loc[table["role"] == "test", "subject"])
     if settings.fold_by == "subject":
         kept_out |= set(table.loc[table["role"] == "train", "subject"])
-    copied = set(index.loc[~nobody, "cell"])
-    pool = nobody & ~table["subject"].isin(kept_out) & ~index["cell"].isin(copied)
-    masked = table["half"] == "masked"
-    return {"masked_half": masked, "pool": pool, "both": masked | pool}[settings.unlabelled]
-
-
-def _check_pool(table: pd.DataFrame, settings: Split) -> None:
-    if settings.unlabelled != "masked_half" and not table.loc[table["role"] == "unlabelled", "pool"].any():
+    copied = set(table.loc[~nobody, "cell"])
+    pool = nobody & ~table["subject"].isin(kept_out) & ~table["cell"].isin(copied)
+    if settings.unlabelled != "masked_half" and not pool.any():
         raise UserError(
             f"split.unlabelled={settings.unlabelled}: the data has no unlabelled images that share nothing with "
             "labelled ones (in C-NMC they are testing_data/); use masked_half"
         )
+    masked = table["half"] == "masked"
+    return {"masked_half": masked, "pool": pool, "both": masked | pool}[settings.unlabelled]
 
 
-def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], settings: Split) -> dict[str, Any]:
-    train, test = (index[table["role"] == role] for role in ("train", "test"))
-    patients_shared = (set(train["patient"]) & set(test["patient"])) - {""}
+def _proof(table: pd.DataFrame, target: dict[str, Any], settings: Split) -> dict[str, Any]:
+    train, test = (table[table["role"] == role] for role in ("train", "test"))
     shared = set(train["subject"]) & set(test["subject"])
     assert not shared, f"subjects on both sides of the split: {sorted(shared)}"
-    training = table[table["role"] == "train"]
     folds = []
     for number in range(1, settings.folds + 1):
-        validation, rest = training[training["fold"] == number], training[training["fold"] != number]
+        validation, rest = train[train["fold"] == number], train[train["fold"] != number]
         folds.append({
             "fold": number,
             "train": len(rest),
@@ -157,20 +142,20 @@ def _proof(table: pd.DataFrame, index: pd.DataFrame, target: dict[str, Any], set
         "test": settings.test,
         "fold_by": settings.fold_by,
         "target": target,
-        "left_out": _left_out(index[table["role"] == "left_out"], settings),
+        "left_out": _left_out(table[table["role"] == "left_out"], settings),
         "folds": folds,
         "disjoint": {
             "subjects_in_train_and_test": len(shared),
-            "patients_in_train_and_test": len(patients_shared),
+            "patients_in_train_and_test": len((set(train["patient"]) & set(test["patient"])) - {""}),
             "cells_in_train_and_test": len(set(train["cell"]) & set(test["cell"])),
-            "copies_in_several_folds": int(training.groupby("cell")["fold"].nunique().gt(1).sum()),
+            "copies_in_several_folds": int(train.groupby("cell")["fold"].nunique().gt(1).sum()),
         },
         "unlabelled": {
             "of": settings.unlabelled,
-            "masked": int(((table["role"] == "train") & (table["pool"] == 1)).sum()),
-            "pool": int(((table["role"] == "unlabelled") & (table["pool"] == 1)).sum()),
+            "masked": int(train["pool"].sum()),
+            "pool": int(table.loc[table["role"] == "unlabelled", "pool"].sum()),
         },
-        "patients": _patients(index.assign(role=table["role"], fold=table["fold"]), settings.folds),
+        "patients": _patients(table, settings.folds),
     }
 
 
@@ -192,9 +177,9 @@ def _left_out(images: pd.DataFrame, settings: Split) -> dict[str, Any]:
     return {"linked": len(linked), "patients": patients, "sentences": sentences}
 
 
-def _patients(index: pd.DataFrame, folds: int) -> list[dict[str, Any]]:
+def _patients(table: pd.DataFrame, folds: int) -> list[dict[str, Any]]:
     """Labelled images of every patient and class, in all and in each validation fold; empty without patients."""
-    labelled = index[(index["label"] != "") & (index["patient"] != "")]
+    labelled = table[(table["label"] != "") & (table["patient"] != "")]
     rows = []
     for (patient, label, role), group in labelled.groupby(["patient", "label", "role"]):
         counts = group["fold"].value_counts()

@@ -1,7 +1,5 @@
 """Choosing the test subjects: as many patients and images as the published report, the official part, or a share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ REPORT_TEST = {
 """Table 1 of the report: patients and images held out, each out of the whole set's."""
 
 
-def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool], dict[str, Any]]:
+def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series, dict[str, Any]]:
     """The subjects of the test set; for each row of the index whether it is left out; and what was reached.
 
     What is left out is neither trained on nor tested. What was reached stands beside the target of each class, where
@@ -37,17 +35,24 @@ def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[
             if subjects < 2:
                 raise UserError(f"class {label} has one subject: it cannot be both in training and in the test set")
     if settings.test == "report":
-        targets = _report_targets(labelled)
-        chosen = _nearest_to(targets, labelled, settings)
+        chosen, targets = _report(labelled, settings)
     elif settings.test == "fraction":
         chosen = _fraction(labelled, settings)
     else:
         chosen, left_out = _parts(index, settings)
-    return chosen, left_out, _reached(labelled[~left_out[labelled.index]], chosen, targets)
+    reached = {}
+    for label, group in labelled[~left_out[labelled.index]].groupby("label"):
+        test = group[group["subject"].isin(chosen)]
+        counts = {"patients": test.loc[test["patient"] != "", "patient"].nunique(), "images": len(test)}
+        reached[str(label)] = {"wanted": targets.get(str(label)), "reached": counts, "of": len(group)}
+    return chosen, left_out, reached
 
 
-def _report_targets(labelled: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Patients and images of each class to hold out: the report's numbers for the full set, its shares of any other."""
+def _report(labelled: pd.DataFrame, settings: Split) -> tuple[set[str], dict[str, dict[str, int]]]:
+    """Subjects with as many patients and images of each class as the targets say, or the nearest there are.
+
+    The targets are the report's numbers for the full set, its shares of any other.
+    """
     mixed = labelled.groupby("subject")["label"].nunique()
     unknown = sorted(set(labelled["label"]) - set(REPORT_TEST))
     if unknown or (mixed > 1).any():
@@ -56,29 +61,20 @@ def _report_targets(labelled: pd.DataFrame) -> dict[str, dict[str, int]]:
             f"split.test=report is Table 1 of a report on C-NMC and does not know {what}: use split.test=fraction, or "
             "official where the data says who is held out"
         )
-    targets = {}
-    for label, group in labelled.groupby("label"):
-        counts = {"patients": _people(group).nunique(), "images": len(group)}
-        shares = REPORT_TEST[str(label)].items()
-        targets[str(label)] = {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in shares}
-    return targets
-
-
-def _nearest_to(targets: dict[str, dict[str, int]], labelled: pd.DataFrame, settings: Split) -> set[str]:
-    """Subjects with as many patients and images of each class as the targets say, or the nearest there are."""
     chosen: set[str] = set()
-    for label, group in labelled.groupby("label"):
-        people = group.assign(person=_people(group)).groupby("subject")
-        table = people.agg(patients=("person", "nunique"), images=("image", "size"))
+    targets: dict[str, dict[str, int]] = {}
+    # An image without a patient counts as a person.
+    person = labelled["patient"].where(labelled["patient"] != "", labelled["image"])
+    for label, group in labelled.assign(person=person).groupby("label"):
+        counts = {"patients": group["person"].nunique(), "images": len(group)}
+        shares = REPORT_TEST[str(label)].items()
+        target = {name: max(1, round(counts[name] * part / whole)) for name, (part, whole) in shares}
+        table = group.groupby("subject").agg(patients=("person", "nunique"), images=("image", "size"))
         table = table.loc[sorted(table.index, key=natural)]
         rng = generator(settings.seed, "split", "test", str(label))
-        chosen |= choose(table, **targets[str(label)], rng=rng, draws=settings.draws)
-    return chosen
-
-
-def _people(images: pd.DataFrame) -> pd.Series:
-    """The patient of every image; an image without one counts as a person."""
-    return images["patient"].where(images["patient"] != "", images["image"])
+        chosen |= choose(table, **target, rng=rng, draws=settings.draws)
+        targets[str(label)] = target
+    return chosen, targets
 
 
 def _fraction(labelled: pd.DataFrame, settings: Split) -> set[str]:
@@ -161,14 +157,14 @@ def _nearest(people: Counts, sizes: Counts, patients: int, images: int) -> tuple
     return int(counts[best]), int(sums[best])
 
 
-def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bool]]:
+def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series]:
     """Subjects of a part of the data (its own test part, or a fold of C-NMC), and the images that are left out.
 
     With a fold, the data's own test part stays unseen, and so does everybody in it: settings can be chosen without it.
     """
     official = settings.test == "official"
     labelled, own_test = index["label"] != "", index["origin"].isin(HELD_OUT)
-    unseen = labelled & ~pd.Series(official, index.index) & index["subject"].isin(index.loc[own_test, "subject"])
+    unseen = labelled & index["subject"].isin(index.loc[own_test & (not official), "subject"])
     held_out = labelled & ~unseen & (own_test if official else index["origin"] == settings.test)
     training = labelled & ~unseen & ~held_out
     if not held_out.any():
@@ -185,13 +181,3 @@ def _parts(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series[bo
     if settings.linked == "drop_test":
         return test - set(both), unseen | (held_out & index["subject"].isin(both))
     return test, unseen | (training & index["subject"].isin(test))
-
-
-def _reached(labelled: pd.DataFrame, chosen: set[str], targets: dict[str, dict[str, int]]) -> dict[str, Any]:
-    result = {}
-    for label, group in labelled.groupby("label"):
-        test = group[group["subject"].isin(chosen)]
-        patients = test.loc[test["patient"] != "", "patient"].nunique()
-        reached = {"patients": int(patients), "images": len(test)}
-        result[str(label)] = {"wanted": targets.get(str(label)), "reached": reached, "of": len(group)}
-    return result
