@@ -25,8 +25,8 @@ _FAMILIES = {
     "torchvision/resnext": "50_32x4d 101_32x8d 101_64x4d",
     "torchvision/wide_resnet": "50_2 101_2",
 }
-BACKBONES = tuple(f"{family}{size}" for family, sizes in _FAMILIES.items() for size in sizes.split())
-Backbone = Literal[BACKBONES]  # type: ignore[valid-type]  # made of families and sizes
+_BACKBONES = tuple(f"{family}{size}" for family, sizes in _FAMILIES.items() for size in sizes.split())
+Backbone = Literal[_BACKBONES]  # type: ignore[valid-type]  # made of families and sizes
 Method = Literal["efficientnet", "noisy_student", "meta_pseudo_labels", "fixmatch", "linear_probe"]
 METHODS: tuple[str, ...] = get_args(Method)
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -244,22 +244,16 @@ _RULES = {
     "int_type": "a whole number (integer)",
     "int_from_float": "a whole number (integer)",
     "float_type": "a number",
-    "finite_number": "a finite number",
     "string_type": "text",
     "bool_type": "true or false",
     "list_type": "a list in brackets, such as [1, 2] or [a, b]",
     "model_type": "a section with keys of its own",
-    "literal_error": "{expected}",
-    "greater_than_equal": "greater than or equal to {ge}",
-    "greater_than": "greater than {gt}",
-    "less_than_equal": "less than or equal to {le}",
-    "less_than": "less than {lt}",
     "string_too_short": "text that is not empty",
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "empty, or the 64 hexadecimal digits of a SHA-256 in small letters",
     "too_short": "a list of at least {min_length}",
 }
-"""What a value must be, by the types of pydantic's findings (docs.pydantic.dev, Validation Errors)."""
+"""What a value must be, by the types of those findings that pydantic words for programmers."""
 
 
 def check_fold(params: Params, method: str, fold: int) -> None:
@@ -272,11 +266,7 @@ def check_fold(params: Params, method: str, fold: int) -> None:
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
-    """Read and validate a parameter file.
-
-    Raises:
-        UserError: the file is missing or not YAML, or values are wrong; all wrong values are named at once.
-    """
+    """Read and validate a parameter file; a UserError says that it is no YAML, or names all wrong values at once."""
     try:
         raw = YAML(typ="safe").load(path)
     except FileNotFoundError:
@@ -306,6 +296,6 @@ def _sentence(finding: Any) -> str:
         return f"key {key!r} is missing"
     if finding["type"] == "value_error":
         return f"{key}: {finding['ctx']['error']}".removeprefix(": ")
-    rule = _RULES.get(finding["type"], finding["msg"]).format(**finding.get("ctx", {}))
+    rule = _RULES.get(finding["type"], finding["msg"].removeprefix("Input should be ")).format(**finding.get("ctx", {}))
     value = "and has no value" if finding["input"] is None else f"not {finding['input']!r}"
     return f"{key}: must be {rule}, {value}"
