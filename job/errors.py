@@ -4,8 +4,6 @@ The command line prints the sentence and exits with 2. Anything else that is rai
 its traceback.
 """
 
-from __future__ import annotations
-
 import signal
 
 

@@ -32,7 +32,7 @@ FORMATS = ("BMP", "PNG", "JPEG", "TIFF")
 MOST_PIXELS = 4096 * 4096
 """An image with more than this is no cell, and decoding it would cost more memory than all others together."""
 
-_FOREGROUND = [0 if value <= BACKGROUND else 255 for value in range(256)] * 3
+_FOREGROUND = [0 if value <= BACKGROUND else 255 for value in range(256)]
 _BOMB = "decompression bomb: more pixels than any cell image has"
 _PADDING = 4  # bytes that some programs write behind the pixels of a BMP
 _SKETCH = 32  # blocks along the shorter side of an image, whose mean values tell whether there is anything on it
@@ -130,9 +130,9 @@ def read_all(
 
 
 def cell_box(image: Image.Image) -> Box:
-    """Bounding box (x, y, width, height) of what is not background in an RGB image; zeros for a black one."""
+    """Bounding box (x, y, width, height) of what is not background in colour or grey; zeros for a black image."""
     drawn = image.getbbox() or (0, 0, 0, 0)  # most of an image is pure black: what is not is all that is looked at
-    left, top, right, bottom = image.crop(drawn).point(_FOREGROUND).getbbox() or (0, 0, 0, 0)
+    left, top, right, bottom = image.crop(drawn).point(_FOREGROUND * len(image.getbands())).getbbox() or [0] * 4
     return (drawn[0] + left, drawn[1] + top, right - left, bottom - top)
 
 

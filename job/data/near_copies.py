@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def sketch(grey: Image.Image, zoom: int = 1) -> Grey:
 
     All zeros where there is no cell on a dark background: an empty picture, or one that is filled to all its edges.
     """
-    if _box(grey) in (None, (0, 0, *grey.size)):
+    if images.cell_box(grey)[2:] in ((0, 0), grey.size):
         return np.zeros(_SKETCH**2, dtype=np.float32)
     small = np.asarray(_centred(grey, zoom).resize((_SKETCH, _SKETCH), Image.Resampling.BOX), dtype=np.float32)
     vector = _inside(small)[0].ravel()
@@ -97,9 +98,9 @@ def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64], zoom: int = 1)
     pool: Executor = ThreadPoolExecutor(1) if len(pairs) < _FEW else ProcessPoolExecutor(workers, get_context("spawn"))
     with pool:
         # Sorted by the first image, so that a process decodes it once for all its pairs.
-        jobs = [(str(paths[one]), str(paths[other]), zoom) for one, other in pairs]
-        compared = pool.map(_compare_files, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
-        bars = tqdm(compared, total=len(jobs), desc="near copies", unit="pair", disable=None)
+        sides = ([str(paths[position]) for position in side] for side in pairs.T)
+        compared = pool.map(_compare_files, *sides, repeat(zoom), chunksize=max(1, len(pairs) // (8 * workers)))
+        bars = tqdm(compared, total=len(pairs), desc="near copies", unit="pair", disable=None)
         return [NearCopy(int(one), int(other), *pair) for (one, other), pair in zip(pairs, bars, strict=True)]
 
 
@@ -152,8 +153,7 @@ def compare(one: View, other: View) -> tuple[float, float]:
     return overlap, float(np.corrcoef(x, y)[0, 1])
 
 
-def _compare_files(job: tuple[str, str, int]) -> tuple[float, float]:
-    one, other, zoom = job
+def _compare_files(one: str, other: str, zoom: int) -> tuple[float, float]:
     return compare(_read(one, zoom), _read(other, zoom))
 
 
@@ -168,14 +168,12 @@ def _grey(path: Path) -> Image.Image:
 
 def _centred(grey: Image.Image, zoom: int) -> Image.Image:
     """A square of `_VIEW / zoom` pixels with the centre of the cell's box, or of the image where there is none."""
-    left, top, right, bottom = _box(grey) or (0, 0, *grey.size)
+    left, top, width, height = images.cell_box(grey)
+    if not width:
+        left, top, width, height = (0, 0, *grey.size)
     side = _VIEW // zoom
-    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    x, y = left + (width - side) // 2, top + (height - side) // 2
     return grey.crop((x, y, x + side, y + side))
-
-
-def _box(grey: Image.Image) -> tuple[int, int, int, int] | None:
-    return grey.point([0] * (BACKGROUND + 1) + [255] * (255 - BACKGROUND)).getbbox()
 
 
 def _inside(values: Grey) -> tuple[Grey, npt.NDArray[np.bool_]]:

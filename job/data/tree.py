@@ -111,7 +111,7 @@ def walk(root: Path, *, any_name: bool = False) -> Tree:
         for name in [*folders, *names]:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if name == ".dvcignore" and _names_something(path):
+            if name == ".dvcignore" and re.search(r"^(?!#).*\S", path.read_text(errors="replace"), re.MULTILINE):
                 rejected.append((relative, "DVC would not see changes of the files that it names: remove it"))
             elif _LITTER.fullmatch(name):
                 ignored.append(shown(relative))
@@ -175,12 +175,6 @@ def shown(text: str) -> str:
     """A text that any file can hold: bytes that are no UTF-8, and control characters, as escapes."""
     valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in valid)
-
-
-def _names_something(file: Path) -> bool:
-    """Whether a file of patterns has a line that is no comment."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.strip() and not line.startswith("#") for line in lines)
 
 
 def _refused(path: Path, root: str, *, any_name: bool) -> str | None:
