@@ -97,9 +97,8 @@ def positive_class(classes: Sequence[str], asked: str | None, option: str) -> st
         if asked not in classes:
             raise UserError(f"{option}{asked}: the classes are {' and '.join(classes)}; use one of them")
         return asked
-    said = {name: _says(name) for name in classes}
     for name, other in (classes, classes[::-1]):
-        if said[name] >= 0 and said[other] <= 0 and said[name] > said[other]:
+        if _says(name) > _says(other):
             return name
     choices = " or ".join(f"{option}{name}" for name in classes)
     raise UserError(

@@ -27,10 +27,8 @@ def read_table(path: Path, columns: Sequence[str], *, strip: bool = False) -> pd
     """Read a file of another stage with every value as text; other columns than `columns` are kept too.
 
     Text, because a patient may be called "007": pandas' guesses would change it. `strip` takes spaces around names and
-    values away, for files that people made.
-
-    A UserError says that the file cannot be read, is not UTF-8 or not CSV, lacks a column or has one twice, or that a
-    line has another number of values. Blank lines at the end are none.
+    values away, for files that people made. Blank lines at the end are none. A UserError says that the file cannot be
+    read, is not UTF-8 or not CSV, lacks a column or has one twice, or that a line has another number of values.
     """
     header, rows = _read(path, columns, REMEDY, strip=strip)
     for number, row in rows:
@@ -78,14 +76,13 @@ def _read(
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], remedy: str) -> None:
-    if len(header) == 1 and (found := next((sign for sign in ";\t|" if sign in header[0]), None)):
-        name = {";": "semicolons", "\t": "tabs"}.get(found, repr(found))
-        raise UserError(f"{path}: its columns are separated by {name}, not by commas: {remedy}")
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "'|'")):
+        if len(header) == 1 and sign in header[0]:
+            raise UserError(f"{path}: its columns are separated by {name}, not by commas: {remedy}")
     for column in columns:
         if column not in header:
-            other = next((name for name in header if name.strip().casefold() == column.casefold()), None)
-            hint = f" (there is {other!r})" if other is not None else ""
-            raise UserError(f"{path}: column {column!r} is missing{hint}: {remedy}")
+            hints = [f" (there is {name!r})" for name in header if name.strip().casefold() == column.casefold()]
+            raise UserError(f"{path}: column {column!r} is missing{''.join(hints[:1])}: {remedy}")
     for column in header:
         if header.count(column) > 1:
             raise UserError(f"{path}: column {column!r} occurs twice: {remedy}")

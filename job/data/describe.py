@@ -33,6 +33,7 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
     `index` has the columns `scaled_in`, `bodies` and `folder` beside those of index.csv.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
+    patients_known = len(people) > 0
     linked = people[people.duplicated("subject", keep=False)].groupby("subject")["patient"]
     somebody = (index["label"] != "") | (index["patient"] != "")
     copies = index[index.duplicated("pixel_sha256", keep=False)]
@@ -41,8 +42,8 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
     return {
         "layout": listing.layout,
         "layout_reason": listing.reason,
-        "patients_known": len(people) > 0,
-        "warnings": listing.warnings + _warnings(index, folders, listing.name, patients_known=len(people) > 0),
+        "patients_known": patients_known,
+        "warnings": listing.warnings + _warnings(index, folders, listing.name, patients_known=patients_known),
         "images": len(index),
         "labelled": int((index["label"] != "").sum()),
         "patients": int(people["patient"].nunique()),
@@ -156,9 +157,7 @@ def _cell_side(index: pd.DataFrame) -> list[dict[str, Any]]:
     side = index[["box_w", "box_h"]].max(axis=1)
     rows = []
     for label, values in side.groupby(index["label"]):
-        median, p90, p99 = np.quantile(values, [0.5, 0.9, 0.99])
-        rows.append({
-            "label": label or None, "images": len(values), "median": float(median), "p90": float(p90),
-            "p99": float(p99), "largest": int(values.max()),
-        })  # fmt: skip
+        median, p90, p99 = np.quantile(values, [0.5, 0.9, 0.99]).tolist()
+        facts = {"images": len(values), "median": median, "p90": p90, "p99": p99, "largest": int(values.max())}
+        rows.append({"label": label or None} | facts)
     return sorted(rows, key=lambda row: (row["label"] is None, row["label"] or ""))

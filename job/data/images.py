@@ -183,12 +183,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     """Grey, palette and opaque colour as RGB."""
     if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA"):
         raise UnreadableImageError(f"mode {image.mode}: expected 8-bit colour or grey")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = image.convert("RGBA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
         # What lies under a transparent pixel is anybody's guess: black, white, or what a program left there.
-        if opaque.getchannel("A").getextrema()[0] != 255:
+        if image.getchannel("A").getextrema()[0] != 255:
             raise UnreadableImageError("transparent pixels: expected an opaque image")
-        return opaque.convert("RGB")
     return image.convert("RGB")
 
 

@@ -3,11 +3,6 @@
 Exact digests miss them, and in C-NMC they stand under the numbers of several patients. Pairs are proposed by small
 sketches of the cells (nearest neighbours, scikit-learn) and decided by the cells themselves: the outlines must cover
 each other, and the fine structure inside must agree. Both are measured after the best shift, by cross-correlation.
-
-Example:
-    >>> pairs = find(paths, bar=0.7, cell=223)
-    >>> pairs[0]
-    NearCopy(one=12, other=340, overlap=0.97, agreement=0.93)
 """
 
 import os

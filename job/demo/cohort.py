@@ -88,13 +88,13 @@ def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int,
     paths = _paths(seed, people)
     for folder in sorted({path.parent for path in paths.values()}):
         (root / folder).mkdir(parents=True)
-    shared = {patient.name: min(patient.images, _COPIES) for patient in people}
+    images_of = {patient.name: patient.images for patient in people}
     copies: dict[Path, Path] = {}
     tasks: list[tuple[int, Patient, int, Path]] = []
     for patient in people:
         for number in range(patient.images):
             path = root / paths[patient.name, number]
-            if patient.leader and number < min(shared[patient.name], shared[patient.leader]):
+            if number < min(_COPIES, images_of.get(patient.leader, 0)):
                 copies[path] = root / paths[patient.leader, number]
             else:
                 tasks.append((seed, patient, number, path))

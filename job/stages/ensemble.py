@@ -48,15 +48,11 @@ def run(method: str) -> str:
 
 def _check_alike(method: str, facts: dict[int, dict[str, Any]]) -> None:
     """Refuse folds that were trained with different parameters, as their `model.json` says."""
-    settings = {
-        fold: {
-            f"{section}.{key}": value for section, values in own["parameters"].items() for key, value in values.items()
-        }
-        for fold, own in facts.items()
-    }
-    first = min(settings)
-    for fold, own in settings.items():
-        if different := [key for key in own | settings[first] if own.get(key) != settings[first].get(key)]:
+    # A row per fold, and a column per parameter, such as train.epochs.
+    settings = pd.json_normalize([own["parameters"] for own in facts.values()]).astype(str).set_axis(list(facts))
+    first = settings.index[0]
+    for fold, own in settings.iterrows():
+        if different := settings.columns[own != settings.loc[first]].tolist():
             again = f"dvc repro --force --no-run-cache --single-item train@{method}-"
             raise UserError(
                 f"folds {first} and {fold} of {method} were trained with different parameters "

@@ -8,13 +8,10 @@ from job.reporting.pseudonyms import pseudonymous
 
 
 def run() -> str:
-    """Render site/ from results/, data/split.json, data/prepared/summary.json and params.yaml; the closing sentence.
-
-    With `report.pseudonyms` every name of a patient or file is replaced before a page sees it.
-    """
+    """Render site/ from results/, data/split.json, data/prepared/summary.json and params.yaml; the closing sentence."""
     params = load()
     evidence = inputs.read(params)
-    if params.report.pseudonyms:
+    if params.report.pseudonyms:  # every name of a patient or file is replaced before a page sees it
         evidence = pseudonymous(evidence)
     with files.replacing_folder(SITE) as folder:
         pages = site.render(evidence, folder)
