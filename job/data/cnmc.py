@@ -76,7 +76,8 @@ def mark(tree: Tree) -> str:
 def listing(root: Path, tree: Tree) -> Listing:
     """List the images; a UserError without a training part or a usable label file, or if a patient has both labels."""
     if not any(official(image).is_relative_to(TRAINING) for image in tree.images):
-        deeper = sorted({above for image in tree.images if (above := _above_training(image))})
+        folders = {folder for image in tree.images for folder in PurePosixPath(image).parents}
+        deeper = sorted(str(folder.parent) for folder in folders if _PARTS.get(_plain(folder.name)) == TRAINING)
         hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"
         raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
     tables = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
@@ -100,13 +101,6 @@ def listing(root: Path, tree: Tree) -> Listing:
     refused += [(tables[0], f"row for image {stem} without a file") for stem in sorted(set(labels) - present)]
     _check_patients(entries.values())
     return Listing(list(entries.values()), rejected + refused, CLASSES, name="C-NMC 2019", published=PUBLISHED)
-
-
-def _above_training(image: str) -> str:
-    """The folders above the training part that an image lies in, or nothing."""
-    folders = image.split("/")[:-1]
-    place = next((n for n, name in enumerate(folders) if _PARTS.get(_plain(name)) == TRAINING), 0)
-    return "/".join(folders[:place])
 
 
 def _entry(image: str, labels: dict[str, tuple[str, str] | str], unknown: str) -> Entry | str:

@@ -6,7 +6,7 @@ from tqdm import tqdm
 from job import params as parameters
 from job.contracts import paths, predictions
 from job.contracts.split import read_split
-from job.files import read_json, replacing
+from job.files import read_json, write_text
 from job.inference import runs, runtime
 from job.inference.context import Context
 from job.inference.pixels import VIEWS, PixelStore
@@ -45,6 +45,5 @@ def run(method: str, fold: int) -> str:
     bar.close()
     result = pd.concat(tables, ignore_index=True)
     path = paths.predictions(method, fold)
-    with replacing(path) as temporary:
-        result.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, result.to_csv(index=False, lineterminator="\n"))
     return f"{path}: {len(result)} rows, {result['iteration'].nunique()} models"

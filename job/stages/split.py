@@ -4,7 +4,7 @@ import pandas as pd
 
 from job.contracts import paths
 from job.data.tree import check_own_test
-from job.files import existing, replacing, write_json
+from job.files import existing, write_json, write_text
 from job.params import load
 from job.split.assignment import split, truth
 
@@ -16,9 +16,8 @@ def run() -> str:
     settings = load().split
     check_own_test(int((index["origin"] == "test").sum()), settings.test)
     table, proof = split(index, settings)
-    for path, frame in ((paths.SPLIT, table), (paths.TRUTH, truth(index))):
-        with replacing(path) as temporary:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(paths.SPLIT, table.to_csv(index=False, lineterminator="\n"))
+    write_text(paths.TRUTH, truth(index).to_csv(index=False, lineterminator="\n"))
     write_json(paths.SPLIT_FACTS, proof)
     roles = table["role"].value_counts()
     counts = ", ".join(f"{roles.get(role, 0)} {role}" for role in ("train", "test", "unlabelled"))
