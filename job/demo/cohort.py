@@ -88,16 +88,15 @@ def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int,
     paths = _paths(seed, people)
     for folder in sorted({path.parent for path in paths.values()}):
         (root / folder).mkdir(parents=True)
-    images_of = {patient.name: patient.images for patient in people}
+    named = {patient.name: patient for patient in people}
     copies: dict[Path, Path] = {}
     tasks: list[tuple[int, Patient, int, Path]] = []
-    for patient in people:
-        for number in range(patient.images):
-            path = root / paths[patient.name, number]
-            if number < min(_COPIES, images_of.get(patient.leader, 0)):
-                copies[path] = root / paths[patient.leader, number]
-            else:
-                tasks.append((seed, patient, number, path))
+    for (patient, number), path in paths.items():
+        leader = named.get(patient.leader)
+        if leader and number < min(_COPIES, leader.images):
+            copies[root / path] = root / paths[leader, number]
+        else:
+            tasks.append((seed, patient, number, root / path))
     # Every cell has a generator of its own, so the number of processes changes no pixel. Started afresh, not forked:
     # whoever calls may have threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
@@ -106,7 +105,14 @@ def write(root: Path, *, seed: int, patients: int, images: int, unlabelled: int,
     for path, original in copies.items():
         shutil.copyfile(original, path)
         drawn()
-    _write_labels(root, people, paths)
+    # The label file of the preliminary part, in the order of the new numbers.
+    rows = sorted(
+        (int(path.stem), _original_name(patient, number), path.name, int(patient.label == "all"))
+        for (patient, number), path in paths.items()
+        if patient.part == "preliminary"
+    )
+    table = pd.DataFrame([row[1:] for row in rows], columns=["Patient_ID", "new_names", "labels"])
+    table.to_csv(root / PRELIMINARY_LABELS, index=False, lineterminator="\n")
 
 
 def _apportion(total: int, weights: Sequence[float], at_least: int = 0) -> list[int]:
@@ -142,9 +148,9 @@ def _linked(seed: int, label: str, members: list[Patient]) -> list[Patient]:
     return [replace(patient, leader=leaders.get(patient.name, "")) for patient in members]
 
 
-def _paths(seed: int, people: list[Patient]) -> dict[tuple[str, int], Path]:
+def _paths(seed: int, people: list[Patient]) -> dict[tuple[Patient, int], Path]:
     """Where image number i of a patient is written, relative to the root, by (patient, i)."""
-    paths: dict[tuple[str, int], Path] = {}
+    paths: dict[tuple[Patient, int], Path] = {}
     for label in ("all", "hem"):
         filled = [0, 0, 0]
         members = [patient for patient in people if patient.part == "train" and patient.label == label]
@@ -152,9 +158,9 @@ def _paths(seed: int, people: list[Patient]) -> dict[tuple[str, int], Path]:
             fold = filled.index(min(filled))
             filled[fold] += patient.images
             folder = Path("training_data") / f"fold_{fold}" / label
-            paths |= {(patient.name, i): folder / _original_name(patient, i) for i in range(patient.images)}
+            paths |= {(patient, i): folder / _original_name(patient, i) for i in range(patient.images)}
     for part, folder in (("preliminary", Path(PRELIMINARY)), ("final", Path(FINAL))):
-        keys = [(patient.name, i) for patient in people if patient.part == part for i in range(patient.images)]
+        keys = [(patient, i) for patient in people if patient.part == part for i in range(patient.images)]
         new_numbers = generator(seed, "demo", "new numbers", part).permutation(len(keys)) + 1
         paths |= {key: folder / f"{number}.png" for key, number in zip(keys, new_numbers, strict=True)}
     return paths
@@ -172,16 +178,3 @@ def _save(task: tuple[int, Patient, int, Path]) -> None:
     rng = generator(seed, "demo", "cell", patient.name, number)
     pixels = cells.draw(cells.sample(patient.label, person, rng), rng)
     Image.fromarray(pixels).save(path, compress_level=1)
-
-
-def _write_labels(root: Path, people: list[Patient], paths: dict[tuple[str, int], Path]) -> None:
-    """The label file of the preliminary part, in the order of the new numbers."""
-    rows = [
-        (_original_name(patient, number), paths[patient.name, number].name, int(patient.label == "all"))
-        for patient in people
-        if patient.part == "preliminary"
-        for number in range(patient.images)
-    ]
-    rows.sort(key=lambda row: int(Path(row[1]).stem))
-    table = pd.DataFrame(rows, columns=["Patient_ID", "new_names", "labels"])
-    table.to_csv(root / PRELIMINARY_LABELS, index=False, lineterminator="\n")
