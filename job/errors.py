@@ -1,14 +1,10 @@
-"""Errors that are the user's to fix: one sentence with what is wrong, where, and the remedy.
-
-The command line prints the sentence and exits with 2. Anything else that is raised is a fault of this program and keeps
-its traceback.
-"""
+"""Errors that are sentences: the command line prints them. Anything else that is raised keeps its traceback."""
 
 import signal
 
 
 class UserError(Exception):
-    """Something a person can put right: a parameter, a path, an image. `str(error)` is shown as it is."""
+    """Something a person can put right: one sentence with what is wrong, where, and the remedy. The exit code is 2."""
 
 
 class StoppedError(Exception):

@@ -37,10 +37,7 @@ Augment = Literal["none", "dihedral", "cells", "randaugment"]
 
 
 class Section(pydantic.BaseModel):
-    """One section of params.yaml, which says what each is for.
-
-    Unknown keys are errors, nothing changes after reading, and text is never silently made a number.
-    """
+    """One section of params.yaml. Unknown keys are errors, nothing changes, and text is never made a number."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -1,7 +1,4 @@
-"""What names that people typed say: that a value is missing, that two are one person, which class is positive.
-
-One rule for every reader: labels.csv, folders of classes, C-NMC's file names, tables of predictions.
-"""
+"""What names that people typed say, to every reader: a value is missing, two are one person, a class is positive."""
 
 import re
 import unicodedata

@@ -1,8 +1,4 @@
-"""`data/split.csv`: who is held out, which fold validates which image, whose labels are masked.
-
-Written once by the stage `split`; every other stage reads it here, where it is checked again that no subject has both
-training and test images.
-"""
+"""`data/split.csv` as every stage reads it: who is held out, which fold validates an image, whose labels are masked."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Reading CSV files: those that stages write for each other, and label files that people wrote.
-
-Every message names the file, the line, the column and what to do.
-"""
+"""Reading CSV files of stages and of people; every message names the file, the line, the column and what to do."""
 
 import csv
 from collections.abc import Sequence

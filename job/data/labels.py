@@ -24,8 +24,8 @@ def mark(tree: Tree) -> str:
 def listing(root: Path, tree: Tree) -> Listing:
     """List the images that the table names.
 
-    `file` is the path relative to the root. A row with `split` = `unlabelled` needs no label and no patient; any other
-    row needs a label, and a patient unless no row has one. A UserError says what keeps the table from being read.
+    A row with `split` = `unlabelled` needs no label and no patient; any other row needs a label, and a patient unless
+    no row has one. A UserError says what keeps the table from being read.
     """
     table = _table(tree) or NAME
     rows, problems = read_rows(root / table, COLUMNS)

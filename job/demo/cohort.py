@@ -1,9 +1,7 @@
 """Synthetic patients and their cells, written in the folder layout of the public C-NMC 2019 data set.
 
-Who the patients are follows the public set: numbers of patients and images by class and part, patients with very
-unequal numbers of images, each patient in one training fold, one patient name spelled in lower case, and a few
-byte-identical images under two names that link patients. Source: Gupta & Gupta 2019, doi:10.7937/tcia.2019.dc64i46r,
-and the public list of its files. What the cells look like is in `job.demo.cells`.
+Who the patients are follows the public set and the list of its files (Gupta & Gupta 2019,
+doi:10.7937/tcia.2019.dc64i46r). Each patient is in one training fold. What the cells look like is in `job.demo.cells`.
 """
 
 import math

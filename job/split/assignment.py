@@ -1,7 +1,4 @@
-"""Who is held out for the test, which fold validates which image, and whose labels self-training may see.
-
-Decided once, written to `split.csv`, read everywhere. Subjects are never divided between training and test.
-"""
+"""Who is held out for the test, which fold validates which image, and whose labels self-training may see."""
 
 from typing import Any
 
