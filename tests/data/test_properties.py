@@ -105,7 +105,7 @@ def indexes(draw):
     return index.assign(subject=assign(index))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(
     indexes(), st.integers(0, 99), st.sampled_from(["image", "subject"]), st.floats(0.1, 0.5),
     st.sampled_from(["masked_half", "pool", "both"]),
@@ -137,7 +137,7 @@ def test_whatever_the_classes_no_subject_is_on_two_sides(index, seed, fold_by, s
         assert set(rest.loc[rest["half"] == "labelled", "label"]) == set(labelled["label"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(HOSTILE, min_size=3, max_size=3, unique_by=lambda name: name.casefold().strip()), HOSTILE)
 def test_any_names_of_classes_and_patients_come_back_as_they_were(tmp_path_factory, classes, patient):
     assume(all(name.strip() for name in [*classes, patient]))

@@ -40,7 +40,7 @@ def make_index(sizes, linked=()):
 SIZES = st.lists(st.integers(1, 12), min_size=8, max_size=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SIZES, SIZES, st.integers(0, 2**31), st.sampled_from(["image", "subject"]), st.floats(0.2, 0.8), st.data())
 def test_copies_of_an_image_validate_together_and_are_masked_together(all_sizes, hem_sizes, seed, fold_by, share, data):
     """With folds by image a copy would otherwise validate, or be masked, while its twin is learned from."""
@@ -59,7 +59,7 @@ def test_copies_of_an_image_validate_together_and_are_masked_together(all_sizes,
     assert proof["disjoint"]["copies_in_several_folds"] == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     SIZES, SIZES, st.integers(0, 2**31), st.sampled_from(["report", "fraction"]), st.sampled_from(["image", "subject"]),
     st.floats(0.1, 0.9),
