@@ -395,9 +395,9 @@ def test_every_figure_is_drawn_from_the_table_under_it(finished):
         known = {round(v, 3) for row in figure.table.rows for v in row if isinstance(v, int | float)}
         known |= {round(100 * value, 3) for value in known}
         for trace in figure.plot.data:
-            value = trace.x if name in {"forest", "folds"} or name.startswith("strip") else trace.y
+            value = trace.x if name in {"forest", "folds", "gain"} or name.startswith("strip") else trace.y
             drawn = [round(v, 3) for v in value if isinstance(v, int | float)]
-            single = trace.opacity == 0.55 or name.startswith(("strip", "folds", "forest"))
+            single = trace.opacity == 0.55 or name.startswith(("strip", "folds", "forest", "gain"))
             if single and trace.name not in {"Guessing", "Always", "As it says"}:
                 assert all(any(abs(v - k) < 0.051 for k in known) for v in drawn), (name, trace.name)
     assert content.count("<figure") == content.count('class="plot"') == len(figures)

@@ -133,8 +133,8 @@ def _rules(inputs: ReportInputs) -> Table:
     return Table.of("vote-rules", "Rules of the vote.", heads, rows)
 
 
-def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
-    """The declared comparisons in balanced accuracy per patient, of models whose names end so; nothing without any."""
+def differences(inputs: ReportInputs) -> dict[str, Table]:
+    """The declared comparisons in balanced accuracy per patient; nothing without any."""
     heads = columns("name", model="Model", other="minus")
     heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
     heads += columns("ratio", p="p", p_holm="p, Holm")
@@ -144,10 +144,9 @@ def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
     rows = [
         [text.model_name(model), text.model_name(other), *row]
         for metric, model, other, *row in rows
-        if metric == "balanced_accuracy" and model.endswith(of)
+        if metric == "balanced_accuracy"
     ]
-    caption = f"Declared comparisons{' of students' if of else ''}, balanced accuracy per patient."
-    table = Table(f"differences{of.replace('/', '-')}", caption, heads, rows)
+    table = Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
     return {"differences": table} if rows else {}
 
 

@@ -1,5 +1,6 @@
-"""Self-training: what the pseudo-labels were worth, and the metrics from teacher to last student, method by method."""
+"""Self-training: the student against three others, then teachers, students and pseudo-labels, method by method."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.pages.performance import differences
 from job.reporting.tables import Table, columns, metric_columns
 from job.reporting.trace import Trace, traces
 
@@ -25,10 +25,7 @@ def page(inputs: ReportInputs) -> Page | None:
     trained = traces(inputs)
     if not trained:
         return None
-    tables = differences(inputs, "/folds")
-    drawn: dict[str, Figure] = {}
-    if len(trained) > 1:
-        tables["methods"] = _side_by_side(trained)
+    drawn = {"gain": _gain(inputs, trained)}
     for trace in trained:
         slug = text.slug(trace.method)
         if trace.scores("balanced_accuracy"):
@@ -51,22 +48,73 @@ def page(inputs: ReportInputs) -> Page | None:
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     }
-    return Page(slug="self-training", title="Self-training", facts=facts, tables=tables, figures=drawn)
+    return Page(slug="self-training", title="Self-training", facts=facts, figures=drawn)
 
 
-def _side_by_side(trained: list[Trace]) -> Table:
-    """Methods below each other: means of folds of the last round."""
-    heads = columns("name", method="Method") + columns("count", students="Students")
-    heads += columns("percent", "Labels for the last student", kept="Kept, %", correct="Correct, %")
-    heads += columns("percent", "Balanced accuracy on the test set, %", teacher="Teacher", student="Last student")
-    heads += columns("percent", gain="Gain, points")
-    rows = []
-    for trace in trained:
-        correct, scores = trace.labels("correct"), trace.scores("balanced_accuracy")
-        balanced = [scores[0], scores[-1], scores[-1] - scores[0]] if scores else [None] * 3
-        labels = [trace.labels("kept")[-1], correct[-1] if correct else None]
-        rows.append([text.method_name(trace.method), len(trace.rounds), *labels, *balanced])
-    return Table("self-training-methods", "Self-training of each method, means of folds.", heads, rows)
+def _gain(inputs: ReportInputs, trained: list[Trace]) -> Figure:
+    """The declared differences of every student in balanced accuracy per patient; those that are missing, in words."""
+    heads = columns("method", method="Student") + columns("text", other="minus")
+    heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
+    heads += columns("ratio", p="p", p_holm="p, Holm")
+    heads += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
+    heads += columns("text", note="Compared")
+    rows = [
+        {**(row or {}), "method": trace.method, "other": other, "note": note}
+        for trace in trained
+        for other, note, row in _others(inputs, trace.method)
+    ]
+    table = Table.of("self-training-gain", "Last students against others, per patient.", heads, rows)
+    others, dots, findings = list(table.by("other")), [], []
+    for n, (method, group) in enumerate(table.by("method").items()):
+        x, low, high = map(group.percents, ("difference", "low", "high"))
+        ends = [(at, b or at, e or at) for at, b, e in zip(x, low, high, strict=True) if at is not None]
+        error = {"array": [e - at for at, _, e in ends], "arrayminus": [at - b for at, b, _ in ends]}
+        shift = 0.2 * (n - (len(trained) - 1) / 2)
+        y = [others.index(other) + shift for other, at in zip(group.values("other"), x, strict=True) if at is not None]
+        bars = {"symmetric": False, "thickness": 2, **error}
+        name, at = text.method_name(method), [at for at, *_ in ends]
+        dots.append(figures.points(name, at, y, figures.look(method, n), error_x=bars, hoverinfo="x+name"))
+        known = zip(group.values("other"), group.values("difference"), strict=True)
+        found = [f"{text.points(share)} points against {other.lower()}" for other, share in known if share is not None]
+        findings += [f"{name}: {text.listed(found)}"] if found else []
+    unknown = [n for n, group in enumerate(table.by("other").values()) if set(group.values("difference")) == {None}]
+    words = {"x": 0.5, "xref": "paper", "text": "not in this run", "showarrow": False}
+    return Figure(
+        title="; ".join(findings) or "No student was compared",
+        plot=figures.plot(
+            dots,
+            figures.axis("Difference (points)"),
+            figures.rows_axis(others),
+            shapes=[figures.vertical(0)],
+            annotations=[{"y": n, **words, "bgcolor": figures.SURFACE} for n in unknown],
+            showlegend=len(trained) > 1,
+        ),
+        table=table,
+        height=8 + 3 * len(others),
+        opened=True,
+    )
+
+
+def _others(inputs: ReportInputs, method: str) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """What a student is held against: its name, what is compared or why nothing is, and the comparison or None."""
+
+    def compared(ours: str, other: str) -> dict[str, Any] | None:
+        found = inputs.difference(ours, other, "balanced_accuracy")
+        if found or not (found := inputs.difference(other, ours, "balanced_accuracy")):
+            return found
+        # Votes are declared in the order of the methods: here the other one comes second.
+        turned = {"low": found["high"], "high": found["low"], "difference": found["difference"]}
+        turned = {key: None if value is None else -value for key, value in turned.items()}
+        return {**found, **turned, "positive": found["negative"], "negative": found["positive"]}
+
+    means = "means of the folds"
+    yield "Its teacher", means, compared(f"{method}/folds", f"{method}/teachers")
+    labels = inputs.params.efficientnet.labels if "efficientnet" in inputs.methods else ""
+    absent = f"not in this run: {f'EfficientNet had {labels} labels' if labels else 'EfficientNet was not trained'}"
+    same, every = "Same labels alone", "All labels"
+    yield same, *((means, compared(f"{method}/folds", "efficientnet/folds")) if labels == "half" else (absent, None))
+    votes = ("votes of the folds", compared(f"{method}/majority", "efficientnet/majority"))
+    yield every, *(votes if labels == "all" else (absent, None))
 
 
 def _models(trace: Trace) -> Figure:
