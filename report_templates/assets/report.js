@@ -101,12 +101,12 @@
   );
   for (const plot of plots) observer.observe(plot);
 
-  // Whoever prints has moved a pointer or pressed a key: the bundle is there by then, because print waits for nothing.
-  if (plots.length) for (const sign of ["pointermove", "keydown"]) addEventListener(sign, plotly, { once: true });
-
+  // Print waits for nothing: the bundle is there before the page counts as loaded, and every figure is drawn at once.
+  if (plots.length) plotly();
   const redraw = (all) => window.Plotly && plots.filter((plot) => all || plot.dataset.state).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
-  matchMedia("print").addEventListener("change", (print) => redraw(print.matches));
+  addEventListener("beforeprint", () => redraw(true));
+  matchMedia("print").addEventListener("change", (print) => redraw(print.matches)); // in the colours and width of paper
 })();
 
 // On a phone the navigation is one line that scrolls: the current page is in sight.
