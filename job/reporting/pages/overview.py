@@ -74,7 +74,7 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
 
 
 def models_table(inputs: ReportInputs) -> Table:
-    """Table 3: the models of all methods and their votes, then the baselines, beside the published figures."""
+    """The models of all methods and their votes, then the baselines, beside the published figures."""
     first = inputs.models(kind="baseline") + inputs.models(kind="fold")
     images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
     theirs = f"{published.HEADING}, {sum(published.TEST_IMAGES.values()):,} test images: another test set"
@@ -91,7 +91,7 @@ def models_table(inputs: ReportInputs) -> Table:
         metrics = [model["metrics"].get(metric) for metric in SHOWN]
         rows.append([text.baseline_name(model["model"]), *metrics, *[None] * len(published.METRICS)])
         marks.append("baseline")
-    return Table("table-3-models", "The models on the test set, with baselines (Table 3).", heads, rows, marks)
+    return Table("models", "The models on the test set, with baselines.", heads, rows, marks)
 
 
 def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | None]]) -> Table:
