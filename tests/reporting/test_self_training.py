@@ -42,26 +42,27 @@ def test_every_number_of_the_trace_is_on_the_page_and_in_its_files(both):
     for method in METHODS:
         slug = method.replace("_", "-")
         entries = [e for e in found["self_training"] if e["method"] == method]
-        labels = table(both, f"pseudo-labels-{slug}")
-        assert len(labels) == len(entries)
-        for row, entry in zip(labels, entries, strict=True):
+        last = max(entry["iteration"] for entry in entries)
+        names = {turn: f"Student {turn}" if last > 1 else "Student" for turn in range(1, last + 1)} | {0: "Teacher"}
+        shown = {(row["fold"], row["model"]): row for row in table(both, f"self-training-{slug}")}
+        assert shown.keys() == {(fold, name) for fold in "12" for name in names.values()}
+        for (fold, name), row in shown.items():
+            turn = next(turn for turn in names if names[turn] == name)
+            for role in ("test", "validation", "masked"):
+                assert float(row[role]) == balanced(found, method, int(fold), turn, role)
+        for entry in entries:
+            row = shown[str(entry["fold"]), names[entry["iteration"]]]
             assert [float(row[key]) for key in ("correct", "kept", "correct_kept", "confidence.mean")] == [
                 entry["correct"], entry["kept"], entry["correct_kept"], entry["confidence"]["mean"],
             ]  # fmt: skip
             shares = [count / entry["images"] for count in entry["balance"]["labels"]]
             assert [float(row[f"shares.{n}"]) for n in range(3)] == pytest.approx(shares)
             assert row["agreement"] == ("" if entry["agreement"] is None else str(entry["agreement"]))
-        last = max(e["iteration"] for e in entries)
         bins = table(both, f"pseudo-labels-confidence-{slug}")
         for fold in (1, 2):
             entry = next(e for e in entries if (e["fold"], e["iteration"]) == (fold, last))
             for key in ("correct", "wrong", "unknown"):
                 assert [int(row[key]) for row in bins if row["fold"] == str(fold)] == entry["confidence"][key]
-        roles = {"Test images": "test", "Validation images": "validation", "Masked images": "masked"}
-        for row in table(both, f"self-training-models-{slug}"):
-            iteration = 0 if row["model"] == "Teacher" else int(row["model"].removeprefix("Student") or 1)
-            expected = balanced(found, method, int(row["fold"]), iteration, roles[row["role"]])
-            assert float(row["metrics.balanced_accuracy"]) == expected
 
 
 def gain(evidence, **changes):
@@ -161,8 +162,9 @@ def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes,
 
 
 def test_the_mean_on_validation_images_looks_like_no_fold(finished):
-    *folds, mean, validation = self_training.page(read_inputs(finished)).figures["noisy-student-models"].plot.data
-    assert (mean.name, validation.name) == ("Mean of folds", "Mean of folds, validation")
+    drawn = self_training.page(read_inputs(finished)).figures["noisy-student-turns"].plot.data
+    *folds, mean, validation = (trace for trace in drawn if trace.yaxis == "y")
+    assert (mean.name, validation.name) == ("Test", "Validation")
     assert len(folds) == 5
     for fold in folds:
         assert fold.line.color == mean.line.color != validation.line.color
@@ -206,5 +208,6 @@ def test_undefined_metrics_leave_out_the_curve_and_keep_the_labels(finished):
         for m in found.evaluation["models"]
     ]
     page = self_training.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
-    assert "noisy-student-models" not in page.figures
-    assert "noisy-student-labels" in page.figures
+    figure = page.figures["noisy-student-turns"]
+    assert {trace.yaxis for trace in figure.plot.data} == {"y2"}
+    assert figure.title.startswith("Correct among 3 rounds")
