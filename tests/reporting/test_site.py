@@ -271,6 +271,20 @@ def test_votes_are_those_of_the_folds(finished):
     ]
 
 
+def test_rules_of_the_vote_stand_beside_the_folds_on_validation_images(finished):
+    with (finished / "site" / "csv" / "vote-rules.csv").open() as handle:
+        shown = {(row["method"], row["rule"]): row for row in csv.DictReader(handle)}
+    models = {(m["model"], m["role"]): m for m in evaluation(finished)["models"]}
+    for rule, name, role in (
+        ("mean", "Mean probability", "test"),
+        ("out_of_fold", "Validation, out of fold", "validation"),
+    ):
+        model, row = models[f"noisy_student/{rule}", role], shown["noisy_student", name]
+        for metric in ("balanced_accuracy", "auroc", "auprc", "brier"):
+            assert float(row[f"metrics.{metric}"]) == model["metrics"][metric]
+        assert float(row["by_subject.auroc.low"]) == model["by_subject"]["auroc"]["low"]
+
+
 def test_csv_files_hold_every_digit_of_the_evaluation(finished):
     with (finished / "site" / "csv" / "models.csv").open() as handle:
         shown = {row["model"]: row for row in csv.DictReader(handle)}

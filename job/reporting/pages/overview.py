@@ -108,13 +108,10 @@ def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | No
 def forest(inputs: ReportInputs, table: Table) -> Figure:
     """Balanced accuracy per patient of each row of the table, with its interval."""
     names, shares = table.values("name"), table.values("by_subject.balanced_accuracy.value")
-    value, low, high = (table.percents(f"by_subject.balanced_accuracy.{end}") for end in ("value", "low", "high"))
-    dots = []
-    for n, name in enumerate(names):
-        at = value[n] or 0
-        ends = {"array": [(high[n] or at) - at], "arrayminus": [at - (low[n] or at)]}
-        error: dict[str, Any] = {"symmetric": False, "thickness": 2, **ends}
-        dots.append(figures.points(name, [value[n]], [n], figures.look(name, n), error_x=error, hoverinfo="x+name"))
+    ends = [table.percents(f"by_subject.balanced_accuracy.{end}") for end in ("value", "low", "high")]
+    dots = [
+        figures.intervals(name, [[end[n]] for end in ends], [n], figures.look(name, n)) for n, name in enumerate(names)
+    ]
     chance = 100 / len(inputs.classes)
     x = figures.axis("Balanced accuracy (%)", range=[0, 102])
     reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]

@@ -12,6 +12,13 @@ from job.reporting.trace import traces
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
 _RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "auprc", "brier")
 
+DIFFERENCE = [
+    *columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to"),
+    *columns("ratio", p="p", p_holm="p, Holm"),
+    *columns("count", "Patients", positive="Better in", negative="worse in", subjects="of"),
+]
+"""What is told of a paired difference of two models."""
+
 
 def page(inputs: ReportInputs) -> Page | None:
     """Left out when no fold was evaluated on the test set."""
@@ -111,7 +118,7 @@ def _rules(inputs: ReportInputs) -> Table:
     heads += metric_columns(_RULES, prefix="metrics.") + columns("count", ties="Ties")
     heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
     rows = [
-        model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
+        model | {"method": model["method"] or "across", "rule": text.RULES[model["rule"] or model["kind"]]}
         for model in inputs.models(kind="ensemble") + inputs.models(kind="out_of_fold", role="validation")
         if model["method"] in (None, *inputs.telling)
     ]
@@ -120,10 +127,7 @@ def _rules(inputs: ReportInputs) -> Table:
 
 def differences(inputs: ReportInputs) -> dict[str, Table]:
     """The declared comparisons in balanced accuracy per patient; nothing without any."""
-    heads = columns("name", model="Model", other="minus")
-    heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
-    heads += columns("ratio", p="p", p_holm="p, Holm")
-    heads += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
+    heads = [*columns("name", model="Model", other="minus"), *DIFFERENCE]
     frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
     rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
     rows = [

@@ -8,6 +8,7 @@ from typing import Any
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
+from job.reporting.pages.performance import DIFFERENCE
 from job.reporting.tables import Table, columns
 from job.reporting.trace import Trace, traces
 
@@ -50,10 +51,7 @@ def page(inputs: ReportInputs) -> Page | None:
 
 def _gain(inputs: ReportInputs, trained: list[Trace]) -> Figure:
     """The declared differences of every student in balanced accuracy per patient; those that are missing, in words."""
-    heads = columns("method", method="Student") + columns("text", other="minus")
-    heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
-    heads += columns("ratio", p="p", p_holm="p, Holm")
-    heads += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
+    heads = [*columns("method", method="Student"), *columns("text", other="minus"), *DIFFERENCE]
     heads += columns("text", note="Compared")
     rows = [
         {**(row or {}), "method": trace.method, "other": other, "note": note}
@@ -63,19 +61,14 @@ def _gain(inputs: ReportInputs, trained: list[Trace]) -> Figure:
     table = Table.of("self-training-gain", "Last students against others, per patient.", heads, rows)
     others, dots, findings = list(table.by("other")), [], []
     for n, (method, group) in enumerate(table.by("method").items()):
-        x, low, high = map(group.percents, ("difference", "low", "high"))
-        ends = [(at, b or at, e or at) for at, b, e in zip(x, low, high, strict=True) if at is not None]
-        error = {"array": [e - at for at, _, e in ends], "arrayminus": [at - b for at, b, _ in ends]}
-        shift = 0.2 * (n - (len(trained) - 1) / 2)
-        y = [others.index(other) + shift for other, at in zip(group.values("other"), x, strict=True) if at is not None]
-        bars = {"symmetric": False, "thickness": 2, **error}
-        name, at = text.method_name(method), [at for at, *_ in ends]
-        dots.append(figures.points(name, at, y, figures.look(method, n), error_x=bars, hoverinfo="x+name"))
+        rows_of = [row + 0.2 * (n - (len(trained) - 1) / 2) for row in range(len(others))]
+        name, ends = text.method_name(method), [group.percents(key) for key in ("difference", "low", "high")]
+        dots.append(figures.intervals(name, ends, rows_of, figures.look(method)))
         known = zip(group.values("other"), group.values("difference"), strict=True)
         found = [f"{text.points(share)} points against {other.lower()}" for other, share in known if share is not None]
         findings += [f"{name}: {text.listed(found)}"] if found else []
     unknown = [n for n, group in enumerate(table.by("other").values()) if set(group.values("difference")) == {None}]
-    words = {"x": 0.5, "xref": "paper", "text": "not in this run", "showarrow": False}
+    words = {"x": 0.5, "xref": "paper", "text": "not compared", "showarrow": False}
     return Figure(
         title="; ".join(findings) or "No student was compared",
         plot=figures.plot(
