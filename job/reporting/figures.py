@@ -130,6 +130,15 @@ def points(
     return go.Scatter(mode="markers", name=label(name), x=list(x), y=list(y), marker=marker, **options)
 
 
+def intervals(name: str, ends: Sequence[Sequence[float | None]], y: Sequence[float], style: Look) -> go.Scatter:
+    """Values in rows with bars over their intervals: `ends` are values, low and high ends; None is not drawn."""
+    x, low, high = ends
+    array = [0 if at is None or end is None else end - at for at, end in zip(x, high, strict=True)]
+    minus = [0 if at is None or end is None else at - end for at, end in zip(x, low, strict=True)]
+    bars = {"symmetric": False, "thickness": 2, "array": array, "arrayminus": minus}
+    return points(name, x, y, style, error_x=bars, hoverinfo="x+name")
+
+
 def line(
     name: str, x: Sequence[Any], y: Sequence[Any], style: Look, width: float = 3, mode: str = "lines", **options: Any
 ) -> go.Scatter:

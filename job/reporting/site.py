@@ -135,7 +135,8 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (text.cell, text.count, text.counted, text.listed, text.method_name, text.name, text.percent, text.short)
+    filters = [text.cell, text.count, text.counted, text.listed, text.method_name, text.model_name, text.name]
+    filters += [text.percent, text.short]
     jinja.globals |= {"reference": published.REFERENCE, "citation": _citation(templates), "zip": zip}
     jinja.filters.update({function.__name__: function for function in filters})
     return jinja

@@ -2,237 +2,215 @@
 // printing; moves thresholds, shows cells, and sorts tables on request.
 "use strict";
 
-(() => {
-  const plots = [...document.querySelectorAll(".plot")];
-  // These buttons and no others: some of Plotly's would send a figure to a server.
-  const buttons = ["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"];
-  const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [buttons] };
-  let bundle;
+// A new element at the end of another one.
+const make = (tag, parent, properties) => parent.appendChild(Object.assign(document.createElement(tag), properties));
 
-  const plotly = () => {
-    bundle ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = "vendor/plotly-basic.min.js";
-      script.onload = () => resolve(window.Plotly);
-      script.onerror = reject;
-      document.head.append(script);
-    });
-    return bundle;
+const plots = [...document.querySelectorAll(".plot")];
+// These buttons and no others: some of Plotly's would send a figure to a server.
+const modeBarButtons = [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
+const config = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons };
+
+let bundle;
+const plotly = () =>
+  (bundle ??= new Promise((onload) => make("script", document.head, { src: "vendor/plotly-basic.min.js", onload })));
+
+// Colours stand in a specification as custom properties: var(--ink).
+const coloured = (value, style) => {
+  if (typeof value === "string") return value.replace(/^var\((--[\w-]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
+  if (Array.isArray(value)) return value.map((item) => coloured(item, style));
+  if (value && typeof value === "object")
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
+  return value;
+};
+
+const draw = (plot) => {
+  const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
+  const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
+  for (const trace of data) Object.assign(trace, marks[trace.meta]);
+  const first = !plot.dataset.state;
+  plot.dataset.state = "drawn"; // before it is: on paper a figure that is not drawn has no width
+  Plotly.react(plot, data, { ...layout, autosize: true }, config);
+  if (first) plot.on("plotly_click", ({ points: [dot] }) => dot.customdata?.length > 1 && showDot(plot, dot));
+  plot.dispatchEvent(new Event("drawn"));
+};
+
+// The cell of a dot, among those of its patient.
+const showDot = (plot, { y, customdata }) => {
+  const axis = plot.layout.yaxis.ticktext;
+  const row = Math.round(y);
+  const dots = plot.data
+    .flatMap((trace) => trace.x.map((x, i) => ({ x, y: trace.y[i], text: trace.text[i], cell: trace.customdata[i] })))
+    .filter((dot) => Math.round(dot.y) === row)
+    .sort((a, b) => a.x - b.x);
+  const items = dots.map(({ x, text, cell: [, image, ...pictures] }) => ({
+    pictures: pictures.map((src, n) => ({ src, alt: n ? "Activation map" : "Cell" })),
+    words: [text, `${plot.layout.xaxis.title.text.replace(", %", "")}: ${x.toFixed(1)}\u202f%`, axis[row], image].map(plain),
+  }));
+  view(items, dots.findIndex((dot) => dot.cell[1] === customdata[1]));
+};
+
+// Plotly's labels are escaped: as text again.
+const plain = (label) => new DOMParser().parseFromString(label, "text/html").body.textContent;
+
+// Patients: with a moved threshold a dot is filled where the threshold is right.
+for (const slider of document.querySelectorAll("[data-strip]")) {
+  const plot = document.querySelector(`#${CSS.escape(slider.dataset.strip)} .plot`);
+  const split = () => {
+    const at = slider.valueAsNumber;
+    if (!plot.data || !slider.dataset.moved) return;
+    const keys = ["x", "y", "text", "customdata"];
+    const dots = plot.data.flatMap((trace) => trace.x.map((_, i) => keys.map((key) => trace[key][i])));
+    const parts = [true, false].map((right) => dots.filter(([x, , , [positive]]) => (x >= at) === !!positive === right));
+    const moved = keys.map((key, k) => [key, parts.map((part) => part.map((dot) => dot[k]))]);
+    Plotly.update(plot, Object.fromEntries(moved), { "shapes[0].x0": at, "shapes[0].x1": at });
   };
-
-  // Colours stand in a specification as custom properties: var(--ink).
-  const coloured = (value, style) => {
-    if (typeof value === "string") return value.replace(/^var\((--[\w-]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
-    if (Array.isArray(value)) return value.map((item) => coloured(item, style));
-    if (value && typeof value === "object")
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
-    return value;
-  };
-
-  const draw = (plot) => {
-    const spec = JSON.parse(document.getElementById(plot.dataset.spec).textContent);
-    const { data, layout } = coloured(spec, getComputedStyle(document.documentElement));
-    for (const trace of data) Object.assign(trace, marks[trace.meta]);
-    const first = !plot.dataset.state;
-    plot.dataset.state = "drawn"; // before it is: on paper a figure that is not drawn has no width
-    window.Plotly.react(plot, data, { ...layout, autosize: true }, config);
-    if (first) plot.on("plotly_click", ({ points: [dot] }) => dot.customdata?.length > 1 && showDot(plot, dot));
-    plot.dispatchEvent(new Event("drawn"));
-  };
-
-  // The cell of a dot, among those of its patient.
-  const showDot = (plot, { y, customdata }) => {
-    const axis = plot.layout.yaxis.ticktext;
-    const row = Math.round(y);
-    const dots = plot.data
-      .flatMap((trace) => trace.x.map((x, i) => ({ x, y: trace.y[i], text: trace.text[i], cell: trace.customdata[i] })))
-      .filter((dot) => Math.round(dot.y) === row)
-      .sort((a, b) => a.x - b.x);
-    const items = dots.map(({ x, text, cell: [, image, ...pictures] }) => ({
-      pictures: pictures.map((src, n) => ({ src, alt: n ? "Activation map" : "Cell" })),
-      words: [text, `${plot.layout.xaxis.title.text.replace(", %", "")}: ${x.toFixed(1)}\u202f%`, axis[row], image].map(plain),
-    }));
-    window.view(items, dots.findIndex((dot) => dot.cell[1] === customdata[1]));
-  };
-
-  // Plotly's labels are escaped: as text again.
-  const plain = (label) => new DOMParser().parseFromString(label, "text/html").body.textContent;
-
-  // Patients: with a moved threshold a dot is filled where the threshold is right.
-  for (const slider of document.querySelectorAll("[data-strip]")) {
-    const plot = document.querySelector(`#${CSS.escape(slider.dataset.strip)} .plot`);
-    const split = () => {
-      const at = slider.valueAsNumber;
-      if (!plot.data || !slider.dataset.moved) return;
-      const keys = ["x", "y", "text", "customdata"];
-      const dots = plot.data.flatMap((trace) => trace.x.map((_, i) => keys.map((key) => trace[key][i])));
-      const parts = [true, false].map((right) => dots.filter(([x, , , [positive]]) => (x >= at) === !!positive === right));
-      const moved = keys.map((key, k) => [key, parts.map((part) => part.map((dot) => dot[k]))]);
-      window.Plotly.update(plot, Object.fromEntries(moved), { "shapes[0].x0": at, "shapes[0].x1": at });
-    };
-    plot.addEventListener("drawn", split);
-    slider.addEventListener("input", () => {
-      slider.dataset.moved = true;
-      slider.parentElement.querySelector("output").value = slider.value;
-      split();
-    });
-  }
-
-  // Moves a mark of the curves: `marks` holds the places that explorers moved theirs to, for figures drawn later too.
-  const marks = {};
-  addEventListener("mark", ({ detail: { meta, x, y } }) => {
-    marks[meta] = { x: [x], y: [y] };
-    for (const plot of plots)
-      plot.data?.forEach((trace, n) => trace.meta === meta && window.Plotly.restyle(plot, { x: [[x]], y: [[y]] }, n));
+  plot.addEventListener("drawn", split);
+  slider.addEventListener("input", () => {
+    slider.dataset.moved = true;
+    slider.parentElement.querySelector("output").value = slider.value;
+    split();
   });
+}
 
-  // Each figure is a task of its own, when the browser has time: a page that loads stays quick to scroll and press.
-  const soon = window.requestIdleCallback ?? ((task) => setTimeout(task, 50));
+// Moves a mark of the curves: `marks` holds where explorers moved theirs, for figures that are drawn later too.
+const marks = {};
+const move = (meta, x, y) => {
+  marks[meta] = { x: [x], y: [y] };
+  for (const plot of plots)
+    plot.data?.forEach((trace, n) => trace.meta === meta && Plotly.restyle(plot, { x: [[x]], y: [[y]] }, n));
+};
 
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries)
-        if (isIntersecting) {
-          observer.unobserve(target);
-          plotly().then(() => soon(() => draw(target)));
-        }
-    },
-    { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
-  );
-  for (const plot of plots) observer.observe(plot);
+// Each figure is a task of its own, when the browser has time: a page that loads stays quick to scroll and press.
+const soon = window.requestIdleCallback ?? ((task) => setTimeout(task, 50));
 
-  // Whoever prints has moved a pointer or pressed a key: the bundle is there by then, because print waits for nothing.
-  if (plots.length) for (const sign of ["pointermove", "keydown"]) addEventListener(sign, plotly, { once: true });
+const observer = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries)
+      if (isIntersecting) {
+        observer.unobserve(target);
+        plotly().then(() => soon(() => draw(target)));
+      }
+  },
+  { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
+);
+for (const plot of plots) observer.observe(plot);
 
-  const redraw = (all) => window.Plotly && plots.filter((plot) => all || plot.dataset.state).forEach(draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
-  matchMedia("print").addEventListener("change", (print) => redraw(print.matches));
-})();
+// Print waits for nothing. From the disk the bundle is there before the page counts as loaded; from a server, where whoever
+// reads the first screen alone shall not wait for it, as soon as a pointer moves, a key is pressed or a figure comes near.
+if (plots.length && location.protocol === "file:") plotly();
+else if (plots.length) for (const sign of ["pointermove", "keydown"]) addEventListener(sign, plotly, { once: true });
+
+const redraw = (all) => window.Plotly && plots.filter((plot) => all || plot.dataset.state).forEach(draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
+addEventListener("beforeprint", () => redraw(true));
+matchMedia("print").addEventListener("change", (print) => redraw(print.matches)); // in the colours and width of paper
 
 // On a phone the navigation is one line that scrolls: the current page is in sight.
-(() => {
-  const here = document.querySelector("nav [aria-current]");
-  if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40;
-})();
+const here = document.querySelector("nav [aria-current]");
+if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40;
 
 // A cell in a larger view, with its neighbours by the arrow keys. An item has `pictures` (src, alt) and `words`.
-(() => {
-  let items, at, before;
-  const make = (tag, parent, properties) => parent.appendChild(Object.assign(document.createElement(tag), properties));
-  const dialog = make("dialog", document.body, { className: "viewer", ariaLabel: "A cell in a larger view" });
-  const [figure, words] = [make("div", dialog, { className: "pictures" }), make("div", dialog, {})];
-  const buttons = make("p", dialog, { className: "choices" });
-  const show = (to) => {
-    at = (to + items.length) % items.length;
-    figure.replaceChildren();
-    words.replaceChildren();
-    for (const picture of items[at].pictures) make("img", figure, picture);
-    for (const word of items[at].words) make("p", words, { textContent: word, dir: "auto" });
-    make("p", words, { className: "note", textContent: `${at + 1} of ${items.length}` });
-  };
-  for (const [name, act] of [["Previous", () => show(at - 1)], ["Next", () => show(at + 1)], ["Close", () => dialog.close()]])
-    make("button", buttons, { type: "button", textContent: name }).addEventListener("click", act);
-  dialog.addEventListener("keydown", ({ key }) => {
-    if (key === "ArrowLeft" || key === "ArrowRight") show(at + (key === "ArrowLeft" ? -1 : 1));
+let items, at, before;
+const dialog = make("dialog", document.body, { className: "viewer", ariaLabel: "A cell in a larger view" });
+const [figure, words] = [make("div", dialog, { className: "pictures" }), make("div", dialog, {})];
+const choices = make("p", dialog, { className: "choices" });
+const show = (to) => {
+  at = (to + items.length) % items.length;
+  figure.replaceChildren();
+  words.replaceChildren();
+  for (const picture of items[at].pictures) make("img", figure, picture);
+  for (const word of items[at].words) make("p", words, { textContent: word, dir: "auto" });
+  make("p", words, { className: "note", textContent: `${at + 1} of ${items.length}` });
+};
+for (const [name, act] of [["Previous", () => show(at - 1)], ["Next", () => show(at + 1)], ["Close", () => dialog.close()]])
+  make("button", choices, { type: "button", textContent: name, onclick: act });
+dialog.addEventListener("keydown", ({ key }) => {
+  if (key === "ArrowLeft" || key === "ArrowRight") show(at + (key === "ArrowLeft" ? -1 : 1));
+});
+dialog.addEventListener("close", () => before?.focus());
+const view = (all, position) => {
+  [items, before] = [all, document.activeElement];
+  show(position);
+  dialog.showModal();
+};
+
+for (const gallery of document.querySelectorAll(".gallery"))
+  gallery.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (!button) return;
+    const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
+    const item = (one) => ({
+      pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
+      words: [...one.parentElement.querySelectorAll("p")].map((p) => p.textContent),
+    });
+    view(buttons.map(item), buttons.indexOf(button));
   });
-  dialog.addEventListener("close", () => before?.focus());
-  window.view = (all, position) => {
-    [items, before] = [all, document.activeElement];
-    show(position);
-    dialog.showModal();
-  };
 
-  for (const gallery of document.querySelectorAll(".gallery"))
-    gallery.addEventListener("click", ({ target }) => {
-      const button = target.closest("button");
-      if (!button) return;
-      const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
-      const item = (one) => ({
-        pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
-        words: [...one.parentElement.querySelectorAll("p")].map((p) => p.textContent),
-      });
-      window.view(buttons.map(item), buttons.indexOf(button));
-    });
-
-  // Filters: a group without a cell that is left is hidden with its heading.
-  for (const filters of document.querySelectorAll(".filters"))
-    filters.addEventListener("change", () => {
-      const wanted = [...filters.querySelectorAll("select")].filter((select) => select.value);
-      for (const group of filters.parentElement.querySelectorAll(".group")) {
-        for (const cell of group.querySelectorAll("li"))
-          cell.hidden = wanted.some((select) => cell.dataset[select.dataset.filter] !== select.value);
-        group.hidden = !group.querySelector("li:not([hidden])");
-      }
-    });
-})();
+// Filters: a group without a cell that is left is hidden with its heading.
+for (const filters of document.querySelectorAll(".filters"))
+  filters.addEventListener("change", () => {
+    const wanted = [...filters.querySelectorAll("select")].filter((select) => select.value);
+    for (const group of filters.parentElement.querySelectorAll(".group")) {
+      for (const cell of group.querySelectorAll("li"))
+        cell.hidden = wanted.some((select) => cell.dataset[select.dataset.filter] !== select.value);
+      group.hidden = !group.querySelector("li:not([hidden])");
+    }
+  });
 
 // A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
-(() => {
-  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 
-  const sort = (table, heading, column) => {
-    const down = heading.getAttribute("aria-sort") === "ascending";
-    for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const missing = (row) => key(row, column) === "\u2013";
-    const numeric = heading.classList.contains("number");
-    const compare = (a, b) =>
-      numeric ? key(a, column) - key(b, column) : key(a, column).localeCompare(key(b, column), "en", { numeric: true });
-    const body = table.tBodies[0];
-    body.append(
-      ...[...body.rows].sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : compare(a, b) * (down ? -1 : 1))),
-    );
-  };
+const sort = (table, heading, column) => {
+  const down = heading.getAttribute("aria-sort") === "ascending";
+  for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const missing = (row) => key(row, column) === "\u2013";
+  const numeric = heading.classList.contains("number");
+  const compare = (a, b) =>
+    numeric ? key(a, column) - key(b, column) : key(a, column).localeCompare(key(b, column), "en", { numeric: true });
+  const body = table.tBodies[0];
+  body.append(
+    ...[...body.rows].sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : compare(a, b) * (down ? -1 : 1))),
+  );
+};
 
-  for (const table of document.querySelectorAll("table[data-sortable]"))
-    [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, column) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(...heading.childNodes);
-      button.addEventListener("click", () => sort(table, heading, column));
-      heading.append(button);
-    });
-})();
+for (const table of document.querySelectorAll("table[data-sortable]"))
+  [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, column) => {
+    const words = [...heading.childNodes];
+    make("button", heading, { type: "button", onclick: () => sort(table, heading, column) }).append(...words);
+  });
 
 // The threshold explorer: counts the test cells on either side of a threshold, as the table below it did on the way here.
-(() => {
-  for (const explorer of document.querySelectorAll(".explorer")) {
-    const scores = JSON.parse(document.getElementById(explorer.dataset.scores).textContent);
-    const slider = explorer.querySelector("input");
-    const share = (part, rest) => (part + rest ? `${((100 * part) / (part + rest)).toFixed(1)}\u202f%` : "undefined");
-    const show = (threshold) => {
-      const [TP, FP] = [scores.positive, scores.negative].map((all) => all.filter((score) => score >= threshold).length);
-      const [FN, TN] = [scores.positive.length - TP, scores.negative.length - FP];
-      const values = {
-        threshold: threshold.toFixed(3), TP, FN, FP, TN,
-        sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
-      };
-      const [found, alarms, correct] = [[TP, FN], [FP, TN], [TP, FP]].map(([a, b]) => (a + b ? (100 * a) / (a + b) : null));
-      for (const [curve, x, y] of [["auroc", alarms, found], ["auprc", found, correct]])
-        dispatchEvent(new CustomEvent("mark", { detail: { meta: `${curve}-${explorer.dataset.mark}`, x, y } }));
-      for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
+for (const explorer of document.querySelectorAll(".explorer")) {
+  const scores = JSON.parse(document.getElementById(explorer.dataset.scores).textContent);
+  const slider = explorer.querySelector("input");
+  const share = (part, rest) => (part + rest ? `${((100 * part) / (part + rest)).toFixed(1)}\u202f%` : "undefined");
+  const show = (threshold) => {
+    const [TP, FP] = [scores.positive, scores.negative].map((all) => all.filter((score) => score >= threshold).length);
+    const [FN, TN] = [scores.positive.length - TP, scores.negative.length - FP];
+    const values = {
+      threshold: threshold.toFixed(3), TP, FN, FP, TN,
+      sensitivity: share(TP, FN), specificity: share(TN, FP), ppv: share(TP, FP), npv: share(TN, FN),
     };
-    show(Number(slider.value));
-    slider.addEventListener("input", () => show(Number(slider.value)));
-    for (const button of explorer.querySelectorAll("[data-threshold]"))
-      button.addEventListener("click", () => {
-        slider.value = button.dataset.threshold;
-        show(Number(button.dataset.threshold)); // the exact one: the slider goes in steps
-      });
-  }
-})();
+    const [found, alarms, correct] = [[TP, FN], [FP, TN], [TP, FP]].map(([a, b]) => (a + b ? (100 * a) / (a + b) : null));
+    for (const [curve, x, y] of [["auroc", alarms, found], ["auprc", found, correct]])
+      move(`${curve}-${explorer.dataset.mark}`, x, y);
+    for (const place of explorer.querySelectorAll("[data-show]")) place.textContent = values[place.dataset.show];
+  };
+  show(Number(slider.value));
+  slider.addEventListener("input", () => show(Number(slider.value)));
+  for (const button of explorer.querySelectorAll("[data-threshold]"))
+    button.addEventListener("click", () => {
+      slider.value = button.dataset.threshold;
+      show(Number(button.dataset.threshold)); // the exact one: the slider goes in steps
+    });
+}
 
 // Experiments, commit and machine are not in the cached report: `python -m job site` adds their page, and added.js with
 // it. Whoever follows a link to one is taken there; where they were not added, the section says how they come about.
-(() => {
-  const follow = () => {
-    const page = document.getElementById(location.hash.slice(1))?.dataset.added;
-    if (!page) return;
-    const script = document.createElement("script");
-    script.src = "added.js";
-    script.onload = () => location.replace(page);
-    document.head.append(script);
-  };
-  addEventListener("hashchange", follow);
-  follow();
-})();
+const follow = () => {
+  const page = document.getElementById(location.hash.slice(1))?.dataset.added;
+  if (page) make("script", document.head, { src: "added.js", onload: () => location.replace(page) });
+};
+addEventListener("hashchange", follow);
+follow();

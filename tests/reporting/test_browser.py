@@ -172,9 +172,6 @@ def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_t
     for name in names(complete):
         page.emulate_media(media="screen", color_scheme="dark")
         page.goto((complete / f"{name}.html").as_uri())
-        if page.locator(".plot").count():
-            page.mouse.move(9, 9)
-            page.wait_for_function("() => window.Plotly")
         page.emulate_media(media="print", color_scheme="dark")
         page.wait_for_function(f"() => ({DRAWN})() && ({PRINTED})().ticks.every((fill) => fill === 'rgb(0, 0, 0)')")
         found = page.evaluate(PRINTED)
@@ -184,7 +181,19 @@ def test_on_paper_every_page_fits_keeps_figures_whole_and_repeats_the_heads_of_t
         assert set(found["heads"]) <= {"table-header-group"}
         # What is synthetic says so on every sheet.
         assert found["sheet"] == "synthetic"
-    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.context.close()
+
+
+def test_a_pdf_made_as_soon_as_a_page_is_there_holds_its_drawn_figures(browser, finished):
+    page, wrong = window(browser, finished / "site", 1440, "dark")
+    ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    page.add_init_script("IntersectionObserver.prototype.observe = () => {}")  # no figure comes into view
+    page.add_init_script(f"addEventListener('afterprint', () => {{ window.printed = [({DRAWN})(), {ink}]; }})")
+    for name in ("index", "performance"):
+        page.goto((finished / "site" / f"{name}.html").as_uri())
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert page.evaluate("window.printed") == [True, "rgb(0, 0, 0)"]
+    assert wrong == []
     page.context.close()
 
 

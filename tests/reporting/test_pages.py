@@ -42,10 +42,10 @@ def test_errors_are_those_of_the_confusion_matrices(finished):
     for method, name in (("efficientnet", "EfficientNet"), ("noisy_student", "Noisy Student")):
         model = next(m for m in evaluation(finished)["models"] if m["model"] == f"{method}/majority")
         (tn, fp), (fn, tp) = model["confusion"]
-        shown = {row[1]: row[2:5] for row in rows(finished / "site" / "errors.html", name) if len(row) == 7}
+        shown = {row[1]: row[2:7] for row in rows(finished / "site" / "errors.html", name) if len(row) == 9}
         assert shown == {
-            "HEM": [str(tn + fp), str(fp), f"{100 * fp / (tn + fp):.1f}"],
-            "ALL": [str(tp + fn), str(fn), f"{100 * fn / (tp + fn):.1f}"],
+            "HEM": [str(tn + fp), str(fp), f"{100 * fp / (tn + fp):.1f}", str(tn), str(fp)],
+            "ALL": [str(tp + fn), str(fn), f"{100 * fn / (tp + fn):.1f}", str(fn), str(tp)],
         }
         shown = text_of(finished / "site" / "errors.html")
         assert not fn or f"Missed ALL cells: {fn} of {tp + fn}" in shown
@@ -242,8 +242,8 @@ def test_images_without_a_patient_get_no_pseudonym(tree):
 
 def test_operating_points_are_those_of_the_evaluation(finished):
     for entry in evaluation(finished)["operating_points"]:
-        slug = entry["method"].replace("_", "-")
-        shown = {row["name"]: row for row in read_csv(finished, f"thresholds-{slug}")}
+        points = [row for row in read_csv(finished, "thresholds") if row["method"] == entry["method"]]
+        shown = {row["name"]: row for row in points}
         assert len(shown) == len(entry["points"]) == 4
         half = shown["One half"]
         assert [int(half["test.FN"]), int(half["test.FP"])] == [entry["points"][0]["test"][k] for k in ("FN", "FP")]

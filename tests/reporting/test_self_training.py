@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-from statistics import fmean
 
 import pytest
 
@@ -12,7 +11,7 @@ from job.reporting.pages import method as method_page
 from job.reporting.pages import self_training
 
 from .rendered import make_tree, read_inputs, read_page, said
-from .test_site import evaluation, rows, text_of
+from .test_site import evaluation, text_of
 
 METHODS = {"noisy_student": "Noisy Student", "meta_pseudo_labels": "Meta Pseudo Labels"}
 
@@ -43,39 +42,80 @@ def test_every_number_of_the_trace_is_on_the_page_and_in_its_files(both):
     for method in METHODS:
         slug = method.replace("_", "-")
         entries = [e for e in found["self_training"] if e["method"] == method]
-        labels = table(both, f"pseudo-labels-{slug}")
-        assert len(labels) == len(entries)
-        for row, entry in zip(labels, entries, strict=True):
+        last = max(entry["iteration"] for entry in entries)
+        names = {turn: f"Student {turn}" if last > 1 else "Student" for turn in range(1, last + 1)} | {0: "Teacher"}
+        shown = {(row["fold"], row["model"]): row for row in table(both, f"self-training-{slug}")}
+        assert shown.keys() == {(fold, name) for fold in "12" for name in names.values()}
+        for (fold, name), row in shown.items():
+            turn = next(turn for turn in names if names[turn] == name)
+            for role in ("test", "validation", "masked"):
+                assert float(row[role]) == balanced(found, method, int(fold), turn, role)
+        for entry in entries:
+            row = shown[str(entry["fold"]), names[entry["iteration"]]]
             assert [float(row[key]) for key in ("correct", "kept", "correct_kept", "confidence.mean")] == [
                 entry["correct"], entry["kept"], entry["correct_kept"], entry["confidence"]["mean"],
             ]  # fmt: skip
             shares = [count / entry["images"] for count in entry["balance"]["labels"]]
             assert [float(row[f"shares.{n}"]) for n in range(3)] == pytest.approx(shares)
             assert row["agreement"] == ("" if entry["agreement"] is None else str(entry["agreement"]))
-        last = max(e["iteration"] for e in entries)
         bins = table(both, f"pseudo-labels-confidence-{slug}")
         for fold in (1, 2):
             entry = next(e for e in entries if (e["fold"], e["iteration"]) == (fold, last))
             for key in ("correct", "wrong", "unknown"):
                 assert [int(row[key]) for row in bins if row["fold"] == str(fold)] == entry["confidence"][key]
-        roles = {"Test images": "test", "Validation images": "validation", "Masked images": "masked"}
-        for row in table(both, f"self-training-models-{slug}"):
-            iteration = 0 if row["model"] == "Teacher" else int(row["model"].removeprefix("Student") or 1)
-            expected = balanced(found, method, int(row["fold"]), iteration, roles[row["role"]])
-            assert float(row["metrics.balanced_accuracy"]) == expected
 
 
-def test_methods_stand_side_by_side_each_with_its_own_words(both):
-    found, path = evaluation(both), both / "site" / "self-training.html"
-    for method, name in METHODS.items():
-        shown = rows(path, name)[0]
-        last = {"noisy_student": 2, "meta_pseudo_labels": 1}[method]
-        correct = fmean(e["correct"] for e in found["self_training"] if (e["method"], e["iteration"]) == (method, last))
-        teacher, student = (fmean(balanced(found, method, k, i) for k in (1, 2)) for i in (0, last))
-        gain = f"{100 * (student - teacher):.1f}".replace("-", "\N{MINUS SIGN}")
-        assert [shown[1], *shown[3:]] == [
-            str(last), f"{100 * correct:.1f}", f"{100 * teacher:.1f}", f"{100 * student:.1f}", gain,
-        ]  # fmt: skip
+def gain(evidence, **changes):
+    """The figure of the gain, with other parameters of EfficientNet or other differences."""
+    own = evidence.params.efficientnet.model_copy(update={"labels": changes.pop("labels", "all")})
+    params = evidence.params.model_copy(update={"efficientnet": own})
+    return self_training.page(dataclasses.replace(evidence, params=params, **changes)).figures["gain"]
+
+
+def test_one_figure_holds_the_student_against_teacher_control_and_all_labels(both):
+    evidence = read_inputs(both)
+    differences = evidence.differences
+    ends = {"low": differences["difference"] - 0.1, "high": differences["difference"] + 0.2, "p": 0.04, "p_holm": 0.4}
+    differences = differences.assign(**ends)  # two patients of a class are too few for intervals
+    found, figure = differences.set_index(["model", "other", "metric"]), gain(evidence, differences=differences)
+    for n, (method, name) in enumerate(METHODS.items()):
+        teacher, same, every = (row.rows[0] for row in figure.table.where(method=method).by("other").values())
+        pairs = [(f"{method}/folds", f"{method}/teachers"), (f"{method}/majority", "efficientnet/majority")]
+        expected = [found.loc[(*pair, "balanced_accuracy")] for pair in pairs]
+        keys = ["difference", "low", "high", "p", "p_holm", "positive", "negative", "subjects"]
+        for row, comparison in zip((teacher, every), expected, strict=True):
+            assert list(row[2:-1]) == pytest.approx(list(comparison[keys]))
+        assert same[2:] == [None] * 8 + ["not in this run: EfficientNet had all labels"]
+        drawn = figure.plot.data[n]
+        assert drawn.name == name
+        assert [drawn.x[0], drawn.x[2]] == pytest.approx([100 * comparison["difference"] for comparison in expected])
+        assert drawn.x[1] is None
+        assert [*drawn.error_x.arrayminus, *drawn.error_x.array] == pytest.approx([10, 0, 10, 20, 0, 20])
+    (words,) = figure.plot.layout.annotations
+    assert (words.y, words.text) == (1, "not compared")
+
+
+def test_the_control_takes_the_place_of_all_labels_where_it_was_trained(finished):
+    evidence = read_inputs(finished)
+    control = {"model": "noisy_student/folds", "other": "efficientnet/folds"}
+    table = evidence.differences.assign(**control)[evidence.differences["metric"] == "balanced_accuracy"][:1]
+    _, same, every = gain(evidence, labels="half", differences=table).table.rows
+    assert same[2] == pytest.approx(table["difference"].iloc[0])
+    assert every[2:] == [None] * 8 + ["not in this run: EfficientNet had half labels"]
+
+
+def test_a_vote_that_was_declared_the_other_way_round_is_turned(finished):
+    evidence = read_inputs(finished)
+    as_it_is = gain(evidence).table.rows[2]
+    table = evidence.differences.replace({"model": {"noisy_student/majority": "efficientnet/majority"},
+                                          "other": {"efficientnet/majority": "noisy_student/majority"}})  # fmt: skip
+    turned = gain(evidence, differences=table).table.rows[2]
+    difference, low, high, p, holm, better, worse, subjects, note = as_it_is[2:]
+    assert turned[2:] == [-difference, -high, -low, p, holm, worse, better, subjects, note]
+
+
+def test_methods_have_their_own_words(both):
+    path = both / "site" / "self-training.html"
     shown = text_of(path)
     assert "and is the next teacher, 2 times over" in shown
     assert "Teacher and student learn side by side" in shown
@@ -98,7 +138,6 @@ def test_a_method_alone_is_not_described_as_another(tmp_path):
         assert "is the next teacher" not in shown
         assert "3 students" not in shown
     assert "side by side" in text_of(root / "site" / "self-training.html")
-    assert not rows(root / "site" / "self-training.html", "Meta Pseudo Labels")
 
 
 @pytest.mark.parametrize(
@@ -124,8 +163,9 @@ def test_noisy_student_is_described_as_its_parameters_have_it(finished, changes,
 
 
 def test_the_mean_on_validation_images_looks_like_no_fold(finished):
-    *folds, mean, validation = self_training.page(read_inputs(finished)).figures["noisy-student-models"].plot.data
-    assert (mean.name, validation.name) == ("Mean of folds", "Mean of folds, validation")
+    drawn = self_training.page(read_inputs(finished)).figures["noisy-student-turns"].plot.data
+    *folds, mean, validation = (trace for trace in drawn if trace.yaxis == "y")
+    assert (mean.name, validation.name) == ("Test", "Validation")
     assert len(folds) == 5
     for fold in folds:
         assert fold.line.color == mean.line.color != validation.line.color
@@ -169,5 +209,6 @@ def test_undefined_metrics_leave_out_the_curve_and_keep_the_labels(finished):
         for m in found.evaluation["models"]
     ]
     page = self_training.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
-    assert "noisy-student-models" not in page.figures
-    assert "noisy-student-labels" in page.figures
+    figure = page.figures["noisy-student-turns"]
+    assert {trace.yaxis for trace in figure.plot.data} == {"y2"}
+    assert figure.title.startswith("Correct among 3 rounds")

@@ -47,7 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_table_3_shows_the_figures_of_the_evaluation_beside_the_published(finished):
+def test_the_table_of_models_shows_the_figures_of_the_evaluation_beside_the_published(finished):
     published = {
         "efficientnet": ["89.1", "90.1", "85.8", "95.3", "92.6"],
         "noisy_student": ["90.9", "95.9", "75.3", "92.5", "94.1"],
@@ -132,7 +132,7 @@ def test_what_was_run_stands_beside_what_the_published_report_ran(tree):
         assert "somebody" not in path.read_text(encoding="utf-8")
 
 
-def test_table_2_shows_folds_mean_variance_in_squared_points_and_vote(finished):
+def test_the_table_of_folds_shows_folds_mean_variance_in_squared_points_and_vote(finished):
     shown = rows(finished / "site" / "performance.html", "Noisy Student")
     row = next(row for row in shown if row[1] == "Specificity")
     table = evaluation(finished)["table2"]["noisy_student"]["specificity"]
@@ -142,15 +142,15 @@ def test_table_2_shows_folds_mean_variance_in_squared_points_and_vote(finished):
     assert row[2:] == [*ours, "77.2", "1.25"]
 
 
-def test_table_1_and_confusion_matrices_show_the_counts(finished):
+def test_the_distribution_and_the_errors_show_the_counts(finished):
     found = evaluation(finished)
     table = [row for row in read_page(finished / "site" / "data.html").tables[0] if row[0] == "Test"]
     for row, entry in zip(table, [e for e in found["distribution"] if e["role"] == "test"], strict=True):
         assert row[1:5] == [entry["label"], str(entry["patients"]), str(entry["subjects"]), str(entry["images"])]
     assert [row[5:] for row in table] == [["4", "578"], ["11", "1,836"]]
-    matrices = [row for row in rows(finished / "site" / "performance.html", "EfficientNet") if row[1] == "Vote"]
+    matrices = rows(finished / "site" / "errors.html", "EfficientNet")
     vote = next(m for m in found["models"] if m["model"] == "efficientnet/majority")
-    assert [[int(cell) for cell in row[3:5]] for row in matrices] == vote["confusion"]
+    assert [[int(cell) for cell in row[5:7]] for row in matrices] == vote["confusion"]
 
 
 def slugs(root: Path) -> list[str]:
@@ -271,8 +271,22 @@ def test_votes_are_those_of_the_folds(finished):
     ]
 
 
+def test_rules_of_the_vote_stand_beside_the_folds_on_validation_images(finished):
+    with (finished / "site" / "csv" / "vote-rules.csv").open() as handle:
+        shown = {(row["method"], row["rule"]): row for row in csv.DictReader(handle)}
+    models = {(m["model"], m["role"]): m for m in evaluation(finished)["models"]}
+    for rule, name, role in (
+        ("mean", "Mean probability", "test"),
+        ("out_of_fold", "Validation, out of fold", "validation"),
+    ):
+        model, row = models[f"noisy_student/{rule}", role], shown["noisy_student", name]
+        for metric in ("balanced_accuracy", "auroc", "auprc", "brier"):
+            assert float(row[f"metrics.{metric}"]) == model["metrics"][metric]
+        assert float(row["by_subject.auroc.low"]) == model["by_subject"]["auroc"]["low"]
+
+
 def test_csv_files_hold_every_digit_of_the_evaluation(finished):
-    with (finished / "site" / "csv" / "table-3-models.csv").open() as handle:
+    with (finished / "site" / "csv" / "models.csv").open() as handle:
         shown = {row["model"]: row for row in csv.DictReader(handle)}
     for entry in evaluation(finished)["table3"]:
         assert float(shown[entry["name"]]["balanced_accuracy"]) == entry["metrics"]["balanced_accuracy"]
@@ -345,8 +359,8 @@ def test_hostile_names_are_shown_and_execute_nothing(tree, kind):
                 )
         if path.name in {"index.html", "data.html", "performance.html"}:
             assert (name or "(empty name)") in page.visible
-    with (tree / "site" / "csv" / "confusion.csv").open() as handle:
-        assert {row["truth"] for row in csv.DictReader(handle)} == {name, "'=cmd()" + name}
+    with (tree / "site" / "csv" / "errors-by-class.csv").open() as handle:
+        assert {row["label"] for row in csv.DictReader(handle)} == {name, "'=cmd()" + name}
 
 
 def test_a_template_that_names_something_unknown_is_an_error(finished, tmp_path):
@@ -395,9 +409,9 @@ def test_every_figure_is_drawn_from_the_table_under_it(finished):
         known = {round(v, 3) for row in figure.table.rows for v in row if isinstance(v, int | float)}
         known |= {round(100 * value, 3) for value in known}
         for trace in figure.plot.data:
-            value = trace.x if name in {"forest", "folds"} or name.startswith("strip") else trace.y
+            value = trace.x if name in {"forest", "folds", "gain"} or name.startswith("strip") else trace.y
             drawn = [round(v, 3) for v in value if isinstance(v, int | float)]
-            single = trace.opacity == 0.55 or name.startswith(("strip", "folds", "forest"))
+            single = trace.opacity == 0.55 or name.startswith(("strip", "folds", "forest", "gain"))
             if single and trace.name not in {"Guessing", "Always", "As it says"}:
                 assert all(any(abs(v - k) < 0.051 for k in known) for v in drawn), (name, trace.name)
     assert content.count("<figure") == content.count('class="plot"') == len(figures)
@@ -476,8 +490,10 @@ def test_the_first_heading_is_the_finding_and_the_subject_disjoint_reference_sta
 def test_three_classes_render(tmp_path):
     root = make_tree(tmp_path / "three", classes=("A", "B", "C"), iterations=1, patients=36, folds=(1, 2))
     assert "% of the B cells" in text_of(root / "site" / "index.html")
-    matrices = [row for row in rows(root / "site" / "performance.html", "EfficientNet") if row[1] == "Vote"]
-    assert [row[2] for row in matrices] == ["A", "B", "C"]
+    matrices = rows(root / "site" / "errors.html", "EfficientNet")
+    assert [row[1] for row in matrices] == ["A", "B", "C"]
+    vote = next(m for m in evaluation(root)["models"] if m["model"] == "efficientnet/majority")
+    assert [[int(cell) for cell in row[5:8]] for row in matrices] == vote["confusion"]
     forest = overview.page(read_inputs(root)).figures["forest"].plot
     assert [shape.x0 for shape in forest.layout.shapes] == [pytest.approx(100 / 3)]
     assert "figure-roc" not in (root / "site" / "performance.html").read_text()

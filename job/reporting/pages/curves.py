@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from job.reporting import figures, text
 from job.reporting.figures import Figure
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Column, Table, columns, interval_columns, metric_columns
+from job.reporting.tables import Column, Table, columns
 
 Numbers = npt.NDArray[np.float64]
 
@@ -66,15 +66,6 @@ def roc(inputs: ReportInputs) -> dict[str, Figure]:
         "roc": _figure(inputs, "auroc", (alarms, hits), _grid(negatives, 0), [0, 100], ""),
         "precision-recall": _figure(inputs, "auprc", (hits, correct), _grid(positives, 1), [100 * share] * 2, note),
     }
-
-
-def areas(inputs: ReportInputs) -> Table:
-    """The areas under both curves, without single folds: per cell, and per patient with interval."""
-    heads = columns("name", name="Model") + metric_columns(("auroc", "auprc"), "Per cell", "metrics.")
-    heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
-    models = {model["model"]: model for model in inputs.models()}
-    rows = [{**models[model], "name": name} for name, model, fold in reversed(_series(inputs)) if not fold]
-    return Table.of("areas", "Areas under the curves.", heads, rows)
 
 
 def _series(inputs: ReportInputs) -> list[tuple[str, str, bool]]:

@@ -16,8 +16,10 @@ PARTS = {"train": "Training", "test": "Test", "left_out": "Left out", "unlabelle
 
 def page(inputs: ReportInputs) -> Page:
     """The evidence about the data; never left out."""
-    folds = _folds_table(inputs)
-    shared, validation = sum(folds.values("shared")), sum(folds.values("validation"))
+    folds = inputs.split["folds"]
+    shared, validation = (
+        sum(fold[key] for fold in folds) for key in ("validation_images_with_training_subject", "validation")
+    )
     pictures = {f"images/cells-{number}.png": path for number, path in enumerate(inputs.cells, start=1)}
     pictures |= {LINKS: inputs.links} if inputs.links else {}
     return Page(
@@ -28,7 +30,7 @@ def page(inputs: ReportInputs) -> Page:
             "pictures": [(file, *_size(path)) for file, path in pictures.items()],
             "leak": shared / validation if validation else None,
         },
-        tables={"distribution": distribution_table(inputs), "folds": folds, **_found(inputs)},
+        tables={"distribution": distribution_table(inputs), **_found(inputs)},
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
         files={file: path.read_bytes() for file, path in pictures.items()},
     )
@@ -40,7 +42,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def distribution_table(inputs: ReportInputs) -> Table:
-    """Table 1: patients, subjects and images by role and class, beside the published counts."""
+    """Patients, subjects and images by role and class, beside the published counts."""
     heads = columns("text", part="Part") + columns("name", label="Class")
     heads += columns("count", "This run", patients="Patients", subjects="Subjects", images="Images")
     heads += columns("count", published.HEADING, published_patients="Patients", published_images="Images")
@@ -53,19 +55,7 @@ def distribution_table(inputs: ReportInputs) -> Table:
         nobody = row["role"] == "unlabelled" and not row["patients"]
         ours = [row["patients"], None if nobody else row["subjects"], row["images"]]
         rows.append([PARTS[row["role"]], label, *ours, theirs.get("patients"), theirs.get("images")])
-    return Table("table-1-distribution", "Patients, subjects and images by part and class (Table 1).", heads, rows)
-
-
-def _folds_table(inputs: ReportInputs) -> Table:
-    heads = columns("text", fold="Fold") + columns(
-        "count", train="Training images", validation="Validation images", shared="whose subject also trains"
-    )
-    heads += columns("percent", share="Share, %")
-    rows = []
-    for fold in inputs.split["folds"]:
-        shared, count = fold["validation_images_with_training_subject"], fold["validation"]
-        rows.append([fold["fold"], fold["train"], count, shared, shared / count if count else None])
-    return Table("folds", "Training and validation images of each fold.", heads, rows)
+    return Table("distribution", "Patients, subjects and images by part and class.", heads, rows)
 
 
 def _patients_figure(inputs: ReportInputs) -> Figure:
@@ -99,17 +89,12 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
 
 
 def _found(inputs: ReportInputs) -> dict[str, Table]:
-    """Sizes of cells and files; where there are, folders of C-NMC, refused files by reason, and the first of them."""
+    """Sizes of cells; where there are, folders of C-NMC, refused files by reason, and the first of them."""
     labels = {"median": "Median", "p90": "90 % under", "p99": "99 % under", "largest": "Largest"}
     sides = columns("name", label="Class") + columns("count", images="Images")
     sides += columns("count", "Longest side of the cell, pixels", **labels)
     by_class = sorted(inputs.prepared["cell_side"], key=lambda row: [*inputs.classes, None].index(row["label"]))
     by_class = [row | {"label": "unknown" if row["label"] is None else row["label"]} for row in by_class]
-    sizes = columns("name", size="Size, pixels", mode="Mode") + columns("count", images="Images")
-    by_size = [
-        row | {"size": "others" if row["width"] is None else f"{row['width']} × {row['height']}"}
-        for row in inputs.prepared["sizes"]
-    ]
     first, rejected = inputs.prepared["refusals"], inputs.prepared["rejected"]
     caption = f"The first {len(first)} of them." if len(first) < rejected else "All of them."
     folders = columns("name", folder="Folder") + columns("count", found="Found", published="Published")
@@ -117,7 +102,6 @@ def _found(inputs: ReportInputs) -> dict[str, Table]:
     refused = columns("name", file="File", reason="Reason")
     tables = {
         "cells": Table.of("cell-sizes", "Sizes of the cells.", sides, by_class),
-        "files": Table.of("image-sizes", "Sizes and colour modes of the files.", sizes, by_size),
         "folders": Table.of("folders", "Images in each folder of C-NMC 2019.", folders, inputs.prepared["folders"]),
         "links": Table.of(
             "near-copies",

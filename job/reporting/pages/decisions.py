@@ -14,28 +14,32 @@ def page(inputs: ReportInputs) -> Page | None:
     if not inputs.evaluation.get("calibration"):
         return None
     points = inputs.evaluation["operating_points"]
-    tables = {f"points-{entry['method']}": _points(entry) for entry in points}
-    tables |= {"predictive": _predictive(points)} if points else {}
+    tables = {"points": _points(points), "predictive": _predictive(points)} if points else {}
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     return Page(slug="decisions", title="Decisions", facts={"inputs": inputs}, tables=tables, figures=drawn)
 
 
-def _points(entry: dict[str, Any]) -> Table:
+def _points(entries: list[dict[str, Any]]) -> Table:
     rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
-    heads = columns("name", name="Threshold by") + columns("ratio", threshold="Threshold")
+    heads = columns("method", method="Method") + columns("name", name="Threshold by")
+    heads += columns("ratio", threshold="Threshold")
     chosen = {f"validation.{key}": label for key, label in rates.items()}
     heads += columns("percent", "Validation, where it is chosen", **chosen)
     heads += columns("count", "Test set, where it is tried", **{"test.FN": "Missed", "test.FP": "False alarms"})
     for key, label in rates.items():
         heads += interval_columns("percent", f"{label[:-3]} per patient, %", f"by_subject.{key}")
     points = [
-        point | {"name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else "")}
+        {
+            **point,
+            "method": entry["method"],
+            "name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else ""),
+        }
+        for entry in entries
         for point in entry["points"]
     ]
-    method = entry["method"]
-    return Table.of(f"thresholds-{text.slug(method)}", f"{text.method_name(method)}: operating points.", heads, points)
+    return Table.of("thresholds", "Operating points.", heads, points)
 
 
 def _predictive(entries: list[dict[str, Any]]) -> Table:

@@ -112,15 +112,18 @@ def _title(inputs: ReportInputs, predicted: pd.DataFrame, kind: str, label: str,
 def _counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
     patients_known = inputs.prepared.get("patients_known", True)
     heads = columns("name", method="Method", label="Class") + columns("count", images="Test cells", wrong="Wrong")
-    heads += columns("percent", share="Wrong, %") + columns("count", unanimous="Wrong and unanimous")
+    heads += columns("percent", share="Wrong, %")
+    heads += columns("count", "Predicted", **{f"predicted_{n}": text.name(c) for n, c in enumerate(inputs.classes)})
+    heads += columns("count", unanimous="Wrong and unanimous")
     heads += columns("count", patients="Patients with an error") if patients_known else []
     rows = []
     for method, table in predicted.items():
         for name in inputs.classes:
             of_class = table[table["label"] == name]
             wrong = of_class[~of_class["correct"]]
-            share = len(wrong) / len(of_class) if len(of_class) else None
-            unanimous = int((wrong["votes"] == wrong["voters"]).sum())
+            counts = [len(of_class), len(wrong), len(wrong) / len(of_class) if len(of_class) else None]
+            counts += [int((of_class["predicted"] == other).sum()) for other in inputs.classes]
+            counts += [int((wrong["votes"] == wrong["voters"]).sum())]
             patients = [wrong.loc[wrong["patient"] != "", "patient"].nunique()] if patients_known else []
-            rows.append([text.method_name(method), name, len(of_class), len(wrong), share, unanimous, *patients])
+            rows.append([text.method_name(method), name, *counts, *patients])
     return Table("errors-by-class", "Errors of each majority vote on the test set.", heads, rows)

@@ -3,7 +3,6 @@
 from job.reporting import text
 from job.reporting.figures import Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.tables import Table, columns, interval_columns
 from job.reporting.trace import traces
 
 
@@ -13,7 +12,6 @@ def page(inputs: ReportInputs) -> Page:
     return Page(
         slug="method",
         title="Method",
-        tables=_image_level(inputs),
         facts={
             "inputs": inputs,
             "metrics": text.METRICS.values(),
@@ -26,16 +24,3 @@ def page(inputs: ReportInputs) -> Page:
             "weights": text.weights_name(inputs.params.model.weights),
         },
     )
-
-
-def _image_level(inputs: ReportInputs) -> dict[str, Table]:
-    """Intervals over patients beside those over cells, which are too narrow; nothing where there are no patients."""
-    entry = inputs.evaluation["image_level"]
-    if not entry:
-        return {}
-    heads = columns("name", metric="Metric")
-    for part, group in (("subjects", "Over patients"), ("images", "As if cells were independent: wrong")):
-        heads += interval_columns("ratio", group, part)
-    rows = [{"metric": text.METRICS[metric].label, **parts} for metric, parts in entry["metrics"].items()]
-    caption = f"{text.model_name(entry['model'])}: 95 % intervals over patients and over cells."
-    return {"image_level": Table.of("image-level", caption, heads, rows)}

@@ -74,7 +74,7 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
 
 
 def models_table(inputs: ReportInputs) -> Table:
-    """Table 3: the models of all methods and their votes, then the baselines, beside the published figures."""
+    """The models of all methods and their votes, then the baselines, beside the published figures."""
     first = inputs.models(kind="baseline") + inputs.models(kind="fold")
     images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
     theirs = f"{published.HEADING}, {sum(published.TEST_IMAGES.values()):,} test images: another test set"
@@ -91,7 +91,7 @@ def models_table(inputs: ReportInputs) -> Table:
         metrics = [model["metrics"].get(metric) for metric in SHOWN]
         rows.append([text.baseline_name(model["model"]), *metrics, *[None] * len(published.METRICS)])
         marks.append("baseline")
-    return Table("table-3-models", "The models on the test set, with baselines (Table 3).", heads, rows, marks)
+    return Table("models", "The models on the test set, with baselines.", heads, rows, marks)
 
 
 def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | None]]) -> Table:
@@ -108,13 +108,10 @@ def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | No
 def forest(inputs: ReportInputs, table: Table) -> Figure:
     """Balanced accuracy per patient of each row of the table, with its interval."""
     names, shares = table.values("name"), table.values("by_subject.balanced_accuracy.value")
-    value, low, high = (table.percents(f"by_subject.balanced_accuracy.{end}") for end in ("value", "low", "high"))
-    dots = []
-    for n, name in enumerate(names):
-        at = value[n] or 0
-        ends = {"array": [(high[n] or at) - at], "arrayminus": [at - (low[n] or at)]}
-        error: dict[str, Any] = {"symmetric": False, "thickness": 2, **ends}
-        dots.append(figures.points(name, [value[n]], [n], figures.look(name, n), error_x=error, hoverinfo="x+name"))
+    ends = [table.percents(f"by_subject.balanced_accuracy.{end}") for end in ("value", "low", "high")]
+    dots = [
+        figures.intervals(name, [[end[n]] for end in ends], [n], figures.look(name, n)) for n, name in enumerate(names)
+    ]
     chance = 100 / len(inputs.classes)
     x = figures.axis("Balanced accuracy (%)", range=[0, 102])
     reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]

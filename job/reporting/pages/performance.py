@@ -6,22 +6,27 @@ from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import curves, patients
-from job.reporting.tables import Table, columns, metric_columns
+from job.reporting.tables import Table, columns, interval_columns, metric_columns
 from job.reporting.trace import traces
 
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
-_RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "brier")
+_RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "auprc", "brier")
+
+DIFFERENCE = [
+    *columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to"),
+    *columns("ratio", p="p", p_holm="p, Holm"),
+    *columns("count", "Patients", positive="Better in", negative="worse in", subjects="of"),
+]
+"""What is told of a paired difference of two models."""
 
 
 def page(inputs: ReportInputs) -> Page | None:
     """Left out when no fold was evaluated on the test set."""
     if not inputs.models(kind="fold"):
         return None
-    tables = {"out_of_fold": _out_of_fold(inputs), "confusion": confusion(inputs), **patients.tables(inputs)}
-    tables |= {"areas": curves.areas(inputs)} if inputs.evaluation["positive"] else {}
+    tables = {**patients.tables(inputs), **differences(inputs)}
     if inputs.telling:
         tables |= {"rules": _rules(inputs), "votes": votes_table(inputs)}
-    tables |= differences(inputs)
     # A linear probe has one epoch, and no curve.
     epochs = inputs.history.groupby("method")["epoch"].max()
     learned = [method for method in inputs.methods if epochs.get(method, 0) > 1]
@@ -39,7 +44,7 @@ def page(inputs: ReportInputs) -> Page | None:
 
 
 def folds_table(inputs: ReportInputs) -> Table:
-    """Table 2: metrics on the test set of each fold, mean, variance (squared percentage points) and vote."""
+    """Metrics on the test set of each fold, mean, variance (squared percentage points) and vote."""
     folds = {f"fold_{fold}": f"Fold {fold}" for fold in inputs.evaluation["folds"]}
     heads = [
         *columns("name", method="Method", metric="Metric, %"),
@@ -57,7 +62,7 @@ def folds_table(inputs: ReportInputs) -> Table:
             voted = vote["metrics"].get(metric) if vote else None
             ends = [ours["mean"], ours["variance"], voted, *published.mean_and_variance(method, metric)]
             rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
-    return Table("table-2-folds", "Each fold’s model and their vote on the test set (Table 2).", heads, rows)
+    return Table("folds", "Each fold’s model and their vote on the test set.", heads, rows)
 
 
 def _folds_figure(inputs: ReportInputs) -> Figure:
@@ -91,21 +96,6 @@ def _folds_figure(inputs: ReportInputs) -> Figure:
     )
 
 
-def _out_of_fold(inputs: ReportInputs) -> Table:
-    metrics = ("accuracy", "balanced_accuracy", "auroc")
-    heads = columns("name", method="Method") + columns("count", images="Images")
-    heads += metric_columns(metrics, "Validation images, models pooled")
-    heads += metric_columns(metrics, "Test images, mean of folds", prefix="test_")
-    test = {entry["method"]: entry["metrics"] for entry in inputs.evaluation["table3"] if entry["kind"] == "folds"}
-    rows = [
-        [text.method_name(method), model["images"], *(part.get(m) for part in parts for m in metrics)]
-        for method in inputs.methods
-        for model in inputs.models(kind="out_of_fold", method=method, role="validation")
-        if (parts := (model["metrics"], test.get(method, {})))
-    ]
-    return Table("out-of-fold", "Validation against test.", heads, rows)
-
-
 def votes_table(inputs: ReportInputs) -> Table:
     """How the folds' votes divided on the test images, unanimous ones first, and how often the majority was correct."""
     heads = columns("name", method="Method", votes="Votes") + columns("count", images="Test cells")
@@ -123,53 +113,27 @@ def votes_table(inputs: ReportInputs) -> Table:
 
 
 def _rules(inputs: ReportInputs) -> Table:
+    """The votes by rule on the test images, and the folds together on their validation images."""
     heads = columns("method", method="Voters") + columns("name", rule="Rule")
     heads += metric_columns(_RULES, prefix="metrics.") + columns("count", ties="Ties")
+    heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
     rows = [
-        model | {"method": model["method"] or "across", "rule": text.RULES.get(model["rule"], model["rule"])}
-        for model in inputs.models(kind="ensemble")
+        model | {"method": model["method"] or "across", "rule": text.RULES[model["rule"] or model["kind"]]}
+        for model in inputs.models(kind="ensemble") + inputs.models(kind="out_of_fold", role="validation")
         if model["method"] in (None, *inputs.telling)
     ]
-    return Table.of("vote-rules", "Rules of the vote.", heads, rows)
+    return Table.of("vote-rules", "Rules of the vote on the test set, and validation images out of fold.", heads, rows)
 
 
-def differences(inputs: ReportInputs, of: str = "") -> dict[str, Table]:
-    """The declared comparisons in balanced accuracy per patient, of models whose names end so; nothing without any."""
-    heads = columns("name", model="Model", other="minus")
-    heads += columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to")
-    heads += columns("ratio", p="p", p_holm="p, Holm")
-    heads += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
+def differences(inputs: ReportInputs) -> dict[str, Table]:
+    """The declared comparisons in balanced accuracy per patient; nothing without any."""
+    heads = [*columns("name", model="Model", other="minus"), *DIFFERENCE]
     frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
     rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
     rows = [
         [text.model_name(model), text.model_name(other), *row]
         for metric, model, other, *row in rows
-        if metric == "balanced_accuracy" and model.endswith(of)
+        if metric == "balanced_accuracy"
     ]
-    caption = f"Declared comparisons{' of students' if of else ''}, balanced accuracy per patient."
-    table = Table(f"differences{of.replace('/', '-')}", caption, heads, rows)
+    table = Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
     return {"differences": table} if rows else {}
-
-
-def confusion(inputs: ReportInputs) -> Table:
-    """Confusion matrices of votes and folds, or of somebody else's models, below each other: the truth in rows."""
-    models, which = inputs.models(), []
-    if methods := inputs.methods:
-        models = [m for m in models if m["kind"] == "fold" or (m["rule"] == "majority" and m["method"])]
-        models.sort(key=lambda m: (methods.index(m["method"]), m["fold"] or 0))
-        which = columns("name", which="Model")
-    predicted = {f"predicted.{n}": text.name(name) for n, name in enumerate(inputs.classes)}
-    heads = [*columns("name", method="Method"), *which, *columns("name", truth="Truth")]
-    heads += columns("count", "Predicted", **predicted) + columns("percent", recall="Correct, %")
-    rows = [
-        {
-            "method": text.method_name(model["method"]) if methods else model["model"],
-            "which": f"Fold {model['fold']}" if model["fold"] else "Vote",
-            "truth": label,
-            "predicted": counts,
-            "recall": counts[n] / sum(counts) if sum(counts) else None,
-        }
-        for model in models
-        for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
-    ]
-    return Table.of("confusion", "Confusion matrices.", heads, rows)

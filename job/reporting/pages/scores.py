@@ -21,7 +21,7 @@ def page(inputs: ReportInputs) -> Page:
         for metric, value in model["metrics"].items():
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
-    tables = {"scores": Table("scores", "Every metric.", heads, rows), "confusion": performance.confusion(inputs)}
+    tables = {"scores": Table("scores", "Every metric.", heads, rows), "confusion": _confusion(inputs)}
     tables |= {**patients.tables(inputs), **performance.differences(inputs)}
     drawn = {"forest": overview.forest(inputs, intervals), **curves.roc(inputs), **patients.strips(inputs)}
     if not inputs.evaluation["calibration"]:  # else the page Decisions has it, before and after
@@ -36,6 +36,19 @@ def page(inputs: ReportInputs) -> Page:
         "explorers": curves.explorers(inputs),
     }
     return Page("index", "Scores", facts, tables, drawn, template="scores")
+
+
+def _confusion(inputs: ReportInputs) -> Table:
+    """Confusion matrices of the models below each other: the truth in rows."""
+    predicted = {f"predicted.{n}": text.name(name) for n, name in enumerate(inputs.classes)}
+    heads = columns("name", method="Method", truth="Truth") + columns("count", "Predicted", **predicted)
+    heads += columns("percent", recall="Correct, %")
+    rows = [
+        {"method": model["model"], "truth": label, "predicted": counts, "recall": counts[n] / (sum(counts) or 1)}
+        for model in inputs.models()
+        for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
+    ]
+    return Table.of("confusion", "Confusion matrices.", heads, rows)
 
 
 def headline(model: Model, unit: str) -> str:

@@ -1,14 +1,15 @@
-"""Self-training: what the pseudo-labels were worth, and the metrics from teacher to last student, method by method."""
+"""Self-training: the student against three others, then teachers, students and pseudo-labels, method by method."""
 
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
 
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.pages.performance import differences
-from job.reporting.tables import Table, columns, metric_columns
+from job.reporting.pages.performance import DIFFERENCE
+from job.reporting.tables import Table, columns
 from job.reporting.trace import Trace, traces
 
 _UNLABELLED = {
@@ -16,8 +17,7 @@ _UNLABELLED = {
     "pool": "images that never had a label",
     "both": "the rest, whose labels are masked, and images that never had one",
 }
-_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc")
-_ROLES = {"test": "Test images", "validation": "Validation images", "masked": "Masked images"}
+_ROLES = {"test": "Test", "validation": "Validation", "masked": "Masked"}
 
 
 def page(inputs: ReportInputs) -> Page | None:
@@ -25,15 +25,10 @@ def page(inputs: ReportInputs) -> Page | None:
     trained = traces(inputs)
     if not trained:
         return None
-    tables = differences(inputs, "/folds")
-    drawn: dict[str, Figure] = {}
-    if len(trained) > 1:
-        tables["methods"] = _side_by_side(trained)
+    drawn = {"gain": _gain(inputs, trained)}
     for trace in trained:
         slug = text.slug(trace.method)
-        if trace.scores("balanced_accuracy"):
-            drawn[f"{slug}-models"] = _models(trace)
-        drawn |= {f"{slug}-labels": _labels(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
+        drawn |= {f"{slug}-turns": _turns(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
     answers = [
         inputs.verdict(
             row,
@@ -51,74 +46,116 @@ def page(inputs: ReportInputs) -> Page | None:
         "params": inputs.params,
         "unlabelled": _UNLABELLED[inputs.params.split.unlabelled],
     }
-    return Page(slug="self-training", title="Self-training", facts=facts, tables=tables, figures=drawn)
+    return Page(slug="self-training", title="Self-training", facts=facts, figures=drawn)
 
 
-def _side_by_side(trained: list[Trace]) -> Table:
-    """Methods below each other: means of folds of the last round."""
-    heads = columns("name", method="Method") + columns("count", students="Students")
-    heads += columns("percent", "Labels for the last student", kept="Kept, %", correct="Correct, %")
-    heads += columns("percent", "Balanced accuracy on the test set, %", teacher="Teacher", student="Last student")
-    heads += columns("percent", gain="Gain, points")
-    rows = []
-    for trace in trained:
-        correct, scores = trace.labels("correct"), trace.scores("balanced_accuracy")
-        balanced = [scores[0], scores[-1], scores[-1] - scores[0]] if scores else [None] * 3
-        labels = [trace.labels("kept")[-1], correct[-1] if correct else None]
-        rows.append([text.method_name(trace.method), len(trace.rounds), *labels, *balanced])
-    return Table("self-training-methods", "Self-training of each method, means of folds.", heads, rows)
-
-
-def _models(trace: Trace) -> Figure:
-    """Balanced accuracy from teacher to last student."""
-    heads = columns("name", fold="Fold", model="Model", role="On") + columns("count", images="Images")
-    heads += metric_columns(_METRICS, prefix="metrics.")
-    models = sorted(trace.models, key=lambda m: (m["fold"], m["role"] != "test", m["role"], m["iteration"]))
-    rows = [m | {"model": trace.name(m["iteration"]), "role": _ROLES[m["role"]]} for m in models]
-    table = Table.of(
-        f"self-training-models-{text.slug(trace.method)}", "Teachers and students of every fold.", heads, rows
-    )
-    style, tested = figures.look(trace.method), table.where(role=_ROLES["test"])
-    key, validated = "metrics.balanced_accuracy", table.where(role=_ROLES["validation"])
-    lines = _by_model(tested, key, style)
-    lines += _by_model(validated, key, figures.GREY, "Mean of folds, validation", folds=False)
-    shares = trace.scores("balanced_accuracy")
-    change, student = 100 * (shares[-1] - shares[0]), trace.name(trace.rounds[-1]).lower()
-    where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}"
+def _gain(inputs: ReportInputs, trained: list[Trace]) -> Figure:
+    """The declared differences of every student in balanced accuracy per patient; those that are missing, in words."""
+    heads = [*columns("method", method="Student"), *columns("text", other="minus"), *DIFFERENCE]
+    heads += columns("text", note="Compared")
+    rows = [
+        {**(row or {}), "method": trace.method, "other": other, "note": note}
+        for trace in trained
+        for other, note, row in _others(inputs, trace.method)
+    ]
+    table = Table.of("self-training-gain", "Last students against others, per patient.", heads, rows)
+    others, dots, findings = list(table.by("other")), [], []
+    for n, (method, group) in enumerate(table.by("method").items()):
+        rows_of = [row + 0.2 * (n - (len(trained) - 1) / 2) for row in range(len(others))]
+        name, ends = text.method_name(method), [group.percents(key) for key in ("difference", "low", "high")]
+        dots.append(figures.intervals(name, ends, rows_of, figures.look(method)))
+        known = zip(group.values("other"), group.values("difference"), strict=True)
+        found = [f"{text.points(share)} points against {other.lower()}" for other, share in known if share is not None]
+        findings += [f"{name}: {text.listed(found)}"] if found else []
+    unknown = [n for n, group in enumerate(table.by("other").values()) if set(group.values("difference")) == {None}]
+    words = {"x": 0.5, "xref": "paper", "text": "not compared", "showarrow": False}
     return Figure(
-        title=f"{student.capitalize()} ends {where if round(abs(change), 1) else 'level with'} the teacher",
-        plot=figures.plot(lines, figures.axis(""), figures.axis("Balanced accuracy (%)")),
+        title="; ".join(findings) or "No student was compared",
+        plot=figures.plot(
+            dots,
+            figures.axis("Difference (points)"),
+            figures.rows_axis(others),
+            shapes=[figures.vertical(0)],
+            annotations=[{"y": n, **words, "bgcolor": figures.SURFACE} for n in unknown],
+            showlegend=len(trained) > 1,
+        ),
         table=table,
+        height=8 + 3 * len(others),
+        opened=True,
     )
 
 
-def _labels(trace: Trace) -> Figure:
-    """What the pseudo-labels of each round were worth."""
+def _others(inputs: ReportInputs, method: str) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """What a student is held against: its name, what is compared or why nothing is, and the comparison or None."""
+
+    def compared(ours: str, other: str) -> dict[str, Any] | None:
+        found = inputs.difference(ours, other, "balanced_accuracy")
+        if found or not (found := inputs.difference(other, ours, "balanced_accuracy")):
+            return found
+        # Votes are declared in the order of the methods: here the other one comes second.
+        turned = {"low": found["high"], "high": found["low"], "difference": found["difference"]}
+        turned = {key: None if value is None else -value for key, value in turned.items()}
+        return {**found, **turned, "positive": found["negative"], "negative": found["positive"]}
+
+    means = "means of the folds"
+    yield "Its teacher", means, compared(f"{method}/folds", f"{method}/teachers")
+    labels = inputs.params.efficientnet.labels if "efficientnet" in inputs.methods else ""
+    absent = f"not in this run: {f'EfficientNet had {labels} labels' if labels else 'EfficientNet was not trained'}"
+    same, every = "Same labels alone", "All labels"
+    yield same, *((means, compared(f"{method}/folds", "efficientnet/folds")) if labels == "half" else (absent, None))
+    votes = ("votes of the folds", compared(f"{method}/majority", "efficientnet/majority"))
+    yield every, *(votes if labels == "all" else (absent, None))
+
+
+def _turns(trace: Trace) -> Figure:
+    """Balanced accuracy from teacher to last student, above the pseudo-labels that each student learned from."""
     classes = [trace.positive] if trace.positive is not None else trace.classes
     shares = {f"shares.{trace.classes.index(label)}": f"{text.name(label)}, %" for label in classes}
-    heads = columns("name", fold="Fold", model="Labels for") + columns("count", images="Images")
-    heads += columns("percent", correct="Correct, %", kept="Kept, %", correct_kept="Correct, of kept, %", **shares)
-    heads += columns("percent", **{"confidence.mean": "Mean confidence, %"}, agreement="Same as the round before, %")
-    rows = [
-        e | {"model": trace.name(e["iteration"]), "shares": [n / e["images"] for n in e["balance"]["labels"]]}
-        for e in trace.entries
-    ]
-    table = Table.of(f"pseudo-labels-{text.slug(trace.method)}", "Pseudo-labels of every fold and round.", heads, rows)
-    style = figures.look(trace.method)
-    lines = _by_model(table, "correct", style, "Correct")
+    heads = columns("name", fold="Fold", model="Model") + columns("percent", "Balanced accuracy, %", **_ROLES)
+    group = "Pseudo-labels that it learned from"
+    heads += columns("count", group, images="Images")
+    heads += columns("percent", group, correct="Correct, %", kept="Kept, %", correct_kept="Correct, of kept, %")
+    heads += columns("percent", group, **shares, **{"confidence.mean": "Mean confidence, %"})
+    heads += columns("percent", group, agreement="Same as before, %")
+    scores = {(m["fold"], m["iteration"], m["role"]): m["metrics"]["balanced_accuracy"] for m in trace.models}
+    labels = {(entry["fold"], entry["iteration"]): entry for entry in trace.entries}
+    rows = []
+    for fold, turn in product(sorted({fold for fold, _ in labels}), (0, *trace.rounds)):
+        entry = labels.get((fold, turn), {})
+        counts = [count / entry["images"] for count in entry["balance"]["labels"]] if entry else None
+        reached = {role: scores.get((fold, turn, role)) for role in _ROLES}
+        rows.append({**entry, **reached, "fold": fold, "model": trace.name(turn), "shares": counts})
+    file = f"self-training-{text.slug(trace.method)}"
+    table = Table.of(file, "Teachers, students and pseudo-labels of every fold.", heads, rows)
+    style, plot = figures.look(trace.method), figures.panels("", "Balanced accuracy (%)", "Share of the labels (%)")
+    above = _by_model(table, "test", style, "Test")
+    above += _by_model(table, "validation", figures.GREY, "Validation", folds=False)
+    below = _by_model(table, "correct", style, "Labels: correct")
     if trace.filtered:
-        lines += _by_model(table, "kept", figures.GREY, "Kept", folds=False)
+        below += _by_model(table, "kept", figures.GREY, "Labels: kept", folds=False)
     if trace.positive is not None:
         ink = figures.Look(figures.INK, "diamond", "dot")
-        lines += _by_model(table, next(iter(shares)), ink, text.name(trace.positive), folds=False)
+        below += _by_model(table, next(iter(shares)), ink, f"Labels: {text.name(trace.positive)}", folds=False)
+    for row, lines in enumerate((above, below), start=1):
+        plot.add_traces(lines, row, 1)
+    return Figure(title=f"{_change(trace)}{_correct(trace)}", plot=plot, table=table, height=34)
+
+
+def _change(trace: Trace) -> str:
+    """Where the last students end, in words; nothing where the metric is undefined."""
+    scores = trace.scores("balanced_accuracy")
+    if not scores:
+        return ""
+    change = 100 * (scores[-1] - scores[0])
+    where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}" if round(abs(change), 1) else "level with"
+    return f"{trace.name(trace.rounds[-1])} ends {where} the teacher. "
+
+
+def _correct(trace: Trace) -> str:
+    """How many of the labels of each round were correct, in words."""
     correct = [text.percent(share) for share in trace.labels("correct")]
     of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
-    return Figure(
-        title=f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct",
-        caption=f"{text.name(trace.positive)}: labels of that class." if trace.positive is not None else "",
-        plot=figures.plot(lines, figures.axis("Labels for"), figures.axis("Share of the labels (%)")),
-        table=table,
-    )
+    return f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct"
 
 
 def _confidence(trace: Trace, iteration: int) -> Figure:
@@ -156,9 +193,7 @@ def _confidence(trace: Trace, iteration: int) -> Figure:
     )
 
 
-def _by_model(
-    table: Table, key: str, style: figures.Look, name: str = "Mean of folds", *, folds: bool = True
-) -> list[Any]:
+def _by_model(table: Table, key: str, style: figures.Look, name: str, *, folds: bool = True) -> list[Any]:
     """Lines from teacher to last student: thin for folds, thick for their mean."""
     known = {model: [v for v in rows.values(key) if v is not None] for model, rows in table.by("model").items()}
     means = {model: 100 * fmean(values) for model, values in known.items() if values}
