@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from job.contracts.split import Rows
-from job.inference.features import classifier, features_of
+from job.inference.predict import classifier, features_of
 from job.params import Params
 from job.seeds import derive
 from job.training.augment import augmented

@@ -7,7 +7,6 @@ state before it is kept beside it, in case the newer one is damaged.
 
 import hashlib
 import io
-import os
 import shutil
 import sys
 import time
@@ -51,9 +50,7 @@ class Restart:
         newer, older = self._generations(name)
         with replacing(newer) as temporary:
             with temporary.open("wb") as handle:
-                handle.write(hashlib.sha256(content).digest())
-                handle.write(content)
-                os.fsync(handle.fileno())
+                handle.writelines((hashlib.sha256(content).digest(), content))
             if newer.exists():
                 newer.replace(older)
         self._saved_at = time.monotonic()
