@@ -39,10 +39,7 @@ class Maps:
         return names
 
     def _activation(self, pixels: Pixels, predicted: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
-        """Mean of the members' maps as on the report's errors page: (B, h, w), the highest value of each 255.
-
-        A map is all zero where nothing speaks for the class.
-        """
+        """Mean of the members' maps: (B, h, w), the highest value of each 255; 0 where nothing speaks for the class."""
         device = self.ensemble.device
         batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
         classes = torch.from_numpy(predicted).to(device)

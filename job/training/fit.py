@@ -26,11 +26,7 @@ STATISTICS_IMAGES = 4096
 
 @dataclass(frozen=True)
 class Trainer:
-    """How one model of a fold is trained; `fit` does it.
-
-    Example:
-        `Trainer(task, "base", [task.labelled()]).fit(task.fresh_network("base"))`
-    """
+    """How one model of a fold is trained, as in `Trainer(task, "base", [task.labelled()]).fit(network)`."""
 
     task: Task  # the fold, with its validation images and the section `train`
     name: str  # of the model, in its history and for its saved state

@@ -80,10 +80,7 @@ class TrainState:
         return parts
 
     def learn(self, loss: torch.Tensor, correct: torch.Tensor) -> None:
-        """Take one step of the optimiser, for this process's part of the step's loss.
-
-        `correct` says whether each of its images was classified correctly, (N,) bool.
-        """
+        """Take a step of the optimiser for this process's part of the loss; its images are `correct` or not, (N,)."""
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, but the loss of the step is the sum of their parts.
         self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]

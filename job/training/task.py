@@ -75,11 +75,7 @@ class Task:
         return (synchronise(network) if self.world.size > 1 else network).to(self.context.device)
 
     def changed(self, section: str, **changes: object) -> Task:
-        """The same fold with other parameters in one section.
-
-        Example:
-            `task.changed("model", backbone="efficientnet-b0").fresh_network("student")`
-        """
+        """The same fold with other parameters in one section: `task.changed("model", backbone="efficientnet-b0")`."""
         settings = getattr(self.params, section).model_copy(update=changes)
         params = self.params.model_copy(update={section: settings})
         normalise = Normalise.of(*normalisation(params.model.backbone), self.context.device)
