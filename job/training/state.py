@@ -1,14 +1,12 @@
 """Training state: everything that the next batch depends on, so that a training can be saved and resumed."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import nn
@@ -48,7 +46,7 @@ class TrainState:
     best_state: State = field(default_factory=dict)
 
     @classmethod
-    def start(cls, network: nn.Module, device: torch.device, settings: Train, world: World = ALONE) -> TrainState:
+    def start(cls, network: nn.Module, device: torch.device, settings: Train, world: World = ALONE) -> Self:
         """The state before the first batch."""
         precision = resolve_precision(settings.precision, device)
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
