@@ -84,7 +84,7 @@ def _undefined(truth: IntArray, predicted: IntArray, probabilities: FloatArray, 
     """Why a metric has no value, by metric; of several reasons the last."""
     reasons: dict[str, str] = {}
     for c, name in enumerate(dataset.classes):
-        actual, assigned = truth == c, predicted == c
+        actual, assigned, ranked = truth == c, predicted == c, probabilities[:, c]
         reported, neither = c in dataset.reported, not (actual | assigned).any()
         cases = [
             ("mcc", actual.all(), f"{name} is the only class present"),
@@ -96,11 +96,7 @@ def _undefined(truth: IntArray, predicted: IntArray, probabilities: FloatArray, 
             ("ppv", reported and not assigned.any(), f"no image is predicted {name}"),
             ("npv", reported and assigned.all(), f"every image is predicted {name}"),
             ("f1", reported and neither, f"no image is {name} or predicted {name}"),
-            (
-                "auroc auprc",
-                reported and np.ptp(probabilities[:, c]) == 0,
-                f"the score for {name} is the same for every image",
-            ),
+            ("auroc auprc", reported and np.ptp(ranked) == 0, f"the score for {name} is the same for every image"),
             ("balanced_accuracy auroc auprc", not actual.any(), f"no image is {name}"),
         ]
         reasons |= {metric: reason for metrics, holds, reason in cases if holds for metric in metrics.split()}
