@@ -7,6 +7,7 @@ state before it is kept beside it, in case the newer one is damaged.
 
 import hashlib
 import io
+import os
 import shutil
 import sys
 import time
@@ -50,7 +51,9 @@ class Restart:
         newer, older = self._generations(name)
         with replacing(newer) as temporary:
             with temporary.open("wb") as handle:
-                handle.writelines((hashlib.sha256(content).digest(), content))
+                handle.write(hashlib.sha256(content).digest())
+                handle.write(content)
+                os.fsync(handle.fileno())
             if newer.exists():
                 newer.replace(older)
         self._saved_at = time.monotonic()
