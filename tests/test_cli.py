@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -103,13 +104,11 @@ def test_a_file_that_a_fault_of_ours_looks_for_keeps_its_traceback(monkeypatch):
 def test_gpus_are_handed_out_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     runs = []
-    monkeypatch.setattr(
-        folds._SideBySide, "_dvc", lambda _self, name, env: runs.append((name, env["CUDA_VISIBLE_DEVICES"]))
-    )
+    monkeypatch.setattr(folds, "_dvc", lambda name, env, _: runs.append((name, env["CUDA_VISIBLE_DEVICES"])))
     train = params.load(ROOT / "params.yaml").train
-    side_by_side = folds._SideBySide(folds._environments(train, folds._gpus(), jobs=None))
+    free = deque(folds._environments(train, folds._gpus(), jobs=None))
     for name in ("a", "b", "c"):
-        side_by_side.run(name)
+        folds._fold(name, free, set())
     assert runs == [("a", "2"), ("b", "5"), ("c", "2")]
 
 
@@ -144,7 +143,7 @@ def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, 
     )
     groups, running, most = set(), [], []
 
-    def run(_self, name, environment):
+    def run(name, environment, _running):
         running.append(name)
         most.append(len(running))
         groups.add(environment["CUDA_VISIBLE_DEVICES"])
@@ -152,7 +151,7 @@ def test_no_more_folds_at_a_time_than_there_are_gpus_for(monkeypatch, tmp_path, 
         running.remove(name)
         return 0
 
-    monkeypatch.setattr(folds._SideBySide, "_dvc", run)
+    monkeypatch.setattr(folds, "_dvc", run)
     assert folds.run(jobs=None) == "10 folds are trained and predicted"
     assert groups == given
     assert max(most) == (len(given) if gpus and device != "cpu" else 3)

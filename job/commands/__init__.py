@@ -1,4 +1,1 @@
-"""People's verbs of `python -m job`, beside the stages that DVC calls.
-
-The function `run` of each returns the closing sentence, or raises a UserError that names what to put right.
-"""
+"""People's verbs of `python -m job`: `run` of each returns the closing sentence, or raises a UserError."""

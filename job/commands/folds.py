@@ -35,8 +35,7 @@ def run(jobs: int | None, *, names_only: bool = False) -> str:
     """Bring every fold up to date, `jobs` at a time, or only say their names.
 
     By default a fold runs per core, or per GPU where there are GPUs. A failing fold lets the running ones finish, so
-    that their work is kept, and starts no other. Its own message stands above the UserError that follows. A
-    StoppedError says that a signal asked to end; the trainers have saved their states then.
+    that their work is kept, and starts no other. After a StoppedError the trainers have saved their states.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -64,55 +63,45 @@ def _run(params: Params, names: list[str], jobs: int | None) -> str:
     targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
     if subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0:
         return f"all {len(names)} folds are up to date"
-    side_by_side = _SideBySide(environments)
+    free, running = deque(environments), set[subprocess.Popen[str]]()
     pool = ThreadPoolExecutor(len(environments))
     try:
-        waiting = {pool.submit(side_by_side.run, name): name for name in names}
+        waiting = {pool.submit(_fold, name, free, running): name for name in names}
         for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
             if done.result():
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
     except (KeyboardInterrupt, StoppedError):
-        side_by_side.stop()
+        for process in list(running):
+            process.terminate()  # what it had finished is recorded
         raise
     finally:
         pool.shutdown(cancel_futures=True)
     return f"{len(names)} folds are trained and predicted"
 
 
-class _SideBySide:
-    """The DVC processes of the running folds, each with one of these additions to the environment."""
+def _fold(name: str, free: deque[dict[str, str]], running: set[subprocess.Popen[str]]) -> int:
+    """Train and predict one fold with one of the free additions to the environment; the exit code of DVC."""
+    environment = free.popleft()
+    try:
+        return _dvc(name, os.environ | environment, running)
+    finally:
+        free.append(environment)
 
-    def __init__(self, environments: list[dict[str, str]]) -> None:
-        self._running: set[subprocess.Popen[str]] = set()
-        self._free = deque(environments)
 
-    def run(self, name: str) -> int:
-        """Train and predict one fold; the exit code of DVC. As many threads as environments call this."""
-        environment = self._free.popleft()
-        try:
-            return self._dvc(name, os.environ | environment)
-        finally:
-            self._free.append(environment)
-
-    def _dvc(self, name: str, environment: dict[str, str]) -> int:
-        bound = [sys.executable, "-c", _BOUND.format(os.getpid())]
-        command = [*bound, *_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-        ) as process:
-            self._running.add(process)
-            assert process.stdout is not None
-            for line in process.stdout:
-                tqdm.write(line.rstrip("\n"))
-                if "exited with -9" in line:
-                    tqdm.write(f"fold {name} was killed, most often because memory ran out: try JOBS=1")
-        self._running.discard(process)
-        return process.returncode
-
-    def stop(self) -> None:
-        """End them; what they had finished is recorded."""
-        for process in list(self._running):
-            process.terminate()
+def _dvc(name: str, environment: dict[str, str], running: set[subprocess.Popen[str]]) -> int:
+    bound = [sys.executable, "-c", _BOUND.format(os.getpid())]
+    command = [*bound, *_REPRO, "--single-item", f"train@{name}", f"predict@{name}"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as process:
+        running.add(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            tqdm.write(line.rstrip("\n"))
+            if "exited with -9" in line:
+                tqdm.write(f"fold {name} was killed, most often because memory ran out: try JOBS=1")
+    running.discard(process)
+    return process.returncode
 
 
 def _environments(train: Train, gpus: list[str], jobs: int | None) -> list[dict[str, str]]:

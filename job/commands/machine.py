@@ -35,24 +35,19 @@ def check_file(path: Path) -> None:
     """Refuse, before the work, a place of `--out` that is a folder, lies in a file, or is somebody else's."""
     if path.is_dir():
         raise UserError(f"--out {path} is a folder: name the file that is to be written, such as {path / 'out'}")
-    _check_parents(path.parent)
-    _check_owner(path)
+    _check(path, path.parent)
 
 
 def check_folder(path: Path) -> None:
     """Refuse, before the work, a folder of `--out` that is or lies in a file, or whose files are somebody else's."""
-    _check_parents(path)
-    _check_owner(path)
+    _check(path, path)
 
 
-def _check_parents(path: Path) -> None:
-    for one in (path, *path.parents):
+def _check(path: Path, folder: Path) -> None:
+    """Refuse a folder that cannot be one, what belongs to the pipeline as a whole, and what Git keeps."""
+    for one in (folder, *folder.parents):
         if one.exists() and not one.is_dir():
             raise UserError(f"--out: {one} is no folder: name another place")
-
-
-def _check_owner(path: Path) -> None:
-    """Refuse what belongs to the pipeline as a whole, and what Git keeps."""
     where = path.resolve()
     if Path("dvc.yaml").is_file() and any(where.is_relative_to(folder.resolve()) for folder in paths.OUTPUTS):
         raise UserError(f"--out {path} is where the pipeline keeps its results: name another place")

@@ -66,7 +66,7 @@ def run(
         replacing(out) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as handle,
     ):
-        draw = importlib.import_module("job.ensemble.maps").Maps(ensemble, folder) if folder else None
+        draw = importlib.import_module("job.ensemble.maps").drawer(ensemble, folder) if folder else None
         table = csv.writer(handle, lineterminator="\n")
         table.writerow(scoring.columns(manifest, pictures=draw is not None))
         rows = scoring.rows(files, ensemble, rule, batch, draw)

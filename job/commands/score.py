@@ -19,12 +19,8 @@ def run(
 ) -> str:
     """Write evaluation.json, predictions.csv and differences.csv into `out`, and pages into its site/ where asked.
 
-    Returns:
-        The headline of each model, and where everything is.
-
-    Raises:
-        UserError: the file is missing or wrong; `external.read` says what is checked. Or there is no place for the
-            results, something there would be lost, or no templates for the pages. Nothing is written then.
+    The headline of each model is returned. A UserError says that the file is wrong (see `external.read`), that there is
+    no place for the results, that something would be lost there, or that templates are missing: nothing is written.
     """
     settings = params.load()
     machine.check_folder(out)
@@ -50,7 +46,7 @@ def run(
         {"method": block.model, "when": "", "label": dataset.classes[c], **part}
         for block in tested
         for c in dataset.reported
-        for part in metrics.reliability(block.probabilities[:, c], block.cells.truth == c, metrics.RELIABILITY_BINS)
+        for part in metrics.reliability(block.probabilities[:, c], block.cells.truth == c)
     ]
     evaluation = {**evidence, "methods": [], "folds": [], "reliability": reliability}
     table = predictions_table(blocks)

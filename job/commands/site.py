@@ -30,9 +30,7 @@ _REF = re.compile(r"refs/exps/([^/]{2})/([^/]{38})/(.*)")
 
 
 def run(comparison: Comparison | None = None) -> str:
-    """Write site/moment.html and site/added.js; the closing sentence.
-
-    The page holds this comparison, or else that of this workspace with the newest experiment.
+    """Write site/moment.html, with this comparison or that of the workspace with the newest experiment, and added.js.
 
     No other file of the site is touched: it is an output of DVC, and stays as the stage `report` left it.
     """

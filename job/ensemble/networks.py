@@ -18,8 +18,8 @@ from job.ensemble.scoring import Manifest
 from job.errors import UserError
 from job.files import read_json, sha256
 from job.inference import appearance, runs, runtime
-from job.inference.features import Distance, with_features
 from job.inference.pixels import Normalise, views
+from job.inference.predict import Distance, with_features
 from job.params import load
 
 CPU_PIXELS, GPU_PIXELS = 400_000, 4_000_000

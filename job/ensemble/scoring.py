@@ -75,15 +75,11 @@ def columns(manifest: Manifest, *, pictures: bool = False) -> list[str]:
 def rows(
     files: list[Path], ensemble: Ensemble, rule: Rule, batch_size: int, draw: Draw | None = None
 ) -> Iterator[list[Any]]:
-    """One row per file, in order. An image that cannot be read has its reason in the last column and no prediction.
+    """One row per file, in order; only a few batches of images are in memory, however many files there are.
 
-    One that is unlike the training images has what sets it apart there, and the ensemble abstains.
-
-    A name that is no UTF-8 is there with escapes (`tree.shown`), so that the table can be written.
-
-    Probabilities are means over the members. Only a few batches of images are in memory, however many files there are.
-    `draw` makes the pictures of the readable images of a batch, each for the class that is predicted, or would be where
-    the ensemble abstains.
+    An image that cannot be read has its reason in the last column and no prediction. One that is unlike the training
+    images has what sets it apart there, and the ensemble abstains. Probabilities are means over the members. `draw`
+    makes a picture of each readable image, for the class that is predicted, or would be where the ensemble abstains.
     """
     manifest = ensemble.manifest
     results = images.read_all(files, manifest.size, manifest.crop, manifest.center, ahead=2 * batch_size)
@@ -96,13 +92,12 @@ def rows(
             pixels = np.stack([image for _, image in readable])
             probabilities, distances = ensemble.judge(pixels)
             predicted, scored = verdicts(probabilities, rule, manifest)
-            if draw:
-                names = draw([file for file, _ in readable], pixels, predicted)
-                scored = [[*verdict, name] for verdict, name in zip(scored, names, strict=True)]
             unlike = appearance.problems(pixels, manifest.likeness, distances.mean(axis=0))
+            names = draw([file for file, _ in readable], pixels, predicted) if draw else []
+            pictures = [[name] for name in names] or [[] for _ in readable]
             scored = [
-                ["abstained" if problem else call, *values, problem]
-                for (call, *values), problem in zip(scored, unlike, strict=True)
+                ["abstained" if problem else call, *values, *picture, problem]
+                for (call, *values), problem, picture in zip(scored, unlike, pictures, strict=True)
             ]
         remaining = iter(scored)
         for file, result in batch:

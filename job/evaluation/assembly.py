@@ -59,7 +59,11 @@ def assess(
         "evidence": {"warnings": [] if dataset.patients_known else [NO_PATIENTS]},
         "image_level": _image_level(persons),
         "patients": [patients.assess(block) for block in persons],
-        **decisions.sections(fitted, settings),
+        "calibration": [decisions.calibrate(method) for method in fitted],
+        "operating_points": [
+            decisions.operating_points(method, settings) for method in fitted if len(dataset.reported) == 1
+        ],
+        "abstention": [decisions.abstain(method, settings.error) for method in fitted],
     }
     return sections, comparisons.differences(pairs, comparisons.with_means(blocks, figures))
 

@@ -144,10 +144,7 @@ def read_index(split: Split) -> pd.DataFrame:
 
 
 def log_area(index: pd.DataFrame) -> FloatArray:
-    """Natural logarithm of the area of each cell's box, in square pixels of the original image, shape (rows,).
-
-    An empty box (an image without a cell) counts as one square pixel. `index` is rows of what `read_index` returns.
-    """
+    """Logarithm of the area of each cell's box in square pixels of the file, (rows,); an empty box counts as one."""
     return np.asarray(np.log((index["box_w"] * index["box_h"]).clip(lower=1)), np.float64)
 
 

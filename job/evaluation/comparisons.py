@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from job.contracts.tables import FloatArray
@@ -72,7 +71,7 @@ def differences(pairs: Pairs, figures: Figures) -> pd.DataFrame:
     return table[COLUMNS]
 
 
-def holm(p: FloatArray) -> npt.NDArray[np.float64]:
+def holm(p: FloatArray) -> FloatArray:
     """Holm's step-down adjustment (1979, Scand J Stat 6:65) of p-values; NaN, which is no test, stays NaN."""
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]
     adjusted = np.full(len(p), np.nan)

@@ -84,7 +84,7 @@ def _undefined(truth: IntArray, predicted: IntArray, probabilities: FloatArray, 
     """Why a metric has no value, by metric; of several reasons the last."""
     reasons: dict[str, str] = {}
     for c, name in enumerate(dataset.classes):
-        actual, assigned = truth == c, predicted == c
+        actual, assigned, ranked = truth == c, predicted == c, probabilities[:, c]
         reported, neither = c in dataset.reported, not (actual | assigned).any()
         cases = [
             ("mcc", actual.all(), f"{name} is the only class present"),
@@ -96,11 +96,7 @@ def _undefined(truth: IntArray, predicted: IntArray, probabilities: FloatArray, 
             ("ppv", reported and not assigned.any(), f"no image is predicted {name}"),
             ("npv", reported and assigned.all(), f"every image is predicted {name}"),
             ("f1", reported and neither, f"no image is {name} or predicted {name}"),
-            (
-                "auroc auprc",
-                reported and np.ptp(probabilities[:, c]) == 0,
-                f"the score for {name} is the same for every image",
-            ),
+            ("auroc auprc", reported and np.ptp(ranked) == 0, f"the score for {name} is the same for every image"),
             ("balanced_accuracy auroc auprc", not actual.any(), f"no image is {name}"),
         ]
         reasons |= {metric: reason for metrics, holds, reason in cases if holds for metric in metrics.split()}
@@ -116,13 +112,13 @@ def bin_of(probability: FloatArray, bins: int) -> IntArray:
     return np.searchsorted(edges, probability, side="left").astype(np.int64)
 
 
-def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_], bins: int) -> list[dict[str, Any]]:
+def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
     """The reliability curve of an event: its probability and whether it took place, both of shape (images,).
 
     An entry per bin (low, high] has its `images`, their `mean_probability`, in how many the event `happened`, and the
     `share` of those; the mean and the share are None in an empty bin.
     """
-    position = bin_of(probability, bins)
+    bins, position = RELIABILITY_BINS, bin_of(probability, RELIABILITY_BINS)
     images = np.bincount(position, minlength=bins)
     total, events = (np.bincount(position, weights=values, minlength=bins) for values in (probability, happened))
     return [
@@ -138,14 +134,14 @@ def reliability(probability: FloatArray, happened: npt.NDArray[np.bool_], bins: 
     ]
 
 
-def expected_error(confidence: FloatArray, correct: npt.NDArray[np.bool_], bins: int = ECE_BINS) -> float:
+def expected_error(confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> float:
     """Expected calibration error: mean over images of the gap between confidence and accuracy in the image's bin.
 
     Guo et al. 2017, arXiv:1706.04599, with 15 bins. Few images in a bin are never as often correct as they should be,
     so that it is above zero for perfect probabilities too: `error_if_calibrated` says by how much. `confidence` is the
     probability of the predicted class, shape (images,), and `correct` whether it is the true one.
     """
-    gap = np.bincount(bin_of(confidence, bins), weights=confidence - correct, minlength=bins)
+    gap = np.bincount(bin_of(confidence, ECE_BINS), weights=confidence - correct)
     return float(np.abs(gap).sum() / len(confidence))
 
 

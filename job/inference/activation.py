@@ -34,10 +34,7 @@ def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tens
 def maps_of_run(
     folder: Path, store: PixelStore, rows: Rows, classes: npt.NDArray[np.int64], batch_size: int, device: torch.device
 ) -> torch.Tensor:
-    """Maps of the final network in a run's folder: (N, h, w) on the CPU, as `grad_cam` returns them.
-
-    For each of the images, (N,) rows of the store, the class with the number in `classes`, (N,), is explained.
-    """
+    """Maps of a run's final network for images, (N,) rows, and class numbers, (N,): as of `grad_cam`, on the CPU."""
     facts = read_json(folder / runs.FACTS)
     context = Context(store, runs.normalise(facts, device), device)
     network = runs.load_network(facts, folder / runs.WEIGHTS, device)

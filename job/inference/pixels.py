@@ -1,10 +1,9 @@
 """From rows of the pixel store to the input of a network: one gather, one move, one pass of arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ class PixelStore:
     resident: torch.Tensor | None = None
 
     @classmethod
-    def open(cls, path: Path) -> PixelStore:
+    def open(cls, path: Path) -> Self:
         """Map the array of `prepare`."""
         try:
             return cls(np.load(existing(path), mmap_mode="r"))
@@ -38,7 +37,7 @@ class PixelStore:
         """Side of an image in pixels."""
         return int(self.pixels.shape[1])
 
-    def near(self, device: torch.device) -> PixelStore:
+    def near(self, device: torch.device) -> Self:
         """The same store with a copy on the GPU, where that takes at most half of its free memory."""
         if device.type != "cuda" or self.pixels.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
             return self
@@ -46,7 +45,7 @@ class PixelStore:
         for start in range(0, len(self.pixels), 256):
             part = np.array(self.pixels[start : start + 256])  # a copy in memory: torch refuses the read-only map
             resident[start : start + len(part)] = torch.from_numpy(part)
-        return PixelStore(self.pixels, resident)
+        return replace(self, resident=resident)
 
     def gather(self, rows: Rows, device: torch.device) -> torch.Tensor:
         """The images of these rows: (B, 3, S, S) uint8 in channels_last order, on the device."""
@@ -66,7 +65,7 @@ class Normalise:
     shift: torch.Tensor
 
     @classmethod
-    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Normalise:
+    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Self:
         """(pixel / 255 - mean) / std, written as one multiplication and one addition per value."""
         m, s = (torch.tensor(channel, dtype=torch.float64).view(1, 3, 1, 1) for channel in (mean, std))
         return cls((1 / (255 * s)).float().to(device), (-m / s).float().to(device))

@@ -66,9 +66,8 @@ def unusable_gpu(*, seen: bool = False) -> str:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "none", "NoDevFiles")  # on purpose
     if hidden or not (seen or any(DEVICES.glob("nvidia[0-9]*"))):
         return ""
-    need = (
-        f"a driver for CUDA {torch.version.cuda}, and the right to it" if torch.version.cuda else "the build for CUDA"
-    )
+    driver = f"a driver for CUDA {torch.version.cuda}, and the right to it"
+    need = driver if torch.version.cuda else "the build for CUDA"
     return f"there is a GPU here that torch {torch.__version__} cannot use: it needs {need}"
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from job.contracts.split import Rows
-from job.inference.features import classifier, features_of
+from job.inference.predict import classifier, features_of
 from job.params import Params
 from job.seeds import derive
 from job.training.augment import augmented
@@ -61,10 +61,7 @@ def train(task: Task) -> Trained:
 
 
 def features(task: Task, network: nn.Module, rows: Rows, version: int = 0) -> npt.NDArray[np.float64]:
-    """Features of these images, (N,) rows: (N, D).
-
-    Version 0 is that of the images as they are; every other number gives an augmented version of its own.
-    """
+    """Features of these images, (N,) rows, as they are in version 0, and augmented anew in every other: (N, D)."""
     settings, seed = task.params.train, task.seed("noise", version)
     policy = settings.augment if version else "none"
 

@@ -27,15 +27,14 @@ from torch.nn import functional
 
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
-from job.models.recomputation import buffers_kept
+from job.models.network import buffers_kept
 from job.params import Params
 from job.seeds import derive
 from job.training.batch import Batch, consistency_loss
-from job.training.fit import Trainer, tune
+from job.training.fit import Trainer, train_batch_norm_alone, tune
 from job.training.history import PseudoLabels, Trained
 from job.training.state import TrainState
 from job.training.task import Task
-from job.training.validation import train_batch_norm_alone
 
 
 def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
@@ -44,11 +43,7 @@ def labels(params: Params) -> str:  # noqa: ARG001 - every method has this funct
 
 
 def train(task: Task) -> Trained:
-    """Train teacher and student, and tune the student; an epoch is one pass over the unlabelled images.
-
-    Raises:
-        UserError: `train.devices` is more than 1.
-    """
+    """Train teacher and student, and tune the student; an epoch is one pass over the unlabelled images."""
     if task.world.size > 1:
         raise UserError("meta_pseudo_labels trains a fold on one device: set train.devices=1, and use GPUs by folds")
     settings = task.params.meta_pseudo_labels
@@ -93,10 +88,8 @@ def draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def teacher_loss(logits: torch.Tensor, drawn: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
     """The loss whose gradient is an unbiased estimate of dR/dT: scalar.
 
-    Args:
-        logits: of the teacher for the images that the student stepped on, (N, C).
-        drawn: the classes that were drawn for them, (N,).
-        feedback: the student's loss on labelled images before its step minus that after it.
+    The logits, (N, C), are the teacher's for the images that the student stepped on, with the classes `drawn` for them,
+    (N,); `feedback` is the student's loss on labelled images before its step minus that after it.
     """
     return feedback.detach() * functional.cross_entropy(logits, drawn, reduction="sum")
 

@@ -54,11 +54,7 @@ def train(task: Task) -> Trained:
 
 
 def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
-    """Predict the images without labels, in evaluation mode, and choose what a student learns from.
-
-    Raises:
-        UserError: no prediction is as confident as `noisy_student.confidence`.
-    """
+    """Predict the images without labels, in evaluation mode, and choose what a student learns from."""
     settings, rows = task.params.noisy_student, task.fold.unlabelled
     logits = predict_logits(teacher, task.context, rows)
     calibrated = probabilities(logits)
@@ -83,14 +79,10 @@ def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
 def select(probabilities: npt.NDArray[np.floating], *, confidence: float, balance: bool) -> npt.NDArray[np.int64]:
     """Positions of the images that a student learns from, in ascending order; a position may occur more than once.
 
-    Args:
-        probabilities: of the teacher, (N, C).
-        confidence: least probability of the predicted class; with two classes a threshold has an effect above 0.5.
-        balance: take equally many images of every predicted class: the most confident ones of a common class, and those
-            of a scarce class repeated, as in the source code of Noisy Student. The number of images does not change.
-
-    Raises:
-        UserError: no prediction is that confident.
+    Of the teacher's `probabilities`, (N, C), those count whose highest is at least `confidence`; a UserError says that
+    there is none. With `balance` equally many images of every predicted class are taken: the most confident ones of a
+    common class, and those of a scarce class repeated, as in the source code of Noisy Student. The number of images
+    does not change.
     """
     best, predicted = probabilities.max(1), probabilities.argmax(1)
     kept = np.flatnonzero(best >= confidence)

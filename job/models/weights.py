@@ -55,9 +55,8 @@ def of_file(path: Path, sha256: str) -> State:
     if not path.is_file():
         raise UserError(f"model.weights: {path} does not exist; name a weights file, or use imagenet or none")
     if (digest := files.sha256(path)) != sha256:
-        raise UserError(
-            f"{path}: its SHA-256 is {digest}, not model.weights_sha256={sha256}: it is not the file you meant"
-        )
+        meant = f"not model.weights_sha256={sha256}: it is not the file you meant"
+        raise UserError(f"{path}: its SHA-256 is {digest}, {meant}")
     return _read(path)
 
 
@@ -84,11 +83,8 @@ def _download(backbone: str, path: Path) -> None:
 
 def _read(path: Path) -> State:
     try:
-        loaded = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        in_safetensors = path.suffix == ".safetensors"
+        loaded = load_file(path) if in_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, IndexError) as error:
         reason = str(error).split(".", 1)[0]
         raise UserError(
@@ -102,9 +98,8 @@ def _read(path: Path) -> State:
         raise UserError(f"{path} holds no state_dict: names and tensors, also under the key {' or '.join(_CHECKPOINT)}")
     for name, value in loaded.items():
         if not value.isfinite().all():
-            raise UserError(
-                f"{path}: layer {name} holds NaN or infinity, as after a run that diverged: take other weights"
-            )
+            problem = "holds NaN or infinity, as after a run that diverged: take other weights"
+            raise UserError(f"{path}: layer {name} {problem}")
     return dict(loaded)
 
 

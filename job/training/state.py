@@ -1,14 +1,12 @@
 """Training state: everything that the next batch depends on, so that a training can be saved and resumed."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import nn
@@ -48,7 +46,7 @@ class TrainState:
     best_state: State = field(default_factory=dict)
 
     @classmethod
-    def start(cls, network: nn.Module, device: torch.device, settings: Train, world: World = ALONE) -> TrainState:
+    def start(cls, network: nn.Module, device: torch.device, settings: Train, world: World = ALONE) -> Self:
         """The state before the first batch."""
         precision = resolve_precision(settings.precision, device)
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -80,10 +78,7 @@ class TrainState:
         return parts
 
     def learn(self, loss: torch.Tensor, correct: torch.Tensor) -> None:
-        """Take one step of the optimiser, for this process's part of the step's loss.
-
-        `correct` says whether each of its images was classified correctly, (N,) bool.
-        """
+        """Take a step of the optimiser for this process's part of the loss; its images are `correct` or not, (N,)."""
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, but the loss of the step is the sum of their parts.
         self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]

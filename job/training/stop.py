@@ -9,10 +9,7 @@ class Stop:
     """Remembers the signal that asked the process to end; a training asks between two batches."""
 
     def __init__(self, remedy: str) -> None:
-        """Take SIGTERM, Ctrl-C and a closed terminal from now on; a second Ctrl-C ends the process at once.
-
-        The `remedy`, how to go on, ends the message.
-        """
+        """Take SIGTERM, Ctrl-C (a second one ends at once) and a closed terminal; `remedy` ends the message."""
         self._remedy = remedy
         self._number = 0
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -1,9 +1,8 @@
 """What a method is given: one fold, and everything that the training of its models shares."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -74,12 +73,8 @@ class Task:
         )
         return (synchronise(network) if self.world.size > 1 else network).to(self.context.device)
 
-    def changed(self, section: str, **changes: object) -> Task:
-        """The same fold with other parameters in one section.
-
-        Example:
-            `task.changed("model", backbone="efficientnet-b0").fresh_network("student")`
-        """
+    def changed(self, section: str, **changes: object) -> Self:
+        """The same fold with other parameters in one section: `task.changed("model", backbone="efficientnet-b0")`."""
         settings = getattr(self.params, section).model_copy(update=changes)
         params = self.params.model_copy(update={section: settings})
         normalise = Normalise.of(*normalisation(params.model.backbone), self.context.device)

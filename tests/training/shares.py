@@ -13,8 +13,8 @@ from torch.distributed.nn.functional import all_reduce
 from job.inference import runtime
 from job.inference.context import Context
 from job.inference.pixels import Normalise, PixelStore
+from job.training.fit import recompute_batch_norm
 from job.training.parallel import ALONE, World
-from job.training.validation import recompute_batch_norm
 from tests.training.test_fit import MEAN, ROWS, STD, network, params, pixels, train
 
 

@@ -22,13 +22,11 @@ from job.inference.predict import predict_logits
 from job.models.network import build
 from job.params import load
 from job.seeds import derive, generator
-from job.training import validation
 from job.training.augment import augmented
 from job.training.batch import Source, steps
-from job.training.fit import Trainer
+from job.training.fit import Trainer, recompute_batch_norm
 from job.training.parallel import ALONE
 from job.training.task import Task
-from job.training.validation import recompute_batch_norm
 from tests import ROOT
 from tests.training.silent import NoState, Silent
 
@@ -163,7 +161,7 @@ def test_a_compiled_step_is_one_graph(context, monkeypatch):
 
 
 def test_statistics_need_some_thousand_images_and_no_more(context, monkeypatch):
-    monkeypatch.setattr(validation, "STATISTICS_IMAGES", 8)
+    monkeypatch.setattr("job.training.fit.STATISTICS_IMAGES", 8)
     some, all_ = network(), network()
     recompute_batch_norm(some, context, ROWS)
     monkeypatch.undo()

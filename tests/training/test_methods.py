@@ -21,8 +21,8 @@ from job.files import read_json
 from job.inference import appearance, runs, runtime
 from job.inference import predict as inference
 from job.inference.context import Context
-from job.inference.features import Distance, features_of
 from job.inference.pixels import Normalise, PixelStore
+from job.inference.predict import Distance, features_of
 from job.methods import linear_probe, noisy_student
 from job.models.network import fuse_batch_norm, normalisation
 from job.params import METHODS, load

@@ -10,7 +10,7 @@ from torch import nn
 from job.errors import UserError
 from job.inference import runtime
 from job.training import parallel
-from job.training.validation import recompute_batch_norm
+from job.training.fit import recompute_batch_norm
 from tests import ROOT
 from tests.training.shares import double, recomputed
 from tests.training.test_fit import ROWS, context, network, params, train  # noqa: F401 - a fixture
