@@ -167,7 +167,9 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
         finished = clone.finished()
         done = {arm: by_seed for arm, by_seed in names.items() if finished.issuperset(chain.from_iterable(by_seed))}
         if done.keys() > set(tables.REFERENCES):
-            _write(clone, f"self_training_{round(100 * share)}", tables.self_training(clone, done))
+            name = f"self_training_{round(100 * share)}"
+            _write(clone, name, tables.self_training(clone, done))
+            _write(clone, f"{name}_trace", tables.trace(clone, done))
 
 
 def _steps(arm: str, share: float) -> Settings:

@@ -1,6 +1,7 @@
 """The tables of `make study`: what the finished experiments say about images that nothing was chosen on."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -76,7 +77,7 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
                 for rule in ("majority", "mean")
             ]
             held_in = everything.query("kind == 'out_of_fold' and method == @method and role == 'validation'")
-            rows.append({"test set": where, "system": f"{label}, out of fold"} | _figures(clone, held_in))
+            rows.append({"test set": where, "system": f"{label}, training part out of fold"} | _figures(clone, held_in))
     return pd.DataFrame(rows)
 
 
@@ -100,6 +101,18 @@ def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) ->
     return pd.DataFrame(rows)
 
 
+def trace(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:
+    """A row per arm, held-out fold and turn of self-training: share of correct pseudo-labels, and how sure they are."""
+    rows = []
+    for arm, name in ((arm, name) for arm, seeds in names.items() for folds in seeds for name in folds):
+        for turn in json.loads(clone.read(name, "results/evaluation.json"))["self_training"]:
+            facts = {key: turn[key] for key in ("iteration", "images", "correct", "share_positive", "kept")}
+            truth = turn["balance"]["truth"][1] / turn["images"]
+            confidence = turn["confidence"]["mean"]
+            rows.append({"arm": arm, "experiment": name} | facts | {"share_all": truth, "confidence": confidence})
+    return pd.DataFrame(rows)
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The table for docs/results.md."""
     cells = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value)).replace(
@@ -110,7 +123,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _predictions(clone: Clone, name: str) -> pd.DataFrame:
-    text = {"image": str, "subject": str, "label": str, "model": str, "role": str}
+    text = {"image": str, "subject": str, "label": str, "model": str, "role": str, "rule": str}
     return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
 
 

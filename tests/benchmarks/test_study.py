@@ -1,5 +1,6 @@
 """The protocol of the study: what is chosen, on what, and what is looked at afterwards."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ class Experiments:
     def read(self, name, path):
         if path in ("results/summary.json", "results/differences.csv"):
             return "{}"
+        if path == "results/evaluation.json":
+            turn = {"iteration": 1, "images": 4, "correct": 0.5, "share_positive": 0.75, "kept": 1.0,
+                    "balance": {"truth": [3, 1]}, "confidence": {"mean": 0.9}}  # fmt: skip
+            return json.dumps({"self_training": [turn] if "noisy_student" in self.ran[name]["methods"] else []})
         assert path == "results/predictions.csv"
         settings = self.ran[name]
         skill = next((value for part, value in self.skills.items() if part in name), 0.5)
@@ -119,6 +124,9 @@ def test_self_training_is_compared_with_labelled_images_alone_and_with_its_contr
     # A student passes nine times as many masked images as there are labelled ones, in each of four epochs.
     assert {settings["train.epochs"] for settings in control} == {36}
     table = pd.read_csv(tmp_path / "self_training_10.csv").set_index("arm")
+    turns = pd.read_csv(tmp_path / "self_training_10_trace.csv")
+    assert set(turns["arm"]) == {arm for arm, of in study.SELF_TRAINING.items() if of["methods"] == "[noisy_student]"}
+    assert turns.loc[0, ["share_positive", "share_all"]].tolist() == [0.75, 0.25]
     differences = table.filter(regex="^less")
     assert differences.notna().sum().tolist() == [len(table) - 1, len(table) - 2]
     assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
