@@ -3,20 +3,28 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from job.errors import UserError
 
 _GAPS = frozenset({
-    "", "-", "--", "?", ".", "na", "n/a", "n.a.", "<na>", "#n/a", "#na", "nan", "-nan", "nat", "none", "null", "nil",
-    "missing", "unknown", "undefined", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!",
+    "", "na", "nan", "nat", "nd", "none", "null", "nil", "missing", "unknown", "unbekannt", "undefined", "anonymous",
+    "tbd", "not known", "not available", "not recorded", "not given", "none given",
 })  # fmt: skip
+_ERRORS = frozenset({"#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!", r"\n"})
 
-# What people write before a patient's number, in small letters.
-_PATIENT = frozenset({"p", "pt", "pat", "patient", "person", "subject", "subj", "case", "id", "pid", "no", "nr", "#"})
+# What people write before a patient's number, in small letters; several may stand together.
+_PATIENT = re.compile(
+    "(p|pt|pat|patients?|person|subjects?|subj|sub|case|fall|donor|participant|individual|u?id|no|nr|num|number)+"
+)
 
 # Other names of columns, without case and signs. `dataset` and `part` often name a source: they stand for nothing here.
 _PARTS = {"split", "role", "set", "subset", "partition"}
-_COLUMNS = {"split": _PARTS, "role": _PARTS, "patient": {"patientid", "patientname", "patientno", "person", "caseid"}}
+_COLUMNS = {
+    "split": _PARTS, "role": _PARTS, "model": {"method", "classifier", "algorithm"},
+    "patient": {"patientid", "patientname", "patientno", "person", "case", "caseid", "donor", "mrn"},
+    "predicted": {"ypred", "prediction"},
+}  # fmt: skip
 
 # Words of a class's name, in small letters.
 _NO = frozenset({"non", "not", "no", "without"})
@@ -28,8 +36,9 @@ _POSITIVE = frozenset({
 
 
 def is_gap(text: str) -> bool:
-    """Whether a text stands for a missing value, as programs and spreadsheets write it: `nan`, `NA`, `None`, blanks."""
-    return unicodedata.normalize("NFKC", text).strip().casefold() in _GAPS
+    """Whether a text stands for a missing value, as people and programs write it: `nan`, `N/A`, `?`, blanks."""
+    plain = unicodedata.normalize("NFKC", text).strip().casefold()
+    return plain in _ERRORS or ("+" not in plain and re.sub(r"[^\w\s]|_", "", plain).strip() in _GAPS)
 
 
 def filled(text: str) -> str:
@@ -38,13 +47,17 @@ def filled(text: str) -> str:
 
 
 def spelling(name: str) -> tuple[str, ...]:
-    """What is left of a name without case, spaces, `-`, `_`, invisible characters, and the ways to write a number.
+    """What is left of a name without case, spaces, dashes, `_`, invisible characters, and the ways to write a number.
 
-    `7`, `7.0`, `007` and ` 7` are alike, and so are `P-07` and `p7`; `7` and `H7` are not, nor `1-2`, `12`, `-1`, `1`.
+    `7`, `7.0`, `007` and ` 7` are alike, so are `100000` and `1e+05`, and `P-07` and `p7`; `7` and `H7` are not, nor
+    `1-2`, `12`, `-1`, `1`.
     """
-    visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf").casefold()
+    kinds = [(character, unicodedata.category(character)) for character in unicodedata.normalize("NFKC", name)]
+    visible = "".join("-" if kind == "Pd" else character for character, kind in kinds if kind != "Cf").casefold()
     if number := re.fullmatch(r"\s*(-?\d+)(?:[.,]0*)?\s*", visible):
         return (str(int(number[1])),)
+    if re.fullmatch(r"\s*\d(\.\d+)?e\+\d\d?\s*", visible) and (value := Decimal(visible.strip())) % 1 == 0:
+        return (str(int(value)),)
     parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", visible)
     return tuple(str(int(part)) if part.isdecimal() else part for part in parts)
 
@@ -66,16 +79,19 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """
     alike: dict[tuple[str, ...], list[str]] = {}
     for patient in sorted(set(patients) - {""}, key=lambda name: (len(name), name)):
-        parts = spelling(patient) or (patient,)
-        number = parts[-1] if len(parts) == 2 and parts[0] in _PATIENT and parts[1].isdecimal() else ""
-        alike.setdefault((number,) if number else parts, []).append(patient)
+        parts = spelling(patient.replace("°", "o")) or (patient,)
+        numbers = [part for part in parts if part.isdecimal()]
+        others = [part for part in parts if part.isalpha() and not _PATIENT.fullmatch(part)]
+        # Signs and words around its only number do not make another person; a sign of the number's own does.
+        alone = len(numbers) == 1 and not others and len(parts) > 1
+        alike.setdefault((numbers[0],) if alone else parts, []).append(patient)
     groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
         return {}, []
     shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:5]) + (" …" if len(groups) > 5 else "")
     sentence = (
-        f"Patients that differ in case, spaces, the writing of a number or a word such as P, Patient or ID before it "
-        f"are one person: {shown}. Where they are two persons, give them names that differ in more."
+        f"Patients that differ in case, spaces, the writing of a number, or signs and a word such as P, Patient or ID "
+        f"beside it are one person: {shown}. Where they are two persons, give them names that differ in more."
     )
     return {name: group[0] for group in groups for name in group}, [sentence]
 
@@ -106,6 +122,6 @@ def positive_class(classes: Sequence[str], asked: str | None, option: str) -> st
 def _says(name: str) -> int:
     """1 for the name of an illness, -1 for that of its absence, 0 for any other."""
     words = set(re.findall(r"[^\W\d_]+", name.casefold()))
-    if name in ("0", "-1") or words & (_NO | _NEGATIVE):
+    if spelling(name) in (("0",), ("-1",)) or words & (_NO | _NEGATIVE):
         return -1
     return int(bool(words & _POSITIVE))

@@ -12,6 +12,7 @@ from job.errors import UserError
 NAME = "labels.csv"
 COLUMNS = ("file", "patient", "label")
 SPLITS = ("train", "test", "unlabelled")
+_NO_CLASS = ("unlabelled", "unlabeled", "notlabelled", "notlabeled")
 _composed = partial(unicodedata.normalize, "NFC")
 
 
@@ -37,8 +38,11 @@ def listing(root: Path, tree: Tree) -> Listing:
     patients_known = any(filled(row["patient"]) for _, row in rows)
     entries: dict[str, Entry] = {}
     contradicted: set[str] = set()
+    named: set[str | None] = set()
     for number, row in rows:
-        entry = _entry(images.find(row["file"]), row, patients_known=patients_known)
+        image = images.find(row["file"])
+        named.add(image)
+        entry = _entry(image, row, patients_known=patients_known)
         if isinstance(entry, str):
             problems.append((number, entry))
         elif entries.setdefault(entry.image, entry) is not entry:
@@ -47,10 +51,10 @@ def listing(root: Path, tree: Tree) -> Listing:
                 contradicted.add(entry.image)
     rejected: list[Refusal] = [(table, f"line {number}: {shown(problem)}") for number, problem in problems]
     rejected += [(other, NOT_AN_IMAGE) for other in tree.others if other not in (table, SYNTHETIC_MARK)]
-    rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in entries]
+    rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in named]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
-    warnings = _not_used(rows)
+    warnings = _not_used(rows) + _of_several_classes(kept)
     if other := images.other_names:
         example = f"{shown(other[0][0])} for {other[0][1]}"
         warnings.append(f"{NAME} calls {len(other):,} files otherwise than they are called, such as {example}.")
@@ -101,6 +105,7 @@ def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> E
     if image is None:
         return f"row for {row['file']!r} without a file"
     label, patient = (_composed(filled(row[name])) for name in ("label", "patient"))
+    label = "" if label.casefold().replace(" ", "") in _NO_CLASS else label
     split = filled(row.get("split", "")).lower() or ("train" if label else "")
     if any(shown(name) != name for name in (label, patient)):
         return "label or patient with control characters"
@@ -124,3 +129,15 @@ def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:
     sentences = [f"Not used of {NAME}: the columns {', '.join(columns)}."] if columns else []
     labels = sum(row.get("split", "").lower() == "unlabelled" and filled(row["label"]) != "" for _, row in rows)
     return sentences + ([f"Not used of {NAME}: {labels} labels of rows with split unlabelled."] if labels else [])
+
+
+def _of_several_classes(entries: list[Entry]) -> list[str]:
+    """A warning of patients with cells of several classes, who may be a word for nobody in particular."""
+    classes: dict[str, set[str]] = {}
+    for entry in entries:
+        classes.setdefault(entry.patient, set()).add(entry.label)
+    several = [patient for patient, labels in classes.items() if patient and len(labels - {""}) > 1]
+    if not several:
+        return []
+    names = ", ".join(map(shown, several[:5])) + (" …" if len(several) > 5 else "")
+    return [f"Patients with cells of several classes: {names}. Where a name stands for nobody, leave it empty."]

@@ -51,6 +51,10 @@ def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Bl
             table[column] = default
     table["role"] = table["role"].str.casefold()
     tables.check_one_of(path, table, "role", (*predictions.ROLES, "train"))
+    for column in {"patient", "subject"}.intersection(table):
+        learned = table.loc[table["role"] == "train", column]
+        shared = table[(table["role"] == "test") & (table[column] != "") & table[column].isin(learned)]
+        refuse(path, shared, column, "has training and test images")
     warnings = []
     if left_out := int((~table["role"].isin(ROLES)).sum()):
         warnings.append(f"{left_out:,} of {len(table):,} rows are of other roles than test and validation: left out.")

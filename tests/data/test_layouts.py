@@ -365,6 +365,8 @@ def test_a_table_as_spreadsheets_write_it(tmp_path):
 SPELLINGS = [
     ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
     ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"), ("7", "Patient 7"), ("P7", "7"), ("#7", "id_07"),
+    ("7", "Patient #7"), ("7", "Patient No. 7"), ("P7", "PatientID7"), ("7", "patients/7"), ("7", "N° 7"), ("7", "'7"),
+    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("Anna-Smith", "Anna–Smith"),
 ]  # fmt: skip
 
 
@@ -379,7 +381,19 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("7", "H7"), ("1-2", "12"), ("1.5", "15"), ("7", "70"), ("P1", "P1a"), ("7.01", "7.1.0"), ("1", "-1")],
+    [
+        ("7", "H7"),
+        ("1-2", "12"),
+        ("1.5", "15"),
+        ("7", "70"),
+        ("P1", "P1a"),
+        ("7.01", "7.1.0"),
+        ("1", "-1"),
+        ("P7", "N7"),
+        ("1-2", "P12"),
+        ("1.5e+00", "15"),
+        ("7", "7 a"),
+    ],
 )
 def test_other_persons_stay_apart(tmp_path, one, other):
     text = ROWS.replace(",p,", f",{one},").replace(",q,", f",{other},")
@@ -388,7 +402,24 @@ def test_other_persons_stay_apart(tmp_path, one, other):
 
 
 @pytest.mark.parametrize(
-    "gap", ["nan", "NaN", "NA", "N/A", "#N/A", "None", "null", "-", "?", "unknown", "  ", "\u00a0"]
+    "gap",
+    [
+        "nan",
+        "NaN",
+        "NA",
+        "N/A",
+        "#N/A",
+        "None",
+        "null",
+        "-",
+        "?",
+        "unknown",
+        "  ",
+        "\u00a0",
+        "—",
+        "(null)",
+        "Not known",
+    ],
 )
 def test_the_text_of_a_gap_is_neither_a_patient_nor_a_class(tmp_path, gap):
     root = table(tmp_path / "mine", ROWS.replace("3.png,p,", f"3.png,{gap},"))
@@ -399,6 +430,17 @@ def test_the_text_of_a_gap_is_neither_a_patient_nor_a_class(tmp_path, gap):
         prepared(root, tmp_path / "out")
     root = table(tmp_path / "nobody", ROWS.replace(",p,", f",{gap},").replace(",q,", ",,").replace(",r,", ",nan,"))
     assert not prepared(root, tmp_path / "out")[0]["patients_known"]
+
+
+def test_a_word_for_nobody_and_one_for_no_label_are_noticed(tmp_path):
+    root = table(tmp_path / "mine", ROWS.replace(",p,", ",pooled,").replace(",q,", ",pooled,"))
+    assert any(
+        "cells of several classes: pooled." in sentence for sentence in prepared(root, tmp_path / "a")[0]["warnings"]
+    )
+    root = table(tmp_path / "other", ROWS.replace("3.png,p,ALL", "3.png,p,Unlabelled"))
+    with pytest.raises(UserError, match=r"line 4: label missing.*set split to unlabelled for 3\.png") as caught:
+        prepared(root, tmp_path / "b")
+    assert "1 files under" in str(caught.value), "the row is the mistake, and its image no second one"
 
 
 def test_a_folder_named_like_a_gap_is_no_class(tmp_path):
