@@ -91,7 +91,7 @@ const observer = new IntersectionObserver(
         plotly().then(() => soon(() => draw(target)));
       }
   },
-  { rootMargin: "100px" }, // a reader who scrolls sees none being drawn, and the first screen waits for none
+  { threshold: 0.1 }, // a first screen that shows no more than an edge of a figure does not wait for the bundle
 );
 for (const plot of plots) observer.observe(plot);
 
