@@ -107,7 +107,7 @@ def trace(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.Data
     for arm, name in ((arm, name) for arm, seeds in names.items() for folds in seeds for name in folds):
         for turn in json.loads(clone.read(name, "results/evaluation.json"))["self_training"]:
             facts = {key: turn[key] for key in ("iteration", "images", "correct", "share_positive", "kept")}
-            truth = turn["balance"]["truth"][1] / turn["images"]
+            truth = turn["balance"]["truth"][1] / sum(turn["balance"]["truth"])  # of the final part nobody knows it
             confidence = turn["confidence"]["mean"]
             rows.append({"arm": arm, "experiment": name} | facts | {"share_all": truth, "confidence": confidence})
     return pd.DataFrame(rows)
