@@ -8,7 +8,7 @@ from decimal import Decimal
 from job.errors import UserError
 
 _GAPS = frozenset({
-    "", "na", "nan", "nat", "nd", "none", "null", "nil", "missing", "unknown", "unbekannt", "undefined", "anonymous",
+    "", "na", "nan", "nat", "none", "null", "nil", "missing", "unknown", "unbekannt", "undefined", "anonymous",
     "tbd", "not known", "not available", "not recorded", "not given", "none given",
 })  # fmt: skip
 _ERRORS = frozenset({"#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!", r"\n"})

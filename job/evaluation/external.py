@@ -51,17 +51,17 @@ def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Bl
             table[column] = default
     table["role"] = table["role"].str.casefold()
     tables.check_one_of(path, table, "role", (*predictions.ROLES, "train"))
-    for column in {"patient", "subject"}.intersection(table):
-        learned = table.loc[table["role"] == "train", column]
-        shared = table[(table["role"] == "test") & (table[column] != "") & table[column].isin(learned)]
-        refuse(path, shared, column, "has training and test images")
     warnings = []
     if left_out := int((~table["role"].isin(ROLES)).sum()):
         warnings.append(f"{left_out:,} of {len(table):,} rows are of other roles than test and validation: left out.")
-    table = table[table["role"].isin(ROLES)]
+    table = table[table["role"].isin((*ROLES, "train"))]
     if not (table["role"] == "test").any():
         raise UserError(f"{path}: column 'role': no row is of role 'test': {REMEDY}")
     warnings += _persons(table)
+    learned = table["role"] == "train"
+    tested_too = (table["role"] == "test") & table["subject"].isin(table.loc[learned, "subject"])
+    refuse(path, table[tested_too], "subject", "has training and test images")
+    table = table[~learned]
     for column in ("image", "label", "model"):
         empty = table[column].map(is_gap) if column == "label" else table[column] == ""
         for line, text in table.loc[empty, column].items():
