@@ -1,6 +1,5 @@
 """The table of an ablation: one line per arm, as CSV with every digit and as Markdown for docs/results.md."""
 
-import importlib
 import io
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -164,10 +163,9 @@ def _images(bench: Experiments, arm: Arm, seed: int) -> int:
     if arm.iteration is not None:
         student = params.noisy_student.model_copy(update={"iterations": arm.iteration})
         params = params.model_copy(update={"noisy_student": student})
-    method = importlib.import_module(f"job.methods.{arm.method}")
     data = bench.repository / "data"
     classes = read_dataset(data / "prepared/summary.json").classes
-    fold = read_split(data / "split.csv", classes).fold(seed, classes, labels=method.labels(params))
+    fold = read_split(data / "split.csv", classes).fold(seed, classes, labels=params.labels(arm.method))
     return _counts(params, len(fold.train.rows), len(fold.unlabelled))[arm.method]
 
 

@@ -25,8 +25,7 @@ from benchmarks import published
 from benchmarks.training import BATCH, draw
 from job import params
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import Context, Normalise, PixelStore
 from job.models.network import build, normalisation
 from job.training.batch import Batch, Source, supervised
 from job.training.parallel import ALONE, World

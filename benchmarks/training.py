@@ -23,8 +23,7 @@ from job.contracts.split import Fold, Labelled
 from job.data import images
 from job.demo import cells
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import Context, Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.methods import efficientnet
 from job.models.network import build, fuse_batch_norm, normalisation

@@ -214,10 +214,10 @@ class Params(Section):
     evaluation: Evaluation
     report: Report
 
-    @property
-    def halves(self) -> bool:
-        """Whether some method sees the labels of a part of the training images alone."""
-        return any(getattr(getattr(self, name), "labels", "half") != "all" for name in self.methods)
+    def labels(self, method: str) -> str:
+        """Which training labels a method sees: `all`, or the `half` whose rest arrives without labels."""
+        section = getattr(self, method)
+        return section.labels if isinstance(section, EfficientNet | LinearProbe) else "half"
 
     @pydantic.model_validator(mode="after")
     def _sections_fit(self) -> Self:

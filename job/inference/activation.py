@@ -10,8 +10,7 @@ from captum.attr import LayerGradCam
 from job.contracts.split import Rows
 from job.files import read_json
 from job.inference import runs
-from job.inference.context import Context
-from job.inference.pixels import PixelStore, in_batches
+from job.inference.pixels import Context, PixelStore, in_batches
 
 
 def grad_cam(network: torch.nn.Module, pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """From rows of the pixel store to the input of a network: one gather, one move, one pass of arithmetic."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -73,6 +73,25 @@ class Normalise:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 to float32, keeping the memory order."""
         return pixels.float().mul_(self.scale).add_(self.shift)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Pixels, their normalisation, and the device."""
+
+    store: PixelStore  # the prepared images
+    normalise: Normalise  # to the mean and deviation that the weights expect
+    device: torch.device  # of networks and batches
+    check: Callable[[], None] = lambda: None  # called before every batch; raises where the process is asked to stop
+
+    def images(self, rows: Rows, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
+        """Load and normalise the images of these rows, (B,): (B, 3, S, S) float32 on the device.
+
+        `change`, an augmentation, is applied to the pixels, (B, 3, S, S) uint8, before they are normalised.
+        """
+        self.check()
+        pixels = self.store.gather(rows, self.device)
+        return self.normalise(pixels if change is None else change(pixels))
 
 
 def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from job.contracts.split import Rows
-from job.inference.context import Context
-from job.inference.pixels import in_batches, views
+from job.inference.pixels import Context, in_batches, views
 
 EVALUATION_BATCH = 64
 

@@ -9,17 +9,11 @@ augmented view (policy `train.augment`, as for labelled images); where the most 
 
 import torch
 
-from job.params import Params
 from job.training.batch import Batch, consistency_loss
 from job.training.fit import Trainer
 from job.training.history import Trained
 from job.training.state import TrainState
 from job.training.task import Task
-
-
-def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
-    """The labelled half: the rest of the fold arrives without labels."""
-    return "half"
 
 
 def train(task: Task) -> Trained:

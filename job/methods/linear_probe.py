@@ -18,18 +18,12 @@ from torch import nn
 
 from job.contracts.split import Rows
 from job.inference.predict import classifier, features_of
-from job.params import Params
 from job.seeds import derive
 from job.training.augment import augmented
 from job.training.history import Epoch, Fitted, Trained, snapshot
 from job.training.task import Task
 
 VERSIONS = 8
-
-
-def labels(params: Params) -> str:
-    """All training labels, or the labelled half."""
-    return params.linear_probe.labels
 
 
 def train(task: Task) -> Trained:

@@ -28,18 +28,12 @@ from torch.nn import functional
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
 from job.models.network import buffers_kept
-from job.params import Params
 from job.seeds import derive
 from job.training.batch import Batch, consistency_loss
 from job.training.fit import Trainer, train_batch_norm_alone, tune
 from job.training.history import PseudoLabels, Trained
 from job.training.state import TrainState
 from job.training.task import Task
-
-
-def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
-    """The labelled half: the rest of the fold arrives without labels."""
-    return "half"
 
 
 def train(task: Task) -> Trained:

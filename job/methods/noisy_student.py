@@ -15,17 +15,11 @@ from torch import nn
 
 from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
-from job.params import Params
 from job.temperature import fit_temperature, tempered
 from job.training.batch import Source
 from job.training.fit import Trainer, tune
 from job.training.history import PseudoLabels, Trained
 from job.training.task import Task
-
-
-def labels(params: Params) -> str:  # noqa: ARG001 - every method has this function
-    """The labelled half: the rest of the fold arrives without labels."""
-    return "half"
 
 
 def train(task: Task) -> Trained:

@@ -8,8 +8,7 @@ from job.contracts import paths, predictions
 from job.contracts.split import read_split
 from job.files import read_json, write_text
 from job.inference import runs, runtime
-from job.inference.context import Context
-from job.inference.pixels import VIEWS, PixelStore
+from job.inference.pixels import VIEWS, Context, PixelStore
 from job.inference.predict import predict
 
 

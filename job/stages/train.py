@@ -7,14 +7,12 @@ from job.contracts import paths
 from job.contracts.split import read_split
 from job.files import check_cache, read_json, replacing_folder
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import Context, Normalise, PixelStore
 from job.models.network import normalisation
 from job.training import identity, parallel, record
 from job.training.history import Trained
 from job.training.progress import Progress
-from job.training.restart import opened
-from job.training.stop import Stop
+from job.training.restart import Stop, opened
 from job.training.task import Task
 
 
@@ -30,10 +28,11 @@ def run(method: str, fold: int) -> str:
     prepared = read_json(paths.SUMMARY)
     classes = tuple(prepared["classes"])
     split = read_split(paths.SPLIT, classes)
-    if params.halves:  # also where this method needs none: the list's others would stop after hours
+    # Also where this method needs no half: the list's others would stop after hours.
+    if any(params.labels(name) == "half" for name in params.methods):
         split.check_halves(params.split.labelled_share, params.split.fold_by)
     module = importlib.import_module(f"job.methods.{method}")
-    labels = module.labels(params)
+    labels = params.labels(method)
     store = PixelStore.open(paths.PIXELS).near(device)
     normalise = Normalise.of(*normalisation(params.model.backbone), device)
     context = Context(store, normalise, device, check=stop.check)

@@ -10,8 +10,7 @@ import torch
 from torch.nn import functional
 
 from job.contracts.split import Rows
-from job.inference.context import Context
-from job.inference.pixels import in_batches, sent
+from job.inference.pixels import Context, in_batches, sent
 from job.seeds import derive, generator
 from job.training.augment import augmented
 from job.training.parallel import World

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from job.contracts.split import Labelled, Rows
 from job.errors import StoppedError, UserError
-from job.inference.context import Context
+from job.inference.pixels import Context
 from job.inference.predict import EVALUATION_BATCH, predict_logits
 from job.seeds import derive, generator
 from job.training.batch import Batch, Loss, Source, Step, count_images, steps, supervised

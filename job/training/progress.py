@@ -1,6 +1,7 @@
 """What a person sees while a fold trains: a bar on a terminal, one line per epoch there and in a log."""
 
 import time
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -62,7 +63,8 @@ class Progress:
         if self._silent:
             return
         self._lines.append(line)
-        tqdm.write(line)
+        with suppress(BrokenPipeError):  # whoever read it ended; if this process is to end too, a signal says so
+            tqdm.write(line)
         write_text(self._path, "\n".join(self._lines) + "\n")
 
     def close(self) -> None:

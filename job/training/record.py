@@ -21,7 +21,7 @@ from torch import nn
 from job.contracts.split import Rows, Split
 from job.files import write_json
 from job.inference import appearance
-from job.inference.context import Context
+from job.inference.pixels import Context
 from job.inference.predict import Distance, features_of
 from job.inference.runs import FACTS, LIKENESS, WEIGHTS, load_network, normalise
 from job.training.history import PseudoLabels, Trained

@@ -1,14 +1,16 @@
-"""Saved states from which a stopped training goes on: kept outside the outputs, and checked before they are used.
+"""How a training ends before its time, and the saved states from which it goes on.
 
-The states of a fold are in `.state/METHOD-K/DIGEST/`. The digest is that of everything the result depends on, so that a
-state of other parameters, data or code is never used. Each file is a SHA-256 followed by what `torch.save` wrote; the
-state before it is kept beside it, in case the newer one is damaged.
+States are kept outside the outputs, and checked before they are used. Those of a fold are in `.state/METHOD-K/DIGEST/`.
+The digest is that of everything the result depends on, so that a state of other parameters, data or code is never used.
+Each file is a SHA-256 followed by what `torch.save` wrote; the state before it is kept beside it, in case the newer one
+is damaged.
 """
 
 import hashlib
 import io
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,11 +20,36 @@ from typing import Any
 
 import torch
 
+from job.errors import StoppedError
 from job.files import locked, replacing
 from job.training.parallel import ALONE, World
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _WAIT_SECONDS = 120.0
+
+
+class Stop:
+    """Remembers the signal that asked the process to end; a training asks between two batches."""
+
+    def __init__(self, remedy: str) -> None:
+        """Take SIGTERM, Ctrl-C (a second one ends at once) and a closed terminal; `remedy` ends the message."""
+        self._remedy = remedy
+        self._number = 0
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(signal_number) != signal.SIG_IGN:  # as `nohup` leaves SIGHUP
+                signal.signal(signal_number, self._note)
+
+    def check(self) -> None:
+        """Raise `StoppedError` after a signal."""
+        if self._number:
+            raise StoppedError(self._number, self._remedy)
+
+    def _note(self, number: int, _frame: object) -> None:
+        # Ctrl-C reaches every process of the terminal, and the end of the parent brings a SIGTERM on top of it.
+        if number == signal.SIGINT == self._number:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt
+        self._number = self._number or number
 
 
 class Restart:

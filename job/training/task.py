@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from job.contracts.split import Fold, Rows
-from job.inference.context import Context
-from job.inference.pixels import Normalise
+from job.inference.pixels import Context, Normalise
 from job.models.network import build, normalisation
 from job.params import Params
 from job.seeds import derive

@@ -96,7 +96,7 @@ def test_the_end_of_make_folds_is_that_of_its_trainers(repo, number):
     for log in logs:
         log.unlink(missing_ok=True)
     shutil.rmtree(folder / ".state", ignore_errors=True)
-    repository.change(folder, {"train": {"epochs": 50}})
+    repository.change(folder, {"train": {"epochs": 5000}})
     process = subprocess.Popen(
         ["python", "-m", "job", "folds", "--jobs", "2"],
         # DVC takes this shell; dash is one that stays between DVC and the stage unless it is told otherwise.

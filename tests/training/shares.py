@@ -11,8 +11,7 @@ from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import Context, Normalise, PixelStore
 from job.training.fit import recompute_batch_norm
 from job.training.parallel import ALONE, World
 from tests.training.test_fit import MEAN, ROWS, STD, network, params, pixels, train

@@ -1,16 +1,22 @@
 """What is damaged or ended from outside is told in a sentence."""
 
+import contextlib
+import io
+import os
 import signal
+import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
+from job.contracts import paths
 from job.errors import UserError
 from job.inference import runs
 from job.inference.pixels import PixelStore
-from job.training.stop import Stop
+from job.training.progress import Progress
+from job.training.restart import Stop
 
 
 def test_damaged_weights_and_pixels_are_named_with_the_remedy(tmp_path):
@@ -27,6 +33,18 @@ def test_damaged_weights_and_pixels_are_named_with_the_remedy(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match=r"images\.npy is damaged .*: run `dvc repro`"):
         PixelStore.open(path)
+
+
+def test_a_reader_that_ended_does_not_end_a_training(tmp_path, monkeypatch):
+    """`make folds` was killed: DVC's signal, after which the state is saved, comes a moment later."""
+    monkeypatch.chdir(tmp_path)
+    progress = Progress("efficientnet", 1, "the CPU")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with contextlib.closing(io.FileIO(writing, "w")) as pipe:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
+        progress.resumed("base", 2, 64)
+    assert "base goes on after 2 epochs" in paths.log("efficientnet", 1).read_text()
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored(monkeypatch):

@@ -16,8 +16,7 @@ from torchvision.transforms import v2
 from job.contracts.split import Fold, Labelled
 from job.errors import UserError
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore, in_batches
+from job.inference.pixels import Context, Normalise, PixelStore, in_batches
 from job.inference.predict import predict_logits
 from job.models.network import build
 from job.params import load

@@ -14,8 +14,7 @@ from torch.nn import functional
 from benchmarks.gpu import on_fake_gpu
 from job.errors import StoppedError
 from job.inference import runtime
-from job.inference.context import Context
-from job.inference.pixels import Normalise, PixelStore
+from job.inference.pixels import Context, Normalise, PixelStore
 from job.inference.predict import predict_logits
 from job.models.network import build, normalisation
 from job.training.restart import Restart
