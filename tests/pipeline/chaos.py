@@ -5,6 +5,8 @@ at once, and compares every byte of the run folder with that of a run in peace.
 """
 
 import argparse
+import hashlib
+import io
 import os
 import random
 import shutil
@@ -13,6 +15,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+import torch
 
 from tests.pipeline import repository
 
@@ -38,7 +42,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         expected[name] = _outputs(repo, name)
         assert len(expected[name]) >= 3
     rng = random.Random(seed)
-    counts = dict.fromkeys((*VICTIMS, "resumed", "too late"), 0)
+    counts = dict.fromkeys((*VICTIMS, "resumed", "in mid-epoch", "too late"), 0)
     for trial in range(kills):
         name, victim = names[trial % len(names)], VICTIMS[trial % len(VICTIMS)]
         process = _train(repo, name)
@@ -52,6 +56,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+        in_epoch = _in_epoch(repo / ".state")
         ended = _train(repo, name)
         output = ended.communicate()[0]
         assert ended.returncode == 0, output
@@ -59,6 +64,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         assert list((repo / ".state").iterdir()) == []
         counts[victim] += 1
         counts["resumed"] += "goes on after" in output
+        counts["in mid-epoch"] += in_epoch and "goes on after" in output
         counts["too late"] += late
         print(f"{trial + 1}/{kills} {victim:<8} {name:<16} identical", flush=True)
     return counts
@@ -83,6 +89,16 @@ def _trainer(dvc: int) -> int | None:
         if parent == dvc and "\0stage\0train\0" in command:
             return pid
     return None
+
+
+def _in_epoch(states: Path) -> bool:
+    """Whether a model's saved state is that of an epoch whose steps are partly done."""
+    for path in states.rglob("*.state"):
+        if not path.name.endswith(".older.state"):
+            state = torch.load(io.BytesIO(path.read_bytes()[hashlib.sha256().digest_size :]), weights_only=True)
+            if state[path.stem]["figures"]:
+                return True
+    return False
 
 
 def _outputs(repo: Path, name: str) -> dict[str, str]:
