@@ -427,6 +427,16 @@ def test_the_published_image_has_its_papers(docker):
     assert login == ["login", "ghcr.io", "--username", "somebody", "--password-stdin"]
     assert {"--push", "--sbom=true", "--provenance=mode=max", "linux/amd64", "ghcr.io/some/where:v1"} <= set(build)
     assert "LOCK" not in str(build)
+    assert "WEIGHTS=efficientnet-lite0 efficientnet-b0" in build, "Apptainer cannot add them afterwards"
+
+
+def test_every_job_on_gpu_runners_ends_its_container_and_the_first_tests_the_gpu():
+    jobs = WORKFLOWS["train"]["jobs"]
+    commands = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    assert ".github/scripts/in-container pytest -m gpu" in commands["inputs"]
+    for name, job in jobs.items():
+        stop = job["steps"][commands[name].index(".github/scripts/stop")]
+        assert stop["if"] == "cancelled()", name
 
 
 def test_the_base_image_is_one_and_the_same():

@@ -104,6 +104,9 @@ def _torchvision(backbone: str, classes: int, dropout: float, stochastic_depth: 
     for module in dropouts:
         module.p = dropout
     setattr(parent, head.rpartition(".")[2], layer if dropouts else nn.Sequential(nn.Dropout(dropout), layer))
+    for activation in network.modules():
+        if isinstance(activation, nn.SiLU):
+            activation.inplace = False  # while gradients are recorded, torch would copy the input of one in place first
     return network, head
 
 

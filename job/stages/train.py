@@ -45,9 +45,9 @@ def run(method: str, fold: int) -> str:
         trained: Trained = module.train(task)
         if world.rank > 0:
             return f"process {world.rank} has done its share of {method} fold {fold}"
-        identity.check_unchanged(facts, method, device)
         with replacing_folder(paths.run(method, fold)) as folder:
             record.write(folder, trained, task, method=method, prepared=prepared, labels=labels, split=split)
+            identity.check_unchanged(facts, method, device)
     progress.close()
     best = trained.models[-1].best
     return (

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -173,12 +174,15 @@ def test_a_remote_that_cannot_be_reached(checkout, monkeypatch, capsys, tmp_path
 
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_a_lock_of_a_killed_container_is_recognised(checkout, monkeypatch, capsys, kind):
-    """Its process 1 runs on the host and in every container, and there it is no DVC."""
+    """Its process has a small number, which another program has here, or none, or the next container's DVC itself."""
     held = checkout / ".dvc/tmp/rwlock"
     held.parent.mkdir()
     with subprocess.Popen(["sleep", "60"]) as other, subprocess.Popen(["bash", "-c", "exec -a dvc sleep 60"]) as dvc:
         time.sleep(0.2)
-        for number, code, state in ((other.pid, 2, "wrong"), (dvc.pid, 0, "ok"), (2**22 + 1, 0, "ok")):
+        absent = next(number for number in range(2, 300) if not Path(f"/proc/{number}").exists())
+        for number, code, state in (
+            (other.pid, 2, "wrong"), (absent, 2, "wrong"), (dvc.pid, 0, "ok"), (2**22 + 1, 0, "ok"),
+        ):  # fmt: skip
             entry = {"pid": number, "cmd": "/opt/venv/bin/dvc repro"}
             held.write_text(json.dumps({kind: {"/job/data": [entry] if kind == "read" else entry}}))
             found, ended = diagnose(checkout, monkeypatch, capsys)

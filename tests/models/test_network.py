@@ -209,4 +209,5 @@ def test_a_network_of_torchvision_has_our_classification_layer_and_learns(backbo
     assert logits.shape == (2, 3)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+    assert not any(module.inplace for module in net.modules() if isinstance(module, torch.nn.SiLU))
     assert 0.25 in [module.p for module in net.modules() if isinstance(module, torch.nn.Dropout)]

@@ -1,6 +1,7 @@
 """Signals and kills through DVC: nothing is lost, and the ending is the same."""
 
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -63,12 +64,12 @@ def test_a_fold_is_not_written_with_other_parameters_or_code_than_it_was_trained
     )
     while not log.exists() and process.poll() is None:
         time.sleep(0.02)
-    files = {name: (folder / name).read_text() for name in ("params.yaml", CODE)}
-    for name, text in files.items():
-        (folder / name).write_text(text.replace("epochs: 3", "epochs: 4").replace("epoch of", "epoch in"))
+    text = (folder / CODE).read_text()
+    (folder / CODE).write_text(text.replace("epoch of", "epoch in"))
+    repository.run(folder, "git", "stash", "push", "params.yaml")  # the three epochs are not committed
     output = process.communicate()[0]
-    for name, text in files.items():
-        (folder / name).write_text(text)
+    (folder / CODE).write_text(text)
+    repository.run(folder, "git", "stash", "pop")
     assert process.returncode != 0
     assert f"not written, because something changed while it trained: train.epochs, {CODE}. To finish" in output
     assert "Traceback" not in output
@@ -77,6 +78,24 @@ def test_a_fold_is_not_written_with_other_parameters_or_code_than_it_was_trained
     output = repository.run(folder, *command).stdout
     assert "base goes on after 3 epochs" in output
     assert repository.digests(folder, "runs/efficientnet/fold-1") == expected
+
+
+def test_in_a_container_sigterm_saves_and_leaves_no_lock(repo):
+    """Its first process is `gently`; `docker stop` tells that alone."""
+    folder, _ = repo
+    log = folder / "logs/efficientnet/fold-1.log"
+    log.unlink()
+    repository.change(folder, {"train": {"epochs": 5000}})
+    command = [folder / "job/gently", "dvc", "repro", "--force", "--no-run-cache", "-s", "train@efficientnet-1"]
+    process = subprocess.Popen(command, cwd=folder, env=repository.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert "stopped by SIGTERM" in process.communicate()[1]
+    repository.change(folder, {"train": {"epochs": 3}})
+    assert process.returncode == 255
+    assert list((folder / ".state").rglob("base.state"))
+    assert not any(json.loads((folder / ".dvc/tmp/rwlock").read_text()).values())
 
 
 def inside(folder):
