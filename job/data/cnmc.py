@@ -53,12 +53,13 @@ def parse_name(name: str) -> tuple[str, str] | None:
 
 
 def official(image: str) -> PurePosixPath:
-    """The path in Kaggle's copy, for either copy, also unpacked one level too deep or with `fold_0/fold_0`."""
+    """The path in Kaggle's copy, for either copy in any case, also one level too deep or with `fold_0/fold_0`."""
     if image.lower().endswith(PRELIMINARY_LABELS.name.lower()):
         return PRELIMINARY_LABELS
-    parts = [name for name, _ in groupby(_PARTS.get(_plain(name), name) for name in image.split("/"))]
+    *folders, name = image.split("/")
+    parts = [part for part, _ in groupby(_PARTS.get(_plain(folder), folder.lower()) for folder in folders)]
     known = set(_PARTS.values())
-    return PurePosixPath(*(parts[1:] if parts[0] not in known and parts[1:2] and parts[1] in known else parts))
+    return PurePosixPath(*(parts[1:] if parts[1:] and parts[0] not in known and parts[1] in known else parts), name)
 
 
 def _plain(folder: str) -> str:
@@ -74,11 +75,11 @@ def mark(tree: Tree) -> str:
 
 
 def listing(root: Path, tree: Tree) -> Listing:
-    """List the images; a UserError without a training part or a usable label file, or if a patient has both labels."""
+    """List the images; a UserError without a training part, with a part twice, or if a patient has both labels."""
+    places = _places(root, tree)
     if not any(official(image).is_relative_to(TRAINING) for image in tree.images):
-        folders = {folder for image in tree.images for folder in PurePosixPath(image).parents}
-        deeper = sorted(str(folder.parent) for folder in folders if _PARTS.get(_plain(folder.name)) == TRAINING)
-        hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"
+        deeper = places.get(TRAINING)
+        hint = f" There is one below {deeper.parent}/: name that folder." if deeper else f" {HOW_TO_GET}"
         raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
     tables = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
     rejected = [
@@ -103,6 +104,19 @@ def listing(root: Path, tree: Tree) -> Listing:
     return Listing(list(entries.values()), rejected + refused, CLASSES, name="C-NMC 2019", published=PUBLISHED)
 
 
+def _places(root: Path, tree: Tree) -> dict[str, PurePosixPath]:
+    """The folder of each part, by the part's path in Kaggle's copy; a UserError where a part has two."""
+    places: dict[str, PurePosixPath] = {}
+    for folder in sorted({PurePosixPath(image).parent for image in tree.images}):
+        for place in (*reversed(folder.parents), folder):
+            if part := _PARTS.get(_plain(place.name)):
+                if (first := places.setdefault(part, place)) != place:
+                    both = f"{first}/ and {place}/ are the same part of C-NMC 2019"
+                    raise UserError(f"data.root: {root.absolute()}: {both}: move one of them away")
+                break
+    return places
+
+
 def _entry(image: str, labels: dict[str, tuple[str, str] | str], unknown: str) -> Entry | str:
     """The entry of one image path, or the reason why it is refused."""
     path = official(image)
@@ -121,8 +135,8 @@ def _training_entry(image: str, path: PurePosixPath) -> Entry | str:
         return "unknown name: expected UID_<patient>_<image>_<cell>_<all or hem>"
     patient, label = parsed
     folder = path.parent.name.upper()
-    if folder not in CLASSES:
-        return f"unknown folder: expected {' or '.join(name.lower() for name in CLASSES)}, not {path.parent.name}"
+    if folder not in CLASSES or len(path.parts) > len((TRAINING, "fold_0", "all", path.name)):
+        return f"unknown folder: expected {TRAINING}/fold_0/all or hem, not {path.parent}"
     if folder != label:
         return f"contradiction: folder says {folder}, name says {label}"
     return Entry(image, label, patient, path.parts[1] if path.parts[1] in FOLDS else "train", str(path.parent))

@@ -189,6 +189,10 @@ TREE = {
         lambda root: save(root, "training_data/fold_0/blast/UID_9_1_1_all.bmp"),
         "training_data/fold_0/blast/UID_9_1_1_all.bmp", "unknown folder",
     ),
+    "folder between part and fold": (
+        lambda root: save(root, "training_data/old/fold_0/all/UID_9_1_1_all.bmp"),
+        "training_data/old/fold_0/all/UID_9_1_1_all.bmp", "unknown folder",
+    ),
     "folder beside the layout": (lambda root: save(root, "extra/1.bmp"), "extra/1.bmp", "unknown folder"),
     "notes": (lambda root: (root / f"{ALL}notes.txt").write_text("x"), f"{ALL}notes.txt", "not an image by its ext"),
     "archive left behind": (lambda root: (root / "a.zip").write_bytes(b"PK"), "a.zip", "not an image by its extension"),

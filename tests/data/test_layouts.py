@@ -1,5 +1,6 @@
 """Which layout is recognised and why, and what each makes of its files."""
 
+import re
 import shutil
 
 import numpy as np
@@ -91,10 +92,24 @@ def as_the_archive_deeper(root):
     moved_deeper(root)
 
 
+def in_capitals(root):
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_dir():
+            path.rename(path.with_name(path.name.upper()))
+
+
+def archive_in_capitals(root):
+    as_the_archive_flat(root)
+    in_capitals(root)
+
+
 @pytest.mark.parametrize(
     "change",
-    [moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper],
-)
+    [
+        moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper,
+        in_capitals, archive_in_capitals,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", ["bmp", "PNG", "jpg", "TIFF"])
 def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix):
     root = cells.write(tmp_path / "data", suffix=suffix)
@@ -108,6 +123,16 @@ def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix
     assert labelled[0] == labelled[1]
     assert plain["classes"] == summary["classes"] == ["HEM", "ALL"]
     assert summary["positive"] == "ALL"
+    assert plain["folders"] == summary["folders"], "the published folders are found whatever they are called"
+
+
+@pytest.mark.parametrize("old", ["old", "old/of/2020", "C-NMC_training_data", "training_data (1)"])
+def test_a_second_copy_beside_the_set_is_not_read_as_one_with_it(tmp_path, old):
+    root = cells.write(tmp_path / "cnmc")
+    place = old if "training" in old else f"{old}/Training_Data"
+    cells.save(root / place / "fold_0/all/UID_1_77_1_all.bmp", cells.disc(77))
+    with pytest.raises(UserError, match=re.escape(place) + ".* the same part of C-NMC 2019: move one of them away"):
+        prepared(root, tmp_path / "out", max_rejected=9)
 
 
 def test_a_root_that_lies_too_high_names_the_folder_to_take(tmp_path):
