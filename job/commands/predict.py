@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import re
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,12 +37,14 @@ def run(
     What lies in the folders and is not scored is listed beside it, in `NAME.left_out.csv`, with the reason.
     """
     machine.check_file(out)
+    beside = out.with_suffix(".left_out.csv")
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files, left_out, reasons = _find(paths)
-    beside = out.with_suffix(".left_out.csv")
     if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
+    _check_replaced(out, b"image,call,agreement,.*,problem\n")
+    _check_replaced(beside, b"file,reason\n")
     if sha256 and not onnx:
         raise UserError("--sha256 is that of an ONNX file: name the file with --onnx")
     if maps and onnx:
@@ -84,6 +87,16 @@ def run(
         counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"
     missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
+
+
+def _check_replaced(path: Path, header: bytes) -> None:
+    """Refuse to replace anything but a table of an earlier call, which has this first line, or an empty file."""
+    first = b"nothing that can be read"
+    if path.is_file():
+        with path.open("rb") as handle:
+            first = handle.readline(1 << 20)
+    if path.exists() and first and not re.fullmatch(header, first):
+        raise UserError(f"{path} is no table of this command, and would be replaced: name another with --out")
 
 
 def _find(paths: list[Path]) -> tuple[list[Path], list[tree.Refusal], str]:

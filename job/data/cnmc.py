@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from job.contracts.tables import read_rows
-from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree
+from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Refusal, Tree
 from job.errors import UserError
 
 CLASSES = ("HEM", "ALL")
@@ -82,9 +82,7 @@ def listing(root: Path, tree: Tree) -> Listing:
         hint = f" There is one below {deeper.parent}/: name that folder." if deeper else f" {HOW_TO_GET}"
         raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
     tables = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
-    rejected = [
-        (file, NOT_AN_IMAGE) for file in tree.others if file not in tables and Path(file).name != SYNTHETIC_MARK
-    ]
+    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file not in tables]
     rejected += [(file, f"a second {PRELIMINARY_LABELS.name}: {tables[0]} is read") for file in tables[1:]]
     labels, refused = _preliminary_labels(root, tables[0]) if tables else ({}, [])
     unknown = f"label missing{' in' if tables else ': there is no'} {PRELIMINARY_LABELS.name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from job.contracts import names, paths
 from job.data import cnmc, labels
-from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
+from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Tree, walk
 from job.errors import UserError
 
 LAYOUTS = {"c-nmc": cnmc, "csv": labels}
@@ -126,11 +126,13 @@ def _doubt(tree: Tree, folders: list[str]) -> str:
 
 def _folders(tree: Tree) -> Listing:
     """A folder of images per class at the top, folders within it as they like; nobody knows the patients."""
-    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file != SYNTHETIC_MARK]
+    rejected = [(file, NOT_AN_IMAGE) for file in tree.others]
     rejected += [(image, "in no class folder") for image in tree.images if "/" not in image]
     entries = [Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image]
     deeper = next((entry.image for entry in entries if entry.image.count("/") > 1), None)
     warnings = [f"Folders within the classes are not used, such as that of {deeper}."] if deeper else []
+    tables = [name for name in tree.ignored if name.lower().endswith((".csv", ".tsv", ".xls", ".xlsx", ".ods"))]
+    warnings += [f"The table {tables[0]} is not read: only {labels.NAME} is."] if tables else []
     return Listing(entries, rejected, warnings=warnings)
 
 

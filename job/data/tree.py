@@ -25,6 +25,13 @@ _LITTER = re.compile(
     re.IGNORECASE,
 )
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
+_DOCUMENT = re.compile(
+    r"(?!(.*phase_data_)?labels\.csv$)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
+    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|zip|rar|7z|tar|t?gz|bz2|xz|(part|crdownload|download|\d+)$)[^.]+"
+    r"|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
+    re.IGNORECASE,
+)
+"""Names of files that hold no image: of any extension but those of images, archives and unfinished downloads."""
 _CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where DVC's cache has a file of this digest
 
 Refusal = tuple[str, str]
@@ -35,7 +42,7 @@ Refusal = tuple[str, str]
 class Tree:
     """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone.
 
-    `ignored` is litter; of a folder of litter it names the folder alone.
+    `ignored` is litter and documents; of a folder of litter it names the folder alone.
     """
 
     images: list[str]
@@ -74,7 +81,7 @@ class Listing:
     warnings: list[str] = field(default_factory=list)  # sentences for the report
     layout: str = ""  # name of the layout
     reason: str = ""  # why it is this layout
-    ignored: int = 0  # files and folders that systems and editors leave behind, such as Thumbs.db
+    ignored: int = 0  # files and folders that are no images by their names, such as Thumbs.db and notes.txt
 
 
 def check_own_test(images: int, test: str) -> None:
@@ -111,9 +118,11 @@ def walk(root: Path, *, any_name: bool = False) -> Tree:
         for name in [*folders, *names]:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
+            if name == SYNTHETIC_MARK:
+                continue
             if name == ".dvcignore" and re.search(r"^(?!#).*\S", path.read_text(errors="replace"), re.MULTILINE):
                 rejected.append((relative, "DVC would not see changes of the files that it names: remove it"))
-            elif _LITTER.fullmatch(name):
+            elif _LITTER.fullmatch(name) or (_DOCUMENT.fullmatch(name) and not path.is_dir()):
                 ignored.append(shown(relative))
             elif reason := _refused(path, real, any_name=any_name):
                 rejected.append((shown(relative), reason))
@@ -137,8 +146,7 @@ def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
         if path.is_dir():
             tree = walk(path, any_name=True)
             files += [path / image for image in tree.images]
-            refused = [(other, NOT_AN_IMAGE) for other in tree.others] + tree.rejected
-            refused += [(name, "litter of a system or an editor") for name in tree.ignored]
+            refused = tree.rejected + [(name, NOT_AN_IMAGE) for name in tree.others + tree.ignored]
             left_out += [(shown((path / name).as_posix()), reason) for name, reason in refused]
         elif path.is_file():
             files.append(path)

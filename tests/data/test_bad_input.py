@@ -194,8 +194,16 @@ TREE = {
         "training_data/old/fold_0/all/UID_9_1_1_all.bmp", "unknown folder",
     ),
     "folder beside the layout": (lambda root: save(root, "extra/1.bmp"), "extra/1.bmp", "unknown folder"),
-    "notes": (lambda root: (root / f"{ALL}notes.txt").write_text("x"), f"{ALL}notes.txt", "not an image by its ext"),
     "archive left behind": (lambda root: (root / "a.zip").write_bytes(b"PK"), "a.zip", "not an image by its extension"),
+    "picture of another format": (
+        lambda root: (root / f"{ALL}1.webp").touch(), f"{ALL}1.webp", "not an image by its extension",
+    ),
+    "picture without an extension": (
+        lambda root: (root / f"{ALL}UID_9_1_1_all").write_bytes(BMP), f"{ALL}UID_9_1_1_all", "not an image by its",
+    ),
+    "unfinished download": (
+        lambda root: (root / f"{ALL}1.bmp.part").touch(), f"{ALL}1.bmp.part", "not an image by its extension",
+    ),
     "converted twice": (
         lambda root: save(root, f"{ALL}UID_1_1_1_all.png"), f"{ALL}UID_1_1_1_all.png", "the same name as",
     ),

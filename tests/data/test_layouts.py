@@ -178,6 +178,9 @@ def test_folders_of_classes_are_no_question(tmp_path, folders):
     read = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0])
     assert len({entry.label for entry in read.entries}) == len(folders.split())
     assert bool(read.warnings) == ("/" in folders)
+    (tmp_path / "mine/Patients.CSV").touch()
+    said = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0]).warnings
+    assert said[-1] == "The table Patients.CSV is not read: only labels.csv is."
 
 
 def test_only_the_other_parts_of_cnmc_are_no_classes(tmp_path):
@@ -193,9 +196,14 @@ def test_the_names_of_all_idb_are_explained(tmp_path):
         prepared(tmp_path / "ALL_IDB2", tmp_path / "out", layout="auto")
 
 
-@pytest.mark.parametrize("spell", ["{}", "{}.PNG", "mine/{}.png", "{}.bmp", "mine\\{}"])
+@pytest.mark.parametrize(
+    "spell",
+    ["{}", "{}.PNG", "mine/{}.png", "{}.bmp", "mine\\{}", "{root}/{}.png", "C:\\me\\mine\\{}.png", "/mine/to/mine/{}"],
+)
 def test_a_table_may_call_files_without_extension_in_other_case_or_below_the_folder(tmp_path, spell):
-    rows = "".join(f"{spell.format(n)},p{n},{'ALL' if n % 2 else 'HEM'}\n" for n in (1, 2, 3, 4))
+    rows = "".join(
+        f"{spell.format(n, root=tmp_path / 'mine')},p{n},{'ALL' if n % 2 else 'HEM'}\n" for n in (1, 2, 3, 4)
+    )
     summary, index = prepared(table(tmp_path / "mine", "file,patient,label\n" + rows), tmp_path / "out")
     assert index["patient"].tolist() == ["p1", "p2", "p3", "p4"]
     assert summary["warnings"][0].startswith("labels.csv calls 4 files otherwise than they are called, such as")
@@ -326,7 +334,16 @@ def test_subjects_of_several_classes_are_divided_as_a_whole(mixed, tmp_path, fol
 BAD_ROWS = {
     "no file": ("9.png,p,ALL\n", "labels.csv", "line 6: row for '9.png' without a file"),
     "climbing out": ("../1.png,p,ALL\n", "labels.csv", "line 6: row for '../1.png' without a file"),
-    "absolute": ("/etc/passwd,p,ALL\n", "labels.csv", "line 6: row for '/etc/passwd' without a file"),
+    "absolute": (
+        "/etc/passwd,p,ALL\n",
+        "labels.csv",
+        "line 6: row for '/etc/passwd' without a file: write it relative to",
+    ),
+    "absolute in Windows": (
+        "C:\\x\\1.png,p,ALL\n",
+        "labels.csv",
+        "line 6: row for 'C:\\\\x\\\\1.png' without a file: write",
+    ),
     "second row": ("1.png,p,ALL\n", "labels.csv", "line 6: 1.png has a second row"),
     "contradiction": ("1.png,p,HEM\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
     "other patient": ("1.png,q,ALL\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
