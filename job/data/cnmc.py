@@ -57,7 +57,8 @@ def official(image: str) -> PurePosixPath:
     if image.lower().endswith(PRELIMINARY_LABELS.name.lower()):
         return PRELIMINARY_LABELS
     *folders, name = image.split("/")
-    parts = [part for part, _ in groupby(_PARTS.get(_plain(folder), folder.lower()) for folder in folders)]
+    spelt = (_PARTS.get(_plain(folder), re.sub(r"^fold\W*(?=\d)", "fold_", folder.lower())) for folder in folders)
+    parts = [part for part, _ in groupby(spelt)]
     known = set(_PARTS.values())
     return PurePosixPath(*(parts[1:] if parts[1:] and parts[0] not in known and parts[1] in known else parts), name)
 

@@ -119,8 +119,8 @@ def contradictions(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[str]:
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:
     sentences = []
     different = [row for row in folders if row["found"] != row["published"]]
-    if different:
-        total, published = (sum(row[key] for row in folders) for key in ("found", "published"))
+    total, published = len(index), sum(row["published"] for row in folders)
+    if folders and (different or total > published):
         parts = "; ".join(f"{row['folder']} has {row['found']:,} of {row['published']:,}" for row in different)
         kind = f"A partial copy of {name}" if total < published else f"Not the published {name}"
         sentences.append(f"{kind}: {total:,} of {published:,} images. {parts}.")

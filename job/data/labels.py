@@ -129,7 +129,7 @@ def _gap(text: str) -> str:
 
 def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:
     """Warnings of what the table says and nothing reads: further columns, labels of images called unlabelled."""
-    columns = [name for name in rows[0][1] if name not in (*COLUMNS, "split")]
+    columns = [name for name in rows[0][1] if name not in (*COLUMNS, "split", "")]
     sentences = [f"Not used of {NAME}: the columns {', '.join(columns)}."] if columns else []
     labels = sum(row.get("split", "").lower() == "unlabelled" and filled(row["label"]) != "" for _, row in rows)
     return sentences + ([f"Not used of {NAME}: {labels} labels of rows with split unlabelled."] if labels else [])

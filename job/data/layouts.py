@@ -16,11 +16,12 @@ LAYOUTS = {"c-nmc": cnmc, "csv": labels}
 """Layouts that a mark in the folder tells; without one, folders of images are classes."""
 
 _PART = re.compile(
-    r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold|out|fold|cv|parts?|splits?|sub|sets?|phase|batch"
+    r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold(out)?|out|fold|cv|unseen|external|internal|parts?|splits?|sub|sets?|phase|batch"
     r"|data|images?|imgs?|im|pics?|pictures?|photos?|frames?|masks?|labels?|annotations?|unlabell?ed|segment(ed|ation)"
     r"|cohorts?|sites?|cent(er|re)|hospital|slides?|series|folder|dir|original|copy|old|new|backup|archive|te?mp|patients?|subjects?"
     r"|aug(ment(ed|ation))?|flip(ped)?|rotat(ed|ion)|mirror(ed)?|normali[sz]ed|raw|processed|cropped|resized|thumb(nail)?s?|gt"
     r"|predict(ions?|ed)|results?|(grad)?cam|heatmaps?|overlays?|figures?|plots?|synthetic|generated|reject(ed)?|excluded|discarded"
+    r"|unsorted|unused|misc|extra|duplicates?|crops?|tiles?|patch(es)?|screenshots?|exports?|downloads?|ordner|(qu)?path|(cell)?profiler"
     r"|bmp|png|jpe?g|tiff?|tr|ts)(sets?|data|images?|tr|ts)?s?",
     re.IGNORECASE,
 )

@@ -27,7 +27,7 @@ _LITTER = re.compile(
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
 _DOCUMENT = re.compile(
     r"(?!(.*phase_data_)?labels\.csv$)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
-    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|zip|rar|7z|tar|t?gz|bz2|xz|(part|crdownload|download|\d+)$)[^.]+"
+    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|zip|rar|7z|tar|t?gz|bz2|xz|(part|crdownload|download)$)[a-z]\w{0,9}"
     r"|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
     re.IGNORECASE,
 )

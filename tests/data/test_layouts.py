@@ -92,6 +92,11 @@ def as_the_archive_deeper(root):
     moved_deeper(root)
 
 
+def folds_spelt_otherwise(root):
+    for number, name in enumerate(("Fold 0", "fold-1", "FOLD2")):
+        (root / f"training_data/fold_{number}").rename(root / "training_data" / name)
+
+
 def in_capitals(root):
     for path in sorted(root.rglob("*"), reverse=True):
         if path.is_dir():
@@ -107,7 +112,7 @@ def archive_in_capitals(root):
     "change",
     [
         moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper,
-        in_capitals, archive_in_capitals,
+        in_capitals, archive_in_capitals, folds_spelt_otherwise,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("suffix", ["bmp", "PNG", "jpg", "TIFF"])
@@ -159,7 +164,8 @@ PARTS = [
     "dataset-master dataset2-master", "ALL_IDB1/im ALL_IDB2/img", "ALL/train HEM/train", "siteA/ALL siteB/ALL",
     "P1 P2 P3", "001 002", "X_train X_test", "ALL HEM HEM_copy", "Munich/all Vienna/ALL",
     "trainset testset", "Phase-II Phase-III", "ALL ALL_GT HEM", "ALL ALL-rot90 HEM", "ALL HEM thumbnails",
-    "ALL HEM stain_normalized", "ALL HEM gradcam",
+    "ALL HEM stain_normalized", "ALL HEM gradcam", "ALL HEM holdout",
+    "ALL HEM QuPath", "ALL HEM unsorted", "internal external", "ALL HEM Neuer_Ordner",
 ]  # fmt: skip
 
 
@@ -408,7 +414,8 @@ SPELLINGS = [
     ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
     ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"), ("7", "Patient 7"), ("P7", "7"), ("#7", "id_07"),
     ("7", "Patient #7"), ("7", "Patient No. 7"), ("P7", "PatientID7"), ("7", "patients/7"), ("7", "N° 7"), ("7", "'7"),
-    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("Anna-Smith", "Anna–Smith"),
+    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("123000", "1,23E+05"), ("7", "MRN 7"),
+    ("Anna-Smith", "Anna–Smith"),
 ]  # fmt: skip
 
 
@@ -419,6 +426,13 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
     assert summary["patients"] == 3
     assert index.set_index("image").loc[["1.png", "3.png"], "subject"].nunique() == 1
     assert any("are one person" in sentence for sentence in summary["warnings"])
+
+
+@pytest.mark.parametrize("shortened", ["1.23E+11", "1,23E+11"])
+def test_numbers_that_a_spreadsheet_has_shortened_are_said(tmp_path, shortened):
+    """Patients 123456789012 and 123456789013 have one name then."""
+    summary, _ = prepared(table(tmp_path / "mine", ROWS.replace(",p,", f',"{shortened}",')), tmp_path / "out")
+    assert f"such as {shortened}: several persons may have one name" in summary["warnings"][0]
 
 
 @pytest.mark.parametrize(
@@ -461,6 +475,8 @@ def test_other_persons_stay_apart(tmp_path, one, other):
         "—",
         "(null)",
         "Not known",
+        "#NV",
+        "#WERT!",
     ],
 )
 def test_the_text_of_a_gap_is_neither_a_patient_nor_a_class(tmp_path, gap):
