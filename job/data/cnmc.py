@@ -107,12 +107,10 @@ def _places(root: Path, tree: Tree) -> dict[str, PurePosixPath]:
     """The folder of each part, by the part's path in Kaggle's copy; a UserError where a part has two."""
     places: dict[str, PurePosixPath] = {}
     for folder in sorted({PurePosixPath(image).parent for image in tree.images}):
-        for place in (*reversed(folder.parents), folder):
-            if part := _PARTS.get(_plain(place.name)):
-                if (first := places.setdefault(part, place)) != place:
-                    both = f"{first}/ and {place}/ are the same part of C-NMC 2019"
-                    raise UserError(f"data.root: {root.absolute()}: {both}: move one of them away")
-                break
+        place = next((one for one in (*reversed(folder.parents), folder) if _plain(one.name) in _PARTS), None)
+        if place and (first := places.setdefault(_PARTS[_plain(place.name)], place)) != place:
+            both = f"{first}/ and {place}/ are the same part of C-NMC 2019"
+            raise UserError(f"data.root: {root.absolute()}: {both}: move one of them away")
     return places
 
 

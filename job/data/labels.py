@@ -73,7 +73,6 @@ class _Images:
     def __init__(self, root: Path, images: list[str]) -> None:
         """`root` is the folder's own name, which a table may have in front of each path."""
         self.root = f"/{root.resolve().name}/"
-        self.exact = {_composed(image): image for image in images}
         self.loose: dict[str, list[str]] = {}
         for image in images:
             self.loose.setdefault(_loose(image), []).append(image)
@@ -85,15 +84,15 @@ class _Images:
         Accents are composed or not; `./` may stand in front, or the path of the root on any machine; backslashes are
         slashes.
         """
-        for plain in (name, name.replace("\\", "/")):
-            if image := self.exact.get(_composed(str(PurePosixPath(plain)))):
-                return image
         path = name.replace("\\", "/")
         parts = f"/{PurePosixPath(path)}".split(self.root)
-        for candidate in (path, *(self.root.join(parts[start:]) for start in range(1, len(parts)))):
-            if len(found := self.loose.get(_loose(candidate), [])) == 1:
-                self.other_names.append((name, found[0]))
-                return found[0]
+        for candidate in (name, path, *(self.root.join(parts[start:]) for start in range(1, len(parts)))):
+            found = self.loose.get(_loose(candidate), [])
+            same = [image for image in found if _composed(image) == _composed(str(PurePosixPath(candidate)))] or found
+            if len(same) == 1:
+                if _composed(same[0]) != _composed(str(PurePosixPath(path))):
+                    self.other_names.append((name, same[0]))
+                return same[0]
         return None
 
 

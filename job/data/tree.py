@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ _LITTER = re.compile(
 )
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
 _DOCUMENT = re.compile(
-    r"(?!(.*phase_data_)?labels\.csv$)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
-    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|zip|rar|7z|tar|t?gz|bz2|xz|(part|crdownload|download)$)[a-z]\w{0,9}"
+    r"(?!(.*phase_data_)?labels\.csv$|SYNTHETIC)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
+    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|lsm|zvi|zip|rar|tar|t?gz|bz2|xz|(part|crdownload|download)$)[a-z]\w{0,9}"
     r"|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
     re.IGNORECASE,
 )
@@ -118,8 +119,6 @@ def walk(root: Path, *, any_name: bool = False) -> Tree:
         for name in [*folders, *names]:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if name == SYNTHETIC_MARK:
-                continue
             if name == ".dvcignore" and re.search(r"^(?!#).*\S", path.read_text(errors="replace"), re.MULTILINE):
                 rejected.append((relative, "DVC would not see changes of the files that it names: remove it"))
             elif _LITTER.fullmatch(name) or (_DOCUMENT.fullmatch(name) and not path.is_dir()):
@@ -128,10 +127,11 @@ def walk(root: Path, *, any_name: bool = False) -> Tree:
                 rejected.append((shown(relative), reason))
             elif path.is_dir():
                 kept.append(name)
-            else:
+            elif name != SYNTHETIC_MARK:
                 (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
-    return Tree(by_path(images), by_path(others), sorted(rejected), sorted(ignored))
+    by_folder = methodcaller("split", "/")  # as `pathlib` sorts paths
+    return Tree(sorted(images, key=by_folder), sorted(others, key=by_folder), sorted(rejected), sorted(ignored))
 
 
 def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
@@ -172,11 +172,6 @@ def reasons(refused: list[Refusal]) -> list[dict[str, Any]]:
     """Refused files by kind of reason, most frequent first."""
     kinds = Counter(kind(reason) for _, reason in refused)
     return [{"reason": name, "files": count} for name, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
-
-
-def by_path(paths: list[str]) -> list[str]:
-    """Paths sorted folder by folder, as `pathlib` sorts them."""
-    return sorted(paths, key=lambda path: path.split("/"))
 
 
 def shown(text: str) -> str:
