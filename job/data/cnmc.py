@@ -109,8 +109,7 @@ def _places(root: Path, tree: Tree) -> dict[str, PurePosixPath]:
     for folder in sorted({PurePosixPath(image).parent for image in tree.images}):
         place = next((one for one in (*reversed(folder.parents), folder) if _plain(one.name) in _PARTS), None)
         if place and (first := places.setdefault(_PARTS[_plain(place.name)], place)) != place:
-            both = f"{first}/ and {place}/ are the same part of C-NMC 2019"
-            raise UserError(f"data.root: {root.absolute()}: {both}: move one of them away")
+            raise UserError(f"data.root: {root}: {first}/ and {place}/ are the same part of C-NMC 2019: move one away")
     return places
 
 

@@ -68,10 +68,9 @@ def _table(tree: Tree) -> str | None:
 
 
 class _Images:
-    """The images of a folder by the names that a table may give them."""
+    """The images of the folder `root` by the names that a table may give them."""
 
     def __init__(self, root: Path, images: list[str]) -> None:
-        """`root` is the folder's own name, which a table may have in front of each path."""
         self.root = f"/{root.resolve().name}/"
         self.loose: dict[str, list[str]] = {}
         for image in images:
@@ -81,8 +80,7 @@ class _Images:
     def find(self, name: str) -> str | None:
         """The image of this name, or the only one in another case, with another extension or none, or below the root.
 
-        Accents are composed or not; `./` may stand in front, or the path of the root on any machine; backslashes are
-        slashes.
+        Accents are composed or not, backslashes are slashes; `./` or the root's path on any machine may stand in front.
         """
         path = name.replace("\\", "/")
         parts = f"/{PurePosixPath(path)}".split(self.root)

@@ -119,12 +119,9 @@ def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusa
     """Which rows stay, and the copies that carry several labels: nobody knows which of them is correct."""
     labels = index[index["label"] != ""].groupby("pixel_sha256")["label"].unique()
     several = {digest: " and ".join(sorted(names)) for digest, names in labels.items() if len(names) > 1}
-    rejected = [
-        (image, f"contradiction: identical pixels are labelled {several[digest]}")
-        for image, digest in zip(index["image"], index["pixel_sha256"], strict=True)
-        if digest in several
-    ]
-    return ~index["pixel_sha256"].isin(several), rejected
+    wrong = index["pixel_sha256"].isin(several)
+    problems = "contradiction: identical pixels are labelled " + index["pixel_sha256"][wrong].map(several)
+    return ~wrong, list(zip(index["image"][wrong], problems, strict=True))
 
 
 def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:

@@ -136,7 +136,7 @@ def test_a_second_copy_beside_the_set_is_not_read_as_one_with_it(tmp_path, old):
     root = cells.write(tmp_path / "cnmc")
     place = old if "training" in old else f"{old}/Training_Data"
     cells.save(root / place / "fold_0/all/UID_1_77_1_all.bmp", cells.disc(77))
-    with pytest.raises(UserError, match=re.escape(place) + ".* the same part of C-NMC 2019: move one of them away"):
+    with pytest.raises(UserError, match=re.escape(place) + ".* the same part of C-NMC 2019: move one away"):
         prepared(root, tmp_path / "out", max_rejected=9)
 
 
@@ -187,6 +187,28 @@ def test_folders_of_classes_are_no_question(tmp_path, folders):
     (tmp_path / "mine/Patients.CSV").touch()
     said = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0]).warnings
     assert said[-1] == "The table Patients.CSV is not read: only labels.csv is."
+
+
+def test_copies_that_somebody_changed_or_saved_again_are_said(tmp_path):
+    """Turned ones are no near copies: only their names tell."""
+    found = [
+        "ALL/1.png",
+        "ALL/1.jpg",
+        "ALL/1_rot90.png",
+        "ALL/1-hflip_2.png",
+        "ALL/1 (copy).png",
+        "HEM/1.png",
+        "HEM/rot2.png",
+    ]
+    for number, name in enumerate(found):
+        cells.save(tmp_path / "mine" / name, cells.disc(number))
+    (said,) = layouts.read(tmp_path / "mine", "auto").warnings
+    assert said.startswith(
+        "4 images are called like copies, changed or saved again, such as ALL/1-hflip_2.png: one cell"
+    )
+    rows = "".join(f"{name},p,{name[:3]}\n" for name in found)
+    (tmp_path / "mine/labels.csv").write_text("file,patient,label\n" + rows)
+    assert not any("called like" in sentence for sentence in layouts.read(tmp_path / "mine", "auto").warnings)
 
 
 def test_only_the_other_parts_of_cnmc_are_no_classes(tmp_path):
