@@ -2,10 +2,13 @@
 
 import csv
 import importlib
+import re
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from job.commands import machine
@@ -13,7 +16,7 @@ from job.contracts.paths import EVALUATION
 from job.data import tree
 from job.ensemble import scoring
 from job.errors import UserError
-from job.files import read_json, replacing, replacing_folder
+from job.files import read_json, replacing, replacing_folder, write_text
 from job.inference import appearance
 
 BATCH = 64
@@ -36,12 +39,14 @@ def run(
     What lies in the folders and is not scored is listed beside it, in `NAME.left_out.csv`, with the reason.
     """
     machine.check_file(out)
+    beside = out.with_suffix(".left_out.csv")
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files, left_out, reasons = _find(paths)
-    beside = out.with_suffix(".left_out.csv")
     if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
+    _check_replaced(out, rb"image,call,agreement,.*,problem\n|\Z")
+    _check_replaced(beside, rb"file,reason\n|\Z")
     if sha256 and not onnx:
         raise UserError("--sha256 is that of an ONNX file: name the file with --onnx")
     if maps and onnx:
@@ -86,6 +91,12 @@ def run(
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
 
 
+def _check_replaced(path: Path, header: bytes) -> None:
+    """Refuse to replace anything but a table of an earlier call, which has this first line, or an empty file."""
+    if path.exists() and not (path.is_file() and re.match(header, np.fromfile(path, np.uint8, 1 << 16).tobytes())):
+        raise UserError(f"{path} is no table of this command, and would be replaced: name another with --out")
+
+
 def _find(paths: list[Path]) -> tuple[list[Path], list[tree.Refusal], str]:
     """The images, what was left out, and the reasons in words; a UserError where nothing is left."""
     files, left_out = tree.gather(paths)
@@ -100,8 +111,7 @@ def _list(left_out: list[tree.Refusal], path: Path) -> None:
     """Write the files that were left out, with the reasons; without any, an earlier call's list goes."""
     path.unlink(missing_ok=True)
     if left_out:
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-            csv.writer(handle, lineterminator="\n").writerows([("file", "reason"), *left_out])
+        write_text(path, pd.DataFrame(left_out, columns=["file", "reason"]).to_csv(index=False, lineterminator="\n"))
 
 
 def _rule(

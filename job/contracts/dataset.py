@@ -60,7 +60,6 @@ def read_dataset(path: Path) -> Dataset:
         name, synthetic, classes, positive = (summary[key] for key in ("name", "synthetic", "classes", "positive"))
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing: {REMEDY}") from None
-    dataset = Dataset(name, synthetic, tuple(classes), positive, summary.get("patients_known", True))
-    if dataset.positive not in (dataset.classes if len(dataset.classes) == 2 else (*dataset.classes, None)):
-        raise UserError(f"{path}: positive class {dataset.positive!r} is not one of {list(dataset.classes)}: {REMEDY}")
-    return dataset
+    if positive not in (classes if len(classes) == 2 else [*classes, None]):
+        raise UserError(f"{path}: positive class {positive!r} is not one of {classes}: {REMEDY}")
+    return Dataset(name, synthetic, tuple(classes), positive, summary.get("patients_known", True))

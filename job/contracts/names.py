@@ -11,11 +11,11 @@ _GAPS = frozenset({
     "", "na", "nan", "nat", "none", "null", "nil", "missing", "unknown", "unbekannt", "undefined", "anonymous",
     "tbd", "not known", "not available", "not recorded", "not given", "none given",
 })  # fmt: skip
-_ERRORS = frozenset({"#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!", r"\n"})
+_ERROR = re.compile(r"#\S+[!?]|#nv|\\n")  # of spreadsheets in any language, and of databases
 
 # What people write before a patient's number, in small letters; several may stand together.
 _PATIENT = re.compile(
-    "(p|pt|pat|patients?|person|subjects?|subj|sub|case|fall|donor|participant|individual|u?id|no|nr|num|number)+"
+    "(p|pt|pat|patients?|person|subjects?|subj|sub|case|fall|donor|participant|proband|individual|mrn|u?id|no|nr|num|number)+"
 )
 
 # Other names of columns, without case and signs. `dataset` and `part` often name a source: they stand for nothing here.
@@ -38,7 +38,7 @@ _POSITIVE = frozenset({
 def is_gap(text: str) -> bool:
     """Whether a text stands for a missing value, as people and programs write it: `nan`, `N/A`, `?`, blanks."""
     plain = unicodedata.normalize("NFKC", text).strip().casefold()
-    return plain in _ERRORS or ("+" not in plain and re.sub(r"[^\w\s]|_", "", plain).strip() in _GAPS)
+    return bool(_ERROR.fullmatch(plain)) or ("+" not in plain and re.sub(r"[^\w\s]|_", "", plain).strip() in _GAPS)
 
 
 def filled(text: str) -> str:
@@ -56,7 +56,8 @@ def spelling(name: str) -> tuple[str, ...]:
     visible = "".join("-" if kind == "Pd" else character for character, kind in kinds if kind != "Cf").casefold()
     if number := re.fullmatch(r"\s*(-?\d+)(?:[.,]0*)?\s*", visible):
         return (str(int(number[1])),)
-    if re.fullmatch(r"\s*\d(\.\d+)?e\+\d\d?\s*", visible) and (value := Decimal(visible.strip())) % 1 == 0:
+    power = re.fullmatch(r"\s*(\d)(?:[.,](\d+))?(e\+\d\d?)\s*", visible)
+    if power and (value := Decimal(f"{power[1]}.{power[2] or 0}{power[3]}")) % 1 == 0:
         return (str(int(value)),)
     parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s-]", visible)
     return tuple(str(int(part)) if part.isdecimal() else part for part in parts)
@@ -73,7 +74,7 @@ def misnamed(columns: Sequence[str], known: Iterable[str]) -> tuple[str, str] | 
 
 
 def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The name under which each patient goes where several are one in other spellings, and a sentence that says so.
+    """The name under which each patient goes where several are one in other spellings, and sentences about the names.
 
     Two persons taken for one cost a little precision; one person taken for two stands in training and in test.
     """
@@ -86,14 +87,16 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         alone = len(numbers) == 1 and not others and len(parts) > 1
         alike.setdefault((numbers[0],) if alone else parts, []).append(patient)
     groups = [group for group in alike.values() if len(group) > 1]
-    if not groups:
-        return {}, []
     shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:5]) + (" …" if len(groups) > 5 else "")
     sentence = (
         f"Patients that differ in case, spaces, the writing of a number, or signs and a word such as P, Patient or ID "
         f"beside it are one person: {shown}. Where they are two persons, give them names that differ in more."
     )
-    return {name: group[0] for group in groups for name in group}, [sentence]
+    sentences = [sentence] if groups else []
+    if cut := [name for group in alike.values() for name in group if re.fullmatch(r"\d[.,]\d+E\+\d\d", name)]:
+        what = f"A spreadsheet has shortened numbers of patients, such as {cut[0]}: several persons may have one name."
+        sentences.append(f"{what} Write the numbers again, in a column of text.")
+    return {name: group[0] for group in groups for name in group}, sentences
 
 
 def positive_class(classes: Sequence[str], asked: str | None, option: str) -> str | None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from job.contracts.dataset import Dataset
 from job.contracts.split import Split
-from job.contracts.tables import FIRST_LINE, REMEDY, check_one_of, check_unique, integers, probabilities, read_table
+from job.contracts.tables import REMEDY, check_one_of, check_unique, integers, probabilities, read_table, refuse
 from job.errors import UserError
 
 KEYS = ("row", "image", "role", "fold", "iteration", "views")
@@ -60,14 +60,9 @@ def read_fold(path: Path, fold: int, split: Split, dataset: Dataset) -> pd.DataF
 def in_order(path: Path, rows: pd.DataFrame, expected: list[str], what: str) -> pd.DataFrame:
     """The rows in the order of `expected`: a UserError names an image that is missing, not expected, or there twice."""
     check_unique(path, rows)
-    present, expected_images = set(rows["image"]), set(expected)
-    for line, image in zip(rows.index + FIRST_LINE, rows["image"], strict=True):
-        if image not in expected_images:
-            raise UserError(
-                f"{path}: line {line}: {image} is not a {what} in data/split.csv, so the file was made with another "
-                f"split: {REMEDY}"
-            )
-    for image in expected:
-        if image not in present:
-            raise UserError(f"{path}: {image}, a {what} in data/split.csv, is missing: {REMEDY}")
+    problem = f"is not a {what} in data/split.csv, so the file was made with another split"
+    refuse(path, rows[~rows["image"].isin(expected)], "image", problem)
+    present = set(rows["image"])
+    if missing := next((image for image in expected if image not in present), None):
+        raise UserError(f"{path}: {missing}, a {what} in data/split.csv, is missing: {REMEDY}")
     return pd.DataFrame(rows.set_index("image").loc[expected].reset_index())

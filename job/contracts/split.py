@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from job.contracts.tables import REMEDY, IntArray, check_one_of, check_unique, class_indices, integers, read_table
+from job.contracts.tables import IntArray, check_one_of, check_unique, class_indices, integers, read_table, refuse
 from job.errors import UserError
 
 COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
@@ -120,9 +120,6 @@ def read_split(path: Path, classes: tuple[str, ...]) -> Split:
     for column in ("row", "fold", "pool"):
         table[column] = integers(path, table, column)
     class_indices(path, table[train], "label", classes)
-    shared = sorted(set(table.loc[train, "subject"]) & set(table.loc[table["role"] == "test", "subject"]))
-    if shared:
-        raise UserError(
-            f"{path}: subject {shared[0]} has training and test images ({len(shared)} such subjects): {REMEDY}"
-        )
+    tested = table["subject"].isin(table.loc[table["role"] == "test", "subject"])
+    refuse(path, table[train & tested], "subject", "has training and test images")
     return Split(path, table)

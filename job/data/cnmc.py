@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from job.contracts.tables import read_rows
-from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree
+from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Refusal, Tree
 from job.errors import UserError
 
 CLASSES = ("HEM", "ALL")
@@ -53,12 +53,14 @@ def parse_name(name: str) -> tuple[str, str] | None:
 
 
 def official(image: str) -> PurePosixPath:
-    """The path in Kaggle's copy, for either copy, also unpacked one level too deep or with `fold_0/fold_0`."""
+    """The path in Kaggle's copy, for either copy in any case, also one level too deep or with `fold_0/fold_0`."""
     if image.lower().endswith(PRELIMINARY_LABELS.name.lower()):
         return PRELIMINARY_LABELS
-    parts = [name for name, _ in groupby(_PARTS.get(_plain(name), name) for name in image.split("/"))]
+    *folders, name = image.split("/")
+    spelt = (_PARTS.get(_plain(folder), re.sub(r"^fold\W*(?=\d)", "fold_", folder.lower())) for folder in folders)
+    parts = [part for part, _ in groupby(spelt)]
     known = set(_PARTS.values())
-    return PurePosixPath(*(parts[1:] if parts[0] not in known and parts[1:2] and parts[1] in known else parts))
+    return PurePosixPath(*(parts[1:] if parts[1:] and parts[0] not in known and parts[1] in known else parts), name)
 
 
 def _plain(folder: str) -> str:
@@ -74,16 +76,14 @@ def mark(tree: Tree) -> str:
 
 
 def listing(root: Path, tree: Tree) -> Listing:
-    """List the images; a UserError without a training part or a usable label file, or if a patient has both labels."""
+    """List the images; a UserError without a training part, with a part twice, or if a patient has both labels."""
+    places = _places(root, tree)
     if not any(official(image).is_relative_to(TRAINING) for image in tree.images):
-        folders = {folder for image in tree.images for folder in PurePosixPath(image).parents}
-        deeper = sorted(str(folder.parent) for folder in folders if _PARTS.get(_plain(folder.name)) == TRAINING)
-        hint = f" There is one below {deeper[0]}/: name that folder." if deeper else f" {HOW_TO_GET}"
+        deeper = places.get(TRAINING)
+        hint = f" There is one below {deeper.parent}/: name that folder." if deeper else f" {HOW_TO_GET}"
         raise UserError(f"data.root: {root.absolute()} has no folder {TRAINING}/ with images.{hint}")
     tables = [file for file in tree.others if official(file) == PRELIMINARY_LABELS]
-    rejected = [
-        (file, NOT_AN_IMAGE) for file in tree.others if file not in tables and Path(file).name != SYNTHETIC_MARK
-    ]
+    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file not in tables]
     rejected += [(file, f"a second {PRELIMINARY_LABELS.name}: {tables[0]} is read") for file in tables[1:]]
     labels, refused = _preliminary_labels(root, tables[0]) if tables else ({}, [])
     unknown = f"label missing{' in' if tables else ': there is no'} {PRELIMINARY_LABELS.name}"
@@ -101,6 +101,16 @@ def listing(root: Path, tree: Tree) -> Listing:
     refused += [(tables[0], f"row for image {stem} without a file") for stem in sorted(set(labels) - present)]
     _check_patients(entries.values())
     return Listing(list(entries.values()), rejected + refused, CLASSES, name="C-NMC 2019", published=PUBLISHED)
+
+
+def _places(root: Path, tree: Tree) -> dict[str, PurePosixPath]:
+    """The folder of each part, by the part's path in Kaggle's copy; a UserError where a part has two."""
+    places: dict[str, PurePosixPath] = {}
+    for folder in sorted({PurePosixPath(image).parent for image in tree.images}):
+        place = next((one for one in (*reversed(folder.parents), folder) if _plain(one.name) in _PARTS), None)
+        if place and (first := places.setdefault(_PARTS[_plain(place.name)], place)) != place:
+            raise UserError(f"data.root: {root}: {first}/ and {place}/ are the same part of C-NMC 2019: move one away")
+    return places
 
 
 def _entry(image: str, labels: dict[str, tuple[str, str] | str], unknown: str) -> Entry | str:
@@ -121,8 +131,8 @@ def _training_entry(image: str, path: PurePosixPath) -> Entry | str:
         return "unknown name: expected UID_<patient>_<image>_<cell>_<all or hem>"
     patient, label = parsed
     folder = path.parent.name.upper()
-    if folder not in CLASSES:
-        return f"unknown folder: expected {' or '.join(name.lower() for name in CLASSES)}, not {path.parent.name}"
+    if folder not in CLASSES or len(path.parts) > len((TRAINING, "fold_0", "all", path.name)):
+        return f"unknown folder: expected {TRAINING}/fold_0/all or hem, not {path.parent}"
     if folder != label:
         return f"contradiction: folder says {folder}, name says {label}"
     return Entry(image, label, patient, path.parts[1] if path.parts[1] in FOLDS else "train", str(path.parent))

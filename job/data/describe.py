@@ -11,7 +11,7 @@ from PIL import Image
 
 from job.data import subjects
 from job.data.near_copies import NearCopy
-from job.data.tree import Listing, Refusal, reasons
+from job.data.tree import Listing, Refusal, is_synthetic, reasons
 
 _SHEET = 12  # cells of each class on the contact sheet
 _CELL = 96  # pixels
@@ -19,18 +19,11 @@ _LISTED = 50  # refused files that the report names; rejected.csv has all
 _SIZES = 8  # sizes and modes that are counted one by one
 
 
-def name(index: pd.DataFrame, listing: Listing, root: Path) -> str:
-    """Name of the data set for the report: the published one, whole or a partial copy, or else the folder's."""
-    if not listing.name:
-        return root.resolve().name
-    complete = all(row["found"] == row["published"] for row in _folders(index, listing))
-    return listing.name if complete else f"{listing.name} (partial copy)"
-
-
-def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, synthetic: bool) -> dict[str, Any]:
+def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], root: Path) -> dict[str, Any]:
     """Facts about the prepared images that do not follow from the parameters.
 
-    `index` has the columns `scaled_in`, `bodies` and `folder` beside those of index.csv.
+    The name is that of the published data set, whole or a partial copy, or else of the folder `root`. `index` has the
+    columns `scaled_in`, `bodies` and `folder` beside those of index.csv.
     """
     people = index.loc[index["patient"] != "", ["patient", "subject"]].drop_duplicates()
     patients_known = len(people) > 0
@@ -38,8 +31,13 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
     somebody = (index["label"] != "") | (index["patient"] != "")
     copies = index[index.duplicated("pixel_sha256", keep=False)]
     owners = copies[copies["patient"] != ""].groupby("pixel_sha256")["patient"].nunique()
-    folders = [] if synthetic else _folders(index, listing)
+    synthetic, counts = is_synthetic(root), Counter(index["folder"])
+    published = {} if synthetic else listing.published
+    folders = [{"folder": key, "published": images, "found": counts[key]} for key, images in published.items()]
+    whole = listing.name if published.items() <= counts.items() else f"{listing.name} (partial copy)"
     return {
+        "name": "Synthetic cells" if synthetic else whole if listing.name else root.resolve().name,
+        "synthetic": synthetic,
         "layout": listing.layout,
         "layout_reason": listing.reason,
         "patients_known": patients_known,
@@ -62,12 +60,6 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], *, s
             "linked_patients": [sorted(members, key=subjects.natural) for _, members in linked],
         },
     }
-
-
-def _folders(index: pd.DataFrame, listing: Listing) -> list[dict[str, Any]]:
-    """Images in each folder of the published data set: `folder`, `published`, `found`."""
-    counts = Counter(index["folder"])
-    return [{"folder": key, "published": images, "found": counts[key]} for key, images in listing.published.items()]
 
 
 def write_cells(
@@ -119,8 +111,8 @@ def contradictions(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[str]:
 def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, patients_known: bool) -> list[str]:
     sentences = []
     different = [row for row in folders if row["found"] != row["published"]]
-    if different:
-        total, published = (sum(row[key] for row in folders) for key in ("found", "published"))
+    total, published = len(index), sum(row["published"] for row in folders)
+    if folders and (different or total > published):
         parts = "; ".join(f"{row['folder']} has {row['found']:,} of {row['published']:,}" for row in different)
         kind = f"A partial copy of {name}" if total < published else f"Not the published {name}"
         sentences.append(f"{kind}: {total:,} of {published:,} images. {parts}.")

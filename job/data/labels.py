@@ -1,12 +1,13 @@
 """Anybody's images with a table beside them: `labels.csv` with the columns file, patient, label[, split]."""
 
+import re
 import unicodedata
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from job.contracts.names import filled, misnamed
 from job.contracts.tables import read_rows
-from job.data.tree import NOT_AN_IMAGE, SUFFIXES, SYNTHETIC_MARK, Entry, Listing, Refusal, Tree, shown
+from job.data.tree import NOT_AN_IMAGE, SUFFIXES, Entry, Listing, Refusal, Tree, shown
 from job.errors import UserError
 
 NAME = "labels.csv"
@@ -50,7 +51,7 @@ def listing(root: Path, tree: Tree) -> Listing:
             if entries[entry.image] != entry:
                 contradicted.add(entry.image)
     rejected: list[Refusal] = [(table, f"line {number}: {shown(problem)}") for number, problem in problems]
-    rejected += [(other, NOT_AN_IMAGE) for other in tree.others if other not in (table, SYNTHETIC_MARK)]
+    rejected += [(other, NOT_AN_IMAGE) for other in tree.others if other != table]
     rejected += [(image, f"label missing in {NAME}") for image in tree.images if image not in named]
     rejected += [(image, f"contradiction: rows of {NAME} disagree about it") for image in sorted(contradicted)]
     kept = [entries[image] for image in tree.images if image in entries and image not in contradicted]
@@ -67,12 +68,10 @@ def _table(tree: Tree) -> str | None:
 
 
 class _Images:
-    """The images of a folder by the names that a table may give them."""
+    """The images of the folder `root` by the names that a table may give them."""
 
     def __init__(self, root: Path, images: list[str]) -> None:
-        """`root` is the folder's own name, which a table may have in front of each path."""
-        self.root = root.resolve().name
-        self.exact = {_composed(image): image for image in images}
+        self.root = f"/{root.resolve().name}/"
         self.loose: dict[str, list[str]] = {}
         for image in images:
             self.loose.setdefault(_loose(image), []).append(image)
@@ -81,16 +80,17 @@ class _Images:
     def find(self, name: str) -> str | None:
         """The image of this name, or the only one in another case, with another extension or none, or below the root.
 
-        Accents are composed or not; `./` may stand in front, and backslashes are slashes.
+        Accents are composed or not, backslashes are slashes; `./` or the root's path on any machine may stand in front.
         """
-        for plain in (name, name.replace("\\", "/")):
-            if image := self.exact.get(_composed(str(PurePosixPath(plain)))):
-                return image
         path = name.replace("\\", "/")
-        for candidate in (path, str(PurePosixPath(path)).removeprefix(f"{self.root}/")):
-            if len(found := self.loose.get(_loose(candidate), [])) == 1:
-                self.other_names.append((name, found[0]))
-                return found[0]
+        parts = f"/{PurePosixPath(path)}".split(self.root)
+        for candidate in (name, path, *(self.root.join(parts[start:]) for start in range(1, len(parts)))):
+            found = self.loose.get(_loose(candidate), [])
+            same = [image for image in found if _composed(image) == _composed(str(PurePosixPath(candidate)))] or found
+            if len(same) == 1:
+                if _composed(same[0]) != _composed(str(PurePosixPath(path))):
+                    self.other_names.append((name, same[0]))
+                return same[0]
         return None
 
 
@@ -103,7 +103,8 @@ def _loose(name: str) -> str:
 def _entry(image: str | None, row: dict[str, str], *, patients_known: bool) -> Entry | str:
     """The entry of a row, or the reason why it is refused."""
     if image is None:
-        return f"row for {row['file']!r} without a file"
+        hint = ": write it relative to the data folder" if re.match(r"[/\\]|\w:", row["file"]) else ""
+        return f"row for {row['file']!r} without a file{hint}"
     label, patient = (_composed(filled(row[name])) for name in ("label", "patient"))
     label = "" if label.casefold().replace(" ", "") in _NO_CLASS else label
     split = filled(row.get("split", "")).lower() or ("train" if label else "")
@@ -125,7 +126,7 @@ def _gap(text: str) -> str:
 
 def _not_used(rows: list[tuple[int, dict[str, str]]]) -> list[str]:
     """Warnings of what the table says and nothing reads: further columns, labels of images called unlabelled."""
-    columns = [name for name in rows[0][1] if name not in (*COLUMNS, "split")]
+    columns = [name for name in rows[0][1] if name not in (*COLUMNS, "split", "")]
     sentences = [f"Not used of {NAME}: the columns {', '.join(columns)}."] if columns else []
     labels = sum(row.get("split", "").lower() == "unlabelled" and filled(row["label"]) != "" for _, row in rows)
     return sentences + ([f"Not used of {NAME}: {labels} labels of rows with split unlabelled."] if labels else [])

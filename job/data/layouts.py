@@ -9,18 +9,19 @@ from pathlib import Path
 
 from job.contracts import names, paths
 from job.data import cnmc, labels
-from job.data.tree import NOT_AN_IMAGE, SYNTHETIC_MARK, Entry, Listing, Tree, walk
+from job.data.tree import NOT_AN_IMAGE, Entry, Listing, Tree, walk
 from job.errors import UserError
 
 LAYOUTS = {"c-nmc": cnmc, "csv": labels}
 """Layouts that a mark in the folder tells; without one, folders of images are classes."""
 
 _PART = re.compile(
-    r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold|out|fold|cv|parts?|splits?|sub|sets?|phase|batch"
+    r"[xy]?(train(ing)?|te?st(ing)?|val(id(ation)?)?|dev|eval(uation)?|hold(out)?|out|fold|cv|unseen|external|internal|parts?|splits?|sub|sets?|phase|batch"
     r"|data|images?|imgs?|im|pics?|pictures?|photos?|frames?|masks?|labels?|annotations?|unlabell?ed|segment(ed|ation)"
     r"|cohorts?|sites?|cent(er|re)|hospital|slides?|series|folder|dir|original|copy|old|new|backup|archive|te?mp|patients?|subjects?"
     r"|aug(ment(ed|ation))?|flip(ped)?|rotat(ed|ion)|mirror(ed)?|normali[sz]ed|raw|processed|cropped|resized|thumb(nail)?s?|gt"
     r"|predict(ions?|ed)|results?|(grad)?cam|heatmaps?|overlays?|figures?|plots?|synthetic|generated|reject(ed)?|excluded|discarded"
+    r"|unsorted|unused|misc|extra|duplicates?|crops?|tiles?|patch(es)?|screenshots?|exports?|downloads?|ordner|(qu)?path|(cell)?profiler"
     r"|bmp|png|jpe?g|tiff?|tr|ts)(sets?|data|images?|tr|ts)?s?",
     re.IGNORECASE,
 )
@@ -28,9 +29,10 @@ _PART = re.compile(
 
 _ALL_IDB = re.compile(r"im\d+_[01]\.(tif|jpg)", re.IGNORECASE)
 _EXPECTED = (
-    f"Expected {cnmc.TRAINING}/ (C-NMC 2019), {labels.NAME} with the columns file,patient,label, or a folder of images "
-    "per class."
+    f"Expected {cnmc.TRAINING}/ (C-NMC 2019), {labels.NAME} (file,patient,label), or a folder of images per class."
 )
+_COPY = re.compile(r"((?:[^\w/]|_)+([hv]?flip|rot|aug|mirror|copy)[a-z]*(?:[^\w/]|_)*\d*)*\.\w+$", re.IGNORECASE)
+"""What a name has at its end beyond that of the picture that it is a copy of, changed or in another format."""
 
 
 def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
@@ -53,6 +55,13 @@ def read(root: Path, layout: str, positive_asked: str = "auto") -> Listing:
     if len(classes) == 2:
         positive(classes, positive_asked)  # asked for before minutes of reading pixels
     same, warnings = names.one_person(entry.patient for entry in listing.entries)
+    first: dict[str, str] = {}
+    nobody = [entry.image for entry in listing.entries if entry.label and not entry.patient]
+    if copies := [image for image in nobody if first.setdefault(_COPY.sub("", image), image) != image]:
+        what = f"{len(copies):,} images are called like copies, changed or saved again, such as {copies[0]}"
+        warnings.append(
+            f"{what}: one cell may stand in training and test. Take them out, or name patients in labels.csv."
+        )
     return replace(
         listing,
         entries=[replace(entry, patient=same.get(entry.patient, entry.patient)) for entry in listing.entries],
@@ -86,7 +95,7 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
     if len(classes) < 2:
         content = f"{len(tree.images)} images in {len(classes)} folders" if tree.images else "no images"
         if tree.others and not tree.images:
-            content += f", and {len(tree.others)} other files, such as {tree.others[0]}: archives must be unpacked"
+            content += f", and {len(tree.others)} other files, such as {tree.others[0]}: unpack or convert them"
         if len(classes) == 1 and all(image.count("/") > 1 for image in tree.images):
             content += f": name the folder {classes[0]} if it holds the classes"
         if any(_ALL_IDB.fullmatch(image.rsplit("/", 1)[-1]) for image in tree.images):
@@ -117,8 +126,7 @@ def _doubt(tree: Tree, folders: list[str]) -> str:
     letters = [re.sub(r"[\W\d_]+", "", name).casefold() for name in folders]
     if len(set(letters)) < len(letters):
         return "of which some differ in a number alone, as parts or patients do"
-    inner = {(path[0], path[1].casefold()) for image in tree.images if len(path := image.split("/")) > 2}
-    names = [name for _, name in inner]
+    names = [name for _, name in {tuple(one.casefold().split("/")[:2]) for one in tree.images if one.count("/") > 1}]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         return f"of which several hold a folder {twice[0]}, so that either may be the class"
     return ""
@@ -126,11 +134,13 @@ def _doubt(tree: Tree, folders: list[str]) -> str:
 
 def _folders(tree: Tree) -> Listing:
     """A folder of images per class at the top, folders within it as they like; nobody knows the patients."""
-    rejected = [(file, NOT_AN_IMAGE) for file in tree.others if file != SYNTHETIC_MARK]
+    rejected = [(file, NOT_AN_IMAGE) for file in tree.others]
     rejected += [(image, "in no class folder") for image in tree.images if "/" not in image]
     entries = [Entry(image, image.split("/")[0], "", "train") for image in tree.images if "/" in image]
     deeper = next((entry.image for entry in entries if entry.image.count("/") > 1), None)
     warnings = [f"Folders within the classes are not used, such as that of {deeper}."] if deeper else []
+    tables = [name for name in tree.ignored if name.lower().endswith((".csv", ".tsv", ".xls", ".xlsx", ".ods"))]
+    warnings += [f"The table {tables[0]} is not read: only {labels.NAME} is."] if tables else []
     return Listing(entries, rejected, warnings=warnings)
 
 

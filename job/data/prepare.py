@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from job.data import describe, images, layouts, near_copies, subjects
-from job.data.tree import Entry, Listing, Refusal, is_synthetic, kind
+from job.data.tree import Entry, Listing, Refusal, kind, reasons
 from job.errors import UserError
 from job.params import Data
 
@@ -60,18 +59,15 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
     links = describe.links(index, near)
     describe.write_cells(folder / "cells", store, index, classes, links)
-    synthetic = is_synthetic(root)
     listing = replace(listing, warnings=[*listing.warnings, *describe.contradictions(index, near)])
     return {
-        "name": "Synthetic cells" if synthetic else describe.name(index, listing, root),
-        "synthetic": synthetic,
+        **describe.summary(index, listing, rejected, root),
         "classes": classes,
         "positive": positive,
         "size": data.pixels,
         "crop": data.crop,
         "center": data.center,
         "ignored": listing.ignored,
-        **describe.summary(index, listing, rejected, synthetic=synthetic),
         "near_copies": {"pairs": len(near), "links": links},
     }
 
@@ -123,12 +119,9 @@ def _without_contradictions(index: pd.DataFrame) -> tuple[pd.Series, list[Refusa
     """Which rows stay, and the copies that carry several labels: nobody knows which of them is correct."""
     labels = index[index["label"] != ""].groupby("pixel_sha256")["label"].unique()
     several = {digest: " and ".join(sorted(names)) for digest, names in labels.items() if len(names) > 1}
-    rejected = [
-        (image, f"contradiction: identical pixels are labelled {several[digest]}")
-        for image, digest in zip(index["image"], index["pixel_sha256"], strict=True)
-        if digest in several
-    ]
-    return ~index["pixel_sha256"].isin(several), rejected
+    wrong = index["pixel_sha256"].isin(several)
+    problems = "contradiction: identical pixels are labelled " + index["pixel_sha256"][wrong].map(several)
+    return ~wrong, list(zip(index["image"][wrong], problems, strict=True))
 
 
 def _classes(index: pd.DataFrame, listing: Listing, root: Path) -> list[str]:
@@ -146,16 +139,14 @@ def _check_rejected(rejected: list[Refusal], data: Data) -> None:
     if len(rejected) <= data.max_rejected:
         return
     # The first of each kind, then the second: one kind may hide the other that causes it.
-    turn: Counter[str] = Counter()
-    lines: list[tuple[int, str]] = []
-    for file, reason in sorted(rejected, key=lambda one: (one[0], subjects.natural(one[1]))):
-        turn[kind(reason)] += 1
-        lines.append((turn[kind(reason)], f"  {file}: {reason}"))
-    first = "\n".join(line for _, line in sorted(lines, key=lambda line: line[0])[:10])
-    more = f"\n  … and {len(rejected) - 10} more" if len(rejected) > 10 else ""
-    counts = ", ".join(f"{count} x {name}" for name, count in turn.most_common(5))
+    ordered = sorted(rejected, key=lambda one: (one[0], subjects.natural(one[1])))
+    table = pd.DataFrame(ordered)
+    turn = table.groupby(table[1].map(kind)).cumcount()
+    lines = [f"  {file}: {reason}" for file, reason in table.loc[turn.sort_values(kind="stable").index[:10]].to_numpy()]
+    first = "\n".join(lines + [f"  … and {len(rejected) - 10} more"] * (len(rejected) > 10))
+    counts = ", ".join(f"{entry['files']} x {entry['reason']}" for entry in reasons(rejected)[:5])
     raise UserError(
-        f"{len(rejected)} files under {data.root} cannot be used ({counts}):\n{first}{more}\n"
+        f"{len(rejected)} files under {data.root} cannot be used ({counts}):\n{first}\n"
         f"Fix or remove them, or accept them with data.max_rejected={len(rejected)}: "
         "each stays listed in rejected.csv."
     )

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ _LITTER = re.compile(
     re.IGNORECASE,
 )
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
+_DOCUMENT = re.compile(
+    r"(?!(.*phase_data_)?labels\.csv$|SYNTHETIC)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
+    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|lsm|zvi|zip|rar|tar|t?gz|bz2|xz|(part|crdownload|download)$)[a-z]\w{0,9}"
+    r"|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
+    re.IGNORECASE,
+)
+"""Names of files that hold no image: of any extension but those of images, archives and unfinished downloads."""
 _CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where DVC's cache has a file of this digest
 
 Refusal = tuple[str, str]
@@ -35,7 +43,7 @@ Refusal = tuple[str, str]
 class Tree:
     """All files of a folder by their paths relative to it, sorted; `rejected` are refused by their paths alone.
 
-    `ignored` is litter; of a folder of litter it names the folder alone.
+    `ignored` is litter and documents; of a folder of litter it names the folder alone.
     """
 
     images: list[str]
@@ -74,7 +82,7 @@ class Listing:
     warnings: list[str] = field(default_factory=list)  # sentences for the report
     layout: str = ""  # name of the layout
     reason: str = ""  # why it is this layout
-    ignored: int = 0  # files and folders that systems and editors leave behind, such as Thumbs.db
+    ignored: int = 0  # files and folders that are no images by their names, such as Thumbs.db and notes.txt
 
 
 def check_own_test(images: int, test: str) -> None:
@@ -113,16 +121,17 @@ def walk(root: Path, *, any_name: bool = False) -> Tree:
             relative = path.relative_to(root).as_posix()
             if name == ".dvcignore" and re.search(r"^(?!#).*\S", path.read_text(errors="replace"), re.MULTILINE):
                 rejected.append((relative, "DVC would not see changes of the files that it names: remove it"))
-            elif _LITTER.fullmatch(name):
+            elif _LITTER.fullmatch(name) or (_DOCUMENT.fullmatch(name) and not path.is_dir()):
                 ignored.append(shown(relative))
             elif reason := _refused(path, real, any_name=any_name):
                 rejected.append((shown(relative), reason))
             elif path.is_dir():
                 kept.append(name)
-            else:
+            elif name != SYNTHETIC_MARK:
                 (images if path.suffix.lower() in SUFFIXES else others).append(relative)
         folders[:] = kept
-    return Tree(by_path(images), by_path(others), sorted(rejected), sorted(ignored))
+    by_folder = methodcaller("split", "/")  # as `pathlib` sorts paths
+    return Tree(sorted(images, key=by_folder), sorted(others, key=by_folder), sorted(rejected), sorted(ignored))
 
 
 def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
@@ -137,8 +146,7 @@ def gather(paths: list[Path]) -> tuple[list[Path], list[Refusal]]:
         if path.is_dir():
             tree = walk(path, any_name=True)
             files += [path / image for image in tree.images]
-            refused = [(other, NOT_AN_IMAGE) for other in tree.others] + tree.rejected
-            refused += [(name, "litter of a system or an editor") for name in tree.ignored]
+            refused = tree.rejected + [(name, NOT_AN_IMAGE) for name in tree.others + tree.ignored]
             left_out += [(shown((path / name).as_posix()), reason) for name, reason in refused]
         elif path.is_file():
             files.append(path)
@@ -164,11 +172,6 @@ def reasons(refused: list[Refusal]) -> list[dict[str, Any]]:
     """Refused files by kind of reason, most frequent first."""
     kinds = Counter(kind(reason) for _, reason in refused)
     return [{"reason": name, "files": count} for name, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))]
-
-
-def by_path(paths: list[str]) -> list[str]:
-    """Paths sorted folder by folder, as `pathlib` sorts them."""
-    return sorted(paths, key=lambda path: path.split("/"))
 
 
 def shown(text: str) -> str:

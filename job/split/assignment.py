@@ -55,11 +55,10 @@ def _check_classes(table: pd.DataFrame, training: pd.DataFrame, settings: Split)
 def _folds(training: pd.DataFrame, settings: Split) -> pd.Series:
     """Validation fold of every training image, from 1. Copies of an image validate together."""
     seed = derive(settings.seed, "split", "folds") % 2**32
-    if settings.fold_by == "image":
-        folds = StratifiedKFold(settings.folds, shuffle=True, random_state=seed).split(training, training["label"])
-    else:
-        groups = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
-        folds = groups.split(training, training["label"], training["subject"])
+    kind, groups = (
+        (StratifiedKFold, None) if settings.fold_by == "image" else (StratifiedGroupKFold, training["subject"])
+    )
+    folds = kind(settings.folds, shuffle=True, random_state=seed).split(training, training["label"], groups)
     result = pd.Series(0, index=training.index)
     for number, (_, validation) in enumerate(folds, start=1):
         result.iloc[validation] = number

@@ -104,7 +104,7 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
 
     All sets are counted by dynamic programming (the counting form of the subset-sum problem) and one is drawn by
     walking back through the counts, so every exact solution is equally likely. Nearest means: the number of patients
-    first, then the number of images. What can be reached is found first, so that only counts up to there are kept.
+    first, then the number of images.
     """
     people = np.asarray(subjects["patients"])
     sizes = np.asarray(subjects["images"])

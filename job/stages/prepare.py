@@ -18,6 +18,6 @@ def run() -> str:
         *([f"positive class {summary['positive']}"] if summary["positive"] else []),
         patients if summary["patients_known"] else "unknown patients",
         f"{summary['rejected']} files refused",
-        f"{summary['ignored']} ignored as litter",
+        f"{summary['ignored']} ignored: no images by their names",
     ]
     return "".join(f"warning: {sentence}\n" for sentence in summary["warnings"]) + f"data/prepared: {', '.join(facts)}"

@@ -187,7 +187,7 @@ def test_what_is_left_out_is_said_and_listed_and_a_file_named_twice_is_one_row(h
     said = capsys.readouterr().out
     assert "11 images" in said
     assert "7 named twice" in said
-    assert "1 not an image by its extension" in said
+    assert "2 not an image by its extension" in said
     reasons = dict(csv.reader((tmp_path / "scores.left_out.csv").read_text().splitlines()))
     assert reasons[f"{folder}/5.png"] == "not a regular file"
     assert reasons[f"{folder}/a/out.png"] == "symbolic link out of the root"
@@ -316,6 +316,34 @@ def test_what_is_read_is_never_replaced(here, exported, tmp_path, capsys):
         assert main(["predict", *map(str, arguments), "--out", str(out)]) == 2
         assert "would be replaced" in capsys.readouterr().err
         assert out.read_bytes() == content
+
+
+def test_a_table_of_an_earlier_call_is_replaced_and_no_other_file_is(here, tmp_path, capsys):
+    """The same call twice is no question; nor is an empty file, such as `mktemp` makes."""
+    out, beside = tmp_path / "scores.csv", tmp_path / "scores.left_out.csv"
+    (tmp_path / "new").mkdir()
+    save_image(tmp_path / "new/1.png", disc(1))
+    (tmp_path / "new/notes.txt").touch()
+    out.touch()
+    for _ in range(2):
+        predict(out, tmp_path / "new", "--model", "two")
+    arguments = ["predict", str(tmp_path / "new"), "--model", "two", "--out", str(out)]
+    head, rest = out.read_text().split("\n", 1)
+    for file, content in (
+        (out, "file,patient,label\n1.png,p,ALL\n"), (out, f"{head},my notes\n{rest}"), (beside, "mine\n"),
+    ):  # fmt: skip
+        before = file.read_text()
+        file.write_text(content)
+        assert main(arguments) == 2
+        assert f"{file} is no table of this command, and would be replaced" in capsys.readouterr().err
+        assert file.read_text() == content
+        file.write_text(before)
+    beside.unlink()
+    beside.mkdir()
+    assert main(arguments) == 2
+    os.mkfifo(tmp_path / "pipe")
+    assert main([*arguments[:-1], str(tmp_path / "pipe")]) == 2
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_model_that_the_onnx_file_does_not_hold_is_an_error(here, exported, tmp_path, capsys):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from job.data import images, tree
+from job.data import cnmc, images, tree
 from job.data.prepare import prepare
 from job.errors import UserError
 from tests.fixtures import cells
@@ -189,9 +189,21 @@ TREE = {
         lambda root: save(root, "training_data/fold_0/blast/UID_9_1_1_all.bmp"),
         "training_data/fold_0/blast/UID_9_1_1_all.bmp", "unknown folder",
     ),
+    "folder between part and fold": (
+        lambda root: save(root, "training_data/old/fold_0/all/UID_9_1_1_all.bmp"),
+        "training_data/old/fold_0/all/UID_9_1_1_all.bmp", "unknown folder",
+    ),
     "folder beside the layout": (lambda root: save(root, "extra/1.bmp"), "extra/1.bmp", "unknown folder"),
-    "notes": (lambda root: (root / f"{ALL}notes.txt").write_text("x"), f"{ALL}notes.txt", "not an image by its ext"),
     "archive left behind": (lambda root: (root / "a.zip").write_bytes(b"PK"), "a.zip", "not an image by its extension"),
+    "picture of another format": (
+        lambda root: (root / f"{ALL}1.webp").touch(), f"{ALL}1.webp", "not an image by its extension",
+    ),
+    "picture without an extension": (
+        lambda root: (root / f"{ALL}UID_9_1_1_all").write_bytes(BMP), f"{ALL}UID_9_1_1_all", "not an image by its",
+    ),
+    "unfinished download": (
+        lambda root: (root / f"{ALL}1.bmp.part").touch(), f"{ALL}1.bmp.part", "not an image by its extension",
+    ),
     "converted twice": (
         lambda root: save(root, f"{ALL}UID_1_1_1_all.png"), f"{ALL}UID_1_1_1_all.png", "the same name as",
     ),
@@ -263,6 +275,19 @@ def intact(tmp_path_factory):
 @pytest.fixture
 def root(intact, tmp_path):
     return shutil.copytree(intact, tmp_path / "cnmc")
+
+
+def test_a_whole_set_in_other_folders_is_no_partial_copy(root, tmp_path, monkeypatch):
+    """Folds counted from 1, or none: the warning counts all images, not those of the folders that it knows."""
+    published = {f"training_data/fold_{n}/{label}": size for n in range(3) for label, size in (("all", 8), ("hem", 6))}
+    monkeypatch.setattr(cnmc, "PUBLISHED", published | {str(cnmc.PRELIMINARY): 4, str(cnmc.FINAL): 2})
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    assert prepare(data(root), before)["warnings"] == []
+    (root / "training_data/fold_0").rename(root / "training_data/fold_3")
+    (sentence,) = prepare(data(root), after)["warnings"]
+    assert sentence.startswith("Not the published C-NMC 2019: 48 of 48 images. training_data/fold_0/all has 0 of 8")
 
 
 def assert_refused(root: Path, out: Path, file: str, reason: str) -> None:

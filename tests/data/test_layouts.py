@@ -1,5 +1,6 @@
 """Which layout is recognised and why, and what each makes of its files."""
 
+import re
 import shutil
 
 import numpy as np
@@ -91,10 +92,29 @@ def as_the_archive_deeper(root):
     moved_deeper(root)
 
 
+def folds_spelt_otherwise(root):
+    for number, name in enumerate(("Fold 0", "fold-1", "FOLD2")):
+        (root / f"training_data/fold_{number}").rename(root / "training_data" / name)
+
+
+def in_capitals(root):
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_dir():
+            path.rename(path.with_name(path.name.upper()))
+
+
+def archive_in_capitals(root):
+    as_the_archive_flat(root)
+    in_capitals(root)
+
+
 @pytest.mark.parametrize(
     "change",
-    [moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper],
-)
+    [
+        moved_deeper, twice_deeper, folds_doubled, as_the_archive, as_the_archive_flat, as_the_archive_deeper,
+        in_capitals, archive_in_capitals, folds_spelt_otherwise,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", ["bmp", "PNG", "jpg", "TIFF"])
 def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix):
     root = cells.write(tmp_path / "data", suffix=suffix)
@@ -108,6 +128,16 @@ def test_cnmc_is_read_however_it_was_unpacked_and_saved(tmp_path, change, suffix
     assert labelled[0] == labelled[1]
     assert plain["classes"] == summary["classes"] == ["HEM", "ALL"]
     assert summary["positive"] == "ALL"
+    assert plain["folders"] == summary["folders"], "the published folders are found whatever they are called"
+
+
+@pytest.mark.parametrize("old", ["old", "old/of/2020", "C-NMC_training_data", "training_data (1)"])
+def test_a_second_copy_beside_the_set_is_not_read_as_one_with_it(tmp_path, old):
+    root = cells.write(tmp_path / "cnmc")
+    place = old if "training" in old else f"{old}/Training_Data"
+    cells.save(root / place / "fold_0/all/UID_1_77_1_all.bmp", cells.disc(77))
+    with pytest.raises(UserError, match=re.escape(place) + ".* the same part of C-NMC 2019: move one away"):
+        prepared(root, tmp_path / "out", max_rejected=9)
 
 
 def test_a_root_that_lies_too_high_names_the_folder_to_take(tmp_path):
@@ -134,7 +164,8 @@ PARTS = [
     "dataset-master dataset2-master", "ALL_IDB1/im ALL_IDB2/img", "ALL/train HEM/train", "siteA/ALL siteB/ALL",
     "P1 P2 P3", "001 002", "X_train X_test", "ALL HEM HEM_copy", "Munich/all Vienna/ALL",
     "trainset testset", "Phase-II Phase-III", "ALL ALL_GT HEM", "ALL ALL-rot90 HEM", "ALL HEM thumbnails",
-    "ALL HEM stain_normalized", "ALL HEM gradcam",
+    "ALL HEM stain_normalized", "ALL HEM gradcam", "ALL HEM holdout",
+    "ALL HEM QuPath", "ALL HEM unsorted", "internal external", "ALL HEM Neuer_Ordner",
 ]  # fmt: skip
 
 
@@ -153,6 +184,31 @@ def test_folders_of_classes_are_no_question(tmp_path, folders):
     read = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0])
     assert len({entry.label for entry in read.entries}) == len(folders.split())
     assert bool(read.warnings) == ("/" in folders)
+    (tmp_path / "mine/Patients.CSV").touch()
+    said = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0]).warnings
+    assert said[-1] == "The table Patients.CSV is not read: only labels.csv is."
+
+
+def test_copies_that_somebody_changed_or_saved_again_are_said(tmp_path):
+    """Turned ones are no near copies: only their names tell."""
+    found = [
+        "ALL/1.png",
+        "ALL/1.jpg",
+        "ALL/1_rot90.png",
+        "ALL/1-hflip_2.png",
+        "ALL/1 (copy).png",
+        "HEM/1.png",
+        "HEM/rot2.png",
+    ]
+    for number, name in enumerate(found):
+        cells.save(tmp_path / "mine" / name, cells.disc(number))
+    (said,) = layouts.read(tmp_path / "mine", "auto").warnings
+    assert said.startswith(
+        "4 images are called like copies, changed or saved again, such as ALL/1-hflip_2.png: one cell"
+    )
+    rows = "".join(f"{name},p,{name[:3]}\n" for name in found)
+    (tmp_path / "mine/labels.csv").write_text("file,patient,label\n" + rows)
+    assert not any("called like" in sentence for sentence in layouts.read(tmp_path / "mine", "auto").warnings)
 
 
 def test_only_the_other_parts_of_cnmc_are_no_classes(tmp_path):
@@ -168,14 +224,20 @@ def test_the_names_of_all_idb_are_explained(tmp_path):
         prepared(tmp_path / "ALL_IDB2", tmp_path / "out", layout="auto")
 
 
-@pytest.mark.parametrize("spell", ["{}", "{}.PNG", "mine/{}.png", "{}.bmp", "mine\\{}"])
+@pytest.mark.parametrize(
+    "spell",
+    ["{}", "{}.PNG", "mine/{}.png", "{}.bmp", "mine\\{}", "{root}/{}.png", "C:\\me\\mine\\{}.png", "/mine/to/mine/{}"],
+)
 def test_a_table_may_call_files_without_extension_in_other_case_or_below_the_folder(tmp_path, spell):
-    rows = "".join(f"{spell.format(n)},p{n},{'ALL' if n % 2 else 'HEM'}\n" for n in (1, 2, 3, 4))
+    rows = "".join(
+        f"{spell.format(n, root=tmp_path / 'mine')},p{n},{'ALL' if n % 2 else 'HEM'}\n" for n in (1, 2, 3, 4)
+    )
     summary, index = prepared(table(tmp_path / "mine", "file,patient,label\n" + rows), tmp_path / "out")
     assert index["patient"].tolist() == ["p1", "p2", "p3", "p4"]
     assert summary["warnings"][0].startswith("labels.csv calls 4 files otherwise than they are called, such as")
     cells.save(tmp_path / "mine/1.tif", cells.disc(1))
-    with pytest.raises(UserError, match=r"row for '.*1.*' without a file"):
+    exact = spell.endswith("}.png")
+    with pytest.raises(UserError, match="1.tif: label missing" if exact else r"row for '.*1.*' without a file"):
         prepared(tmp_path / "mine", tmp_path / "out2")
 
 
@@ -301,7 +363,16 @@ def test_subjects_of_several_classes_are_divided_as_a_whole(mixed, tmp_path, fol
 BAD_ROWS = {
     "no file": ("9.png,p,ALL\n", "labels.csv", "line 6: row for '9.png' without a file"),
     "climbing out": ("../1.png,p,ALL\n", "labels.csv", "line 6: row for '../1.png' without a file"),
-    "absolute": ("/etc/passwd,p,ALL\n", "labels.csv", "line 6: row for '/etc/passwd' without a file"),
+    "absolute": (
+        "/etc/passwd,p,ALL\n",
+        "labels.csv",
+        "line 6: row for '/etc/passwd' without a file: write it relative to",
+    ),
+    "absolute in Windows": (
+        "C:\\x\\1.png,p,ALL\n",
+        "labels.csv",
+        "line 6: row for 'C:\\\\x\\\\1.png' without a file: write",
+    ),
     "second row": ("1.png,p,ALL\n", "labels.csv", "line 6: 1.png has a second row"),
     "contradiction": ("1.png,p,HEM\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
     "other patient": ("1.png,q,ALL\n", "1.png", "contradiction: rows of labels.csv disagree about it"),
@@ -366,7 +437,8 @@ SPELLINGS = [
     ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
     ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"), ("7", "Patient 7"), ("P7", "7"), ("#7", "id_07"),
     ("7", "Patient #7"), ("7", "Patient No. 7"), ("P7", "PatientID7"), ("7", "patients/7"), ("7", "N° 7"), ("7", "'7"),
-    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("Anna-Smith", "Anna–Smith"),
+    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("123000", "1,23E+05"), ("7", "MRN 7"),
+    ("Anna-Smith", "Anna–Smith"),
 ]  # fmt: skip
 
 
@@ -377,6 +449,13 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
     assert summary["patients"] == 3
     assert index.set_index("image").loc[["1.png", "3.png"], "subject"].nunique() == 1
     assert any("are one person" in sentence for sentence in summary["warnings"])
+
+
+@pytest.mark.parametrize("shortened", ["1.23E+11", "1,23E+11"])
+def test_numbers_that_a_spreadsheet_has_shortened_are_said(tmp_path, shortened):
+    """Patients 123456789012 and 123456789013 have one name then."""
+    summary, _ = prepared(table(tmp_path / "mine", ROWS.replace(",p,", f',"{shortened}",')), tmp_path / "out")
+    assert f"such as {shortened}: several persons may have one name" in summary["warnings"][0]
 
 
 @pytest.mark.parametrize(
@@ -419,6 +498,8 @@ def test_other_persons_stay_apart(tmp_path, one, other):
         "—",
         "(null)",
         "Not known",
+        "#NV",
+        "#WERT!",
     ],
 )
 def test_the_text_of_a_gap_is_neither_a_patient_nor_a_class(tmp_path, gap):

@@ -107,6 +107,8 @@ LITTER = [
     "labels.csv~", "~$labels.xlsx", "#labels.csv#", "labels.csv.bak", "a.swp", ".ipynb_checkpoints/1-checkpoint.bmp",
     ".Trash-1000/1.bmp", "__MACOSX/._1.bmp", "@eaDir/1.bmp", "$RECYCLE.BIN/1.bmp", "System Volume Information/1.bmp",
     "#recycle/1.bmp", "lost+found/1.bmp", ".git/1.bmp", "ehthumbs.db", "DESKTOP.INI", "Icon\r", "__pycache__/1.pyc",
+    "README", "LICENSE", "README.md", "notes.txt", "ALL/1.xml", "ALL/1.json", "HEM/cells.csv", "MyExpt_Image.CSV",
+    "project.qpproj", "1.geojson", "x.cpproj", "1.roi", "data.yaml", "patients.xlsx", "a.pdf", "md5sums",
 ]  # fmt: skip
 
 
@@ -155,7 +157,7 @@ BAD = {
         "contradiction: folder says ALL",
     ),
     "training_data/fold_0/blast/UID_9_1_1_all.bmp": (lambda path: cells.save(path, cells.disc(9)), "unknown folder"),
-    "training_data/fold_0/all/notes.txt": (lambda path: path.write_text("x"), "not an image by its extension"),
+    "training_data/fold_0/all/1.gif": (lambda path: path.write_text("x"), "not an image by its extension"),
     "validation_data/C-NMC_test_prelim_phase_data/9.bmp": (
         lambda path: cells.save(path, cells.disc(9)),
         "label missing",

@@ -13,7 +13,7 @@ from job.contracts.split import Split
 from job.data import cnmc
 from job.data.prepare import prepare
 from job.data.subjects import assign, natural
-from job.data.tree import by_path, shown
+from job.data.tree import shown
 from job.errors import UserError
 from job.split.assignment import split
 from tests.fixtures import cells
@@ -53,7 +53,6 @@ def test_folders_that_repeat_themselves_change_nothing(parts, times):
 def test_any_names_can_be_sorted(names):
     backwards = names[::-1]
     assert sorted(names, key=natural) == sorted(backwards, key=natural)
-    assert sorted(by_path(names)) == sorted(names)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -157,8 +157,8 @@ def swap_validation(table):
         (lambda t: t[t["role"] != "test"], r"a test image of fold 2 in data/split\.csv, is missing"),
         (lambda t: t.iloc[:0], "holds no predictions"),
         (repeat, r"line \d+, column 'image': '.+' occurs twice"),
-        (rename, r"line \d+: other/.+ is not a test image of fold 2 in data/split\.csv.*another split"),
-        (swap_validation, r"line \d+: .+ is not a validation image of fold 2.*another split"),
+        (rename, r"line \d+, .*other/.+ is not a test image of fold 2 in data/split\.csv.*another split"),
+        (swap_validation, r"line \d+, .+ is not a validation image of fold 2.*another split"),
         (change("p_ALL", "1.25"), r"line 7, column 'p_ALL': 1\.25 is not a probability between 0 and 1"),
         (change("p_HEM", "nan"), r"line 7, column 'p_HEM': nan is not a probability"),
         (change("p_HEM", "much"), r"line 7, column 'p_HEM': 'much' is not a number"),
@@ -192,7 +192,7 @@ def test_a_split_drawn_again_makes_the_old_folds_strangers(tree):
     train = split["role"] == "train"
     split.loc[train, "fold"] = np.roll(split.loc[train, "fold"], 1)
     write(SPLIT, split)
-    with pytest.raises(UserError, match=r"predictions/efficientnet/fold-1\.csv: line \d+: .*another split.*dvc repro"):
+    with pytest.raises(UserError, match=r"predictions/efficientnet/fold-1\.csv: line \d+, .*another split.*dvc repro"):
         ensemble.run("efficientnet")
 
 
@@ -200,7 +200,7 @@ def test_a_split_drawn_again_makes_the_old_folds_strangers(tree):
     ("damage", "says"),
     [
         (lambda t: change("subject", t.loc[t["role"] == "train", "subject"].iloc[0],
-                          line=t.index[t["role"] == "test"][0] + 2)(t), "subject .+ has training and test images"),
+                          line=t.index[t["role"] == "test"][0] + 2)(t), "'subject': .+ has training and test images"),
         (lambda t: change("label", "", line=t.index[t["role"] == "train"][0] + 2)(t), "column 'label': '' is not one"),
         (change("role", "held out"), "line 7, column 'role': 'held out' is not one of train, test, unlabelled"),
         (repeat, "occurs twice"),

@@ -96,7 +96,7 @@ def test_a_subject_on_two_sides_is_refused_when_the_split_is_read(tmp_path):
     split = split_file(tmp_path / "split.csv")
     split.table.loc[split.table["role"] == "test", "subject"] = "train0"
     split.table.to_csv(tmp_path / "bad.csv", index=False)
-    with pytest.raises(UserError, match="subject train0 has training and test images"):
+    with pytest.raises(UserError, match="column 'subject': 'train0' has training and test images"):
         read_split(tmp_path / "bad.csv", CLASSES)
 
 
