@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -93,7 +92,7 @@ def run(
 
 def _check_replaced(path: Path, header: bytes) -> None:
     """Refuse to replace anything but a table of an earlier call, which has this first line, or an empty file."""
-    if path.exists() and not (path.is_file() and re.match(header, np.fromfile(path, np.uint8, 1 << 16).tobytes())):
+    if path.exists() and not (path.is_file() and re.match(header, path.read_bytes())):
         raise UserError(f"{path} is no table of this command, and would be replaced: name another with --out")
 
 
