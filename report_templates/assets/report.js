@@ -141,7 +141,7 @@ for (const gallery of document.querySelectorAll(".gallery"))
     const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
     const item = (one) => ({
       pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
-      words: [...one.parentElement.querySelectorAll("p")].map((p) => p.textContent),
+      words: [one.querySelector("img").alt, one.parentElement.dataset.votes, one.parentElement.dataset.file],
     });
     view(buttons.map(item), buttons.indexOf(button));
   });

@@ -246,12 +246,15 @@ def test_a_cell_is_enlarged_and_its_neighbours_are_an_arrow_key_away(browser, fi
     assert not [
         title for title in gallery.locator("h3:visible").all_inner_texts() if title.startswith("Sure and correct")
     ]
-    files = [text.split(",")[0] for text in shown.locator(".file").all_text_contents()]
+    cells = [cell.evaluate("cell => ({ ...cell.dataset })") for cell in shown.all()]
     shown.first.locator("button").press("Enter")
     dialog = page.locator("dialog")
     for key, position in (("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowRight", 1)):
         page.keyboard.press(key)
-        assert files[position] in dialog.inner_text()
+        said = dialog.inner_text()
+        assert cells[position]["file"] in said
+        assert cells[position]["votes"] in said
+        assert f"Patient {cells[position]['patient']}" in said
     assert dialog.locator("img").count() == 2
     page.keyboard.press("Escape")
     assert not dialog.is_visible()

@@ -92,12 +92,17 @@ def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(
     differ = int((vote["predicted"] != mean["predicted"].reindex(vote.index)).sum())
     note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability predict different"
     assert (note in said) == (differ > 0)
+    page = read_page(finished / "site" / "errors.html")
+    cards = {(a["data-file"].split(",")[0], plain(a["data-votes"])) for _, a in page.tags if "data-votes" in a}
     chosen = gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)
     for image in chosen["image"]:
         predicted = vote.loc[image, "predicted"]
         votes, probability = vote.loc[image, f"votes_{predicted}"], 100 * mean.loc[image, f"p_{predicted}"]
-        card = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
-        assert card in said
+        larger = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
+        assert (image, larger) in cards
+        divided = predicted != mean.loc[image, "predicted"]
+        caption = f"{predicted} by {int(votes)} of 5 votes; probability" if divided else predicted
+        assert f" {caption} {probability:.1f} % Patient {vote.loc[image, 'patient']} " in said
     assert "Each is scaled to its own maximum: compare places within a map, not maps" in said
 
 
