@@ -256,23 +256,18 @@ def test_operating_points_are_those_of_the_evaluation(finished):
         assert float(required["validation.sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
 
 
-def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
+def test_the_level_of_refusal_is_the_one_that_validation_chose(finished):
     """The half that is refused, or any other level of the test set, would be chosen on the test set."""
-    found = read_inputs(finished)
-    first, *others = found.evaluation["abstention"]
-
-    def title(chosen):
-        changed = {**found.evaluation, "abstention": [{**first, "chosen": chosen}, *others]}
-        made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
-        return plain(made)
-
-    start = f"EfficientNet: {100 * first['confidence'][-1]['error']:.1f} % errors with every cell predicted; "
-    reached = first["chosen"]["test"]
-    left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
-    assert f"{start}{left}, and {reached['errors']} of the {reached['kept']} " in title(first["chosen"])
-    none = {**first["chosen"], "test": {**reached, "kept": 0, "errors": 0, "error": None, "share_refused": 1.0}}
-    assert title(none).endswith("100.0 % are left to a pathologist, and none is predicted")
-    assert title(None) == f"{start}no confidence was chosen on validation"
+    for entry, row in zip(evaluation(finished)["abstention"], read_csv(finished, "abstention"), strict=True):
+        for role in ("validation", "test"):
+            chosen = entry["chosen"][role]
+            assert float(row[f"chosen.{role}.share_refused"]) == chosen["share_refused"]
+            assert [int(row[f"chosen.{role}.{key}"]) for key in ("refused", "errors")] == [
+                chosen["refused"], chosen["errors"],
+            ]  # fmt: skip
+    title = plain(decisions.page(read_inputs(finished)).figures["risk"].title)
+    first = evaluation(finished)["abstention"][0]["confidence"][-1]["error"]
+    assert title.startswith(f"Errors with every cell predicted: EfficientNet {100 * first:.1f} % and Noisy Student")
 
 
 def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):

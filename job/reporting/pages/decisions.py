@@ -114,25 +114,16 @@ def _risk(inputs: ReportInputs) -> Figure:
         traces.append(
             draw(f"{name}, by {by}", x, group.percents("error"), figures.look(method, positions.index(method)))
         )
-    first = inputs.evaluation["abstention"][0]
-    whole = f"{text.percent(first['confidence'][-1]['error'])} errors with every cell predicted"
+    whole = [
+        f"{text.method_name(entry['method'])} {text.percent(entry['confidence'][-1]['error'])}"
+        for entry in inputs.evaluation["abstention"]
+    ]
     x_axis = figures.axis("Cells left to a pathologist (%)", range=[-2, 102])
     return Figure(
-        title=f"{text.method_name(first['method'])}: {whole}; {_at_the_chosen(first['chosen'])}",
+        title=f"Errors with every cell predicted: {text.listed(whole)}",
         plot=figures.plot(traces, x_axis, figures.axis("Errors among the rest (%)")),
         table=table,
     )
-
-
-def _at_the_chosen(chosen: dict[str, Any] | None) -> str:
-    """What the confidence that validation chose does on the test set: never the best level of the test set itself."""
-    if chosen is None:
-        return "no confidence was chosen on validation"
-    at = chosen["test"]
-    left = f"at the confidence chosen on validation {text.percent(at['share_refused'])} are left to a pathologist"
-    if not at["kept"]:
-        return f"{left}, and none is predicted"
-    return f"{left}, and {text.count(at['errors'])} of the {text.count(at['kept'])} predicted are wrong"
 
 
 def _abstention(inputs: ReportInputs) -> Table:

@@ -20,16 +20,6 @@ def _judged(inputs: ReportInputs) -> list[dict[str, Any]]:
     return [e for e in inputs.evaluation["patients"] if e["role"] == "test" and e["model"] in models]
 
 
-def ranked(inputs: ReportInputs) -> list[str]:
-    """How many pairs of a positive and a negative patient each model ranks correctly, in words."""
-    return [
-        f"{text.model_name(entry['model'])}: of {text.counted(entry['pairs'], 'pair')} of a positive and a negative "
-        f"patient {entry['auroc'] * entry['pairs']:g} are ranked correctly by their mean score (a tie counts half)."
-        for entry in _judged(inputs)
-        if entry.get("auroc") is not None
-    ]
-
-
 def tables(inputs: ReportInputs) -> dict[str, Table]:
     """Each patient; nothing where no subject was judged by itself."""
     positive = inputs.evaluation["positive"]

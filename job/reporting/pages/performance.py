@@ -36,8 +36,6 @@ def page(inputs: ReportInputs) -> Page | None:
         "inputs": inputs,
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
-        "strips": [name for name in drawn if name.startswith("strip-")],
-        "ranked": patients.ranked(inputs),
         "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
@@ -128,12 +126,6 @@ def _rules(inputs: ReportInputs) -> Table:
 def differences(inputs: ReportInputs) -> dict[str, Table]:
     """The declared comparisons in balanced accuracy per patient; nothing without any."""
     heads = [*columns("name", model="Model", other="minus"), *DIFFERENCE]
-    frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
-    rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
-    rows = [
-        [text.model_name(model), text.model_name(other), *row]
-        for metric, model, other, *row in rows
-        if metric == "balanced_accuracy"
-    ]
-    table = Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
+    rows = [row | {key: text.model_name(row[key]) for key in ("model", "other")} for row in inputs.comparisons]
+    table = Table.of("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
     return {"differences": table} if rows else {}
