@@ -81,13 +81,9 @@ def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
     y = rows + ((place * 0.618034) % 1 - 0.5) * 0.56
     votes = [f"{n} of {of} votes for " if of else "" for n, of in zip(frame["votes"], frame["voters"], strict=True)]
     hover = [figures.label(n + text.name(predicted)) for n, predicted in zip(votes, frame["predicted"], strict=True)]
-    addresses, maps = cells.addresses(inputs), cells.maps(inputs, method)
+    positive, pictures = inputs.evaluation["positive"], (cells.addresses(inputs), cells.maps(inputs, method))
     named = [
-        [
-            int(label == inputs.evaluation["positive"]),
-            PurePath(image).name,
-            *(f[image] for f in (addresses, maps) if image in f),
-        ]
+        [int(label == positive), PurePath(image).name, *(files[image] for files in pictures if image in files)]
         for label, image in zip(frame["label"], frame["image"], strict=True)
     ]
     x, correct = np.array(table.percents("p_positive")), frame["correct"].to_numpy(bool)
