@@ -59,11 +59,6 @@ def test_every_number_of_the_trace_is_on_the_page_and_in_its_files(both):
             truths = [count / entry["images"] for count in known] if sum(known) == entry["images"] else []
             assert [float(row[f"truths.{n}"]) for n in range(3) if row[f"truths.{n}"]] == pytest.approx(truths)
             assert row["agreement"] == ("" if entry["agreement"] is None else str(entry["agreement"]))
-        bins = table(both, f"pseudo-labels-confidence-{slug}")
-        for fold in (1, 2):
-            entry = next(e for e in entries if (e["fold"], e["iteration"]) == (fold, last))
-            for key in ("correct", "wrong", "unknown"):
-                assert [int(row[key]) for row in bins if row["fold"] == str(fold)] == entry["confidence"][key]
 
 
 def gain(evidence, **changes):

@@ -1,7 +1,7 @@
 """Self-training: the student against three others, then teachers, students and pseudo-labels, method by method."""
 
 from collections.abc import Iterator
-from itertools import pairwise, product
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -26,9 +26,7 @@ def page(inputs: ReportInputs) -> Page | None:
     if not trained:
         return None
     drawn = {"gain": _gain(inputs, trained)}
-    for trace in trained:
-        slug = text.slug(trace.method)
-        drawn |= {f"{slug}-turns": _turns(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
+    drawn |= {f"{text.slug(trace.method)}-turns": _turns(trace) for trace in trained}
     answers = inputs.verdicts(
         "{}/folds",
         "{}/teachers",
@@ -159,41 +157,6 @@ def _correct(trace: Trace) -> str:
     correct = [text.percent(share) for share in trace.labels("correct")]
     of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
     return f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct"
-
-
-def _confidence(trace: Trace, iteration: int) -> Figure:
-    """Labels by confidence, correct and wrong ones apart."""
-    style = figures.look(trace.method)
-    kinds = {"correct": ("Correct", style), "wrong": ("Wrong", style), "unknown": ("Truth unknown", figures.GREY)}
-    heads = columns("name", fold="Fold", bin="Confidence, %")
-    heads += columns("count", **{key: name for key, (name, _) in kinds.items()})
-    entries = [entry for entry in trace.entries if entry["iteration"] == iteration]
-    bins = [f"{100 * a:.0f}–{100 * b:.0f}" for a, b in pairwise(entries[0]["confidence"]["edges"])]
-    rows = [
-        {"fold": entry["fold"], "bin": name, **{key: entry["confidence"][key][n] for key in kinds}}
-        for entry in entries
-        for n, name in enumerate(bins)
-    ]
-    file = f"pseudo-labels-confidence-{text.slug(trace.method)}"
-    table = Table.of(file, "Labels by confidence and fold.", heads, rows)
-    counts = {key: [sum(group.values(key)) for group in table.by("bin").values()] for key in kinds}
-    bars = [
-        figures.bars(name, bins, counts[key], look, filled=key != "wrong")
-        for key, (name, look) in kinds.items()
-        if any(counts[key])
-    ]
-    top = max(n for n in range(len(bins)) if any(values[n] for values in counts.values()))
-    correct, wrong, unknown = (counts[key][top] for key in kinds)
-    student = "the student" if len(trace.rounds) == 1 else trace.name(iteration).lower()
-    surest = f"{bins[top].replace('–', ' to ')}{text.PERCENT}"
-    return Figure(
-        title=f"Of the surest labels for {student} ({surest}), {text.percent(wrong / (correct + wrong))} are wrong"
-        if correct + wrong
-        else f"{text.percent(unknown / sum(counts['unknown']))} of the labels for {student} are {surest} sure",
-        plot=figures.plot(bars, figures.axis("Confidence (%)"), figures.axis("Pseudo-labels"), barmode="stack"),
-        table=table,
-        height=21,
-    )
 
 
 def _by_model(table: Table, key: str, style: figures.Look, name: str, *, folds: bool = True) -> list[Any]:
