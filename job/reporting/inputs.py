@@ -102,17 +102,30 @@ class ReportInputs:
         """A method's part of an address. Somebody else's models are numbered: their names may be of any writing."""
         return text.slug(name) if self.methods else f"model-{[m['model'] for m in self.models()].index(name) + 1}"
 
-    def difference(self, model: str, other: str, metric: str) -> dict[str, Any] | None:
-        """The declared comparison of two models: a row of `results/differences.csv`, missing values as None."""
-        table = self.differences
-        rows = table[(table["model"] == model) & (table["other"] == other) & (table["metric"] == metric)]
-        return None if rows.empty else {str(k): None if pd.isna(v) else v for k, v in rows.iloc[0].items()}
+    @property
+    def comparisons(self) -> list[dict[str, Any]]:
+        """The declared comparisons in balanced accuracy: rows of `results/differences.csv`, missing values as None."""
+        table = self.differences.astype(object)
+        rows = table.where(table.notna(), None).to_dict("records")
+        return [{str(key): row[key] for key in row} for row in rows if row["metric"] == "balanced_accuracy"]
 
-    def verdict(self, row: dict[str, Any], better: str, worse: str, neither: str) -> tuple[bool, str]:
-        """Whether a declared comparison shows the first model to be better, and that in words.
+    def difference(self, model: str, other: str) -> dict[str, Any] | None:
+        """The declared comparison of two models."""
+        return next((row for row in self.comparisons if (row["model"], row["other"]) == (model, other)), None)
 
-        Of the three openings the one is taken that holds after the correction for all comparisons.
+    def verdicts(self, model: str, other: str, *openings: str) -> list[tuple[bool, str]]:
+        """Whether declared comparisons show methods that tell cells apart to be better, and that in words.
+
+        In `model`, `other` and the three `openings` (better, worse, neither) a method's name is to be put; of the
+        openings the one is taken that holds after the correction for all comparisons.
         """
+        return [
+            self._verdict(row, *(opening.format(text.method_name(method)) for opening in openings))
+            for method in self.telling
+            if (row := self.difference(model.format(method), other.format(method)))
+        ]
+
+    def _verdict(self, row: dict[str, Any], better: str, worse: str, neither: str) -> tuple[bool, str]:
         alike = row["subjects"] - row["positive"] - row["negative"]
         found = f"{text.points(row['difference'])} points of balanced accuracy; better in {row['positive']:.0f} "
         found += f"patients, equal in {alike:.0f}, worse in {row['negative']:.0f}"
@@ -138,8 +151,8 @@ class ReportInputs:
         """One row per test image of a method with a vote, or of somebody else's model, which has no votes.
 
         Columns: patient, label, `predicted` by the majority, `mean_predicted` by the mean probability, `correct`, the
-        `votes` for the predicted class among `voters`, and the mean probabilities of three classes: `p_predicted`,
-        `p_truth` and `p_positive` (with more than two classes that of the true one).
+        `votes` for the predicted class among `voters`, and the mean probabilities `p_predicted` and `p_positive` (with
+        more than two classes that of the true one).
         """
         names = (f"{method}/majority", f"{method}/mean") if self.methods else (method, method)
         votes, mean = map(self.rows_of, names)
@@ -157,7 +170,6 @@ class ReportInputs:
             votes=counts[every, predicted],
             voters=counts.sum(axis=1),
             p_predicted=probability[every, predicted],
-            p_truth=probability[every, truth],
             p_positive=probability[every, truth if positive is None else self.classes.index(positive)],
         )
 

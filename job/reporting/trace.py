@@ -41,18 +41,6 @@ class Trace:
         """A metric of teacher and students on the test images: the mean of the folds that define it."""
         return _means((m["iteration"], m["metrics"][metric]) for m in self.models if m["role"] == "test")
 
-    def share_positive(self, key: str, iteration: int) -> float | None:
-        """Share of the positive class among the labels or truths (a key of `balance`); None where some are unknown.
-
-        Counted over all folds together, because folds differ in images.
-        """
-        entries = [entry for entry in self.entries if entry["iteration"] == iteration]
-        counts = [sum(n) for n in zip(*(e["balance"][key] for e in entries if e["balance"][key]), strict=True)]
-        images = sum(entry["images"] for entry in entries)
-        if self.positive is None or sum(counts) < images:
-            return None
-        return float(counts[self.classes.index(self.positive)] / images)
-
 
 def traces(inputs: ReportInputs) -> list[Trace]:
     """One for every method that trained itself, in the order of the methods."""

@@ -1,5 +1,5 @@
 // Draws every figure once, when it comes near the screen, in the colours of the reader's theme, and all of them before
-// printing; moves thresholds, shows cells, and sorts tables on request.
+// printing; moves thresholds and shows cells on request.
 "use strict";
 
 // A new element at the end of another one.
@@ -141,7 +141,7 @@ for (const gallery of document.querySelectorAll(".gallery"))
     const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
     const item = (one) => ({
       pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
-      words: [...one.parentElement.querySelectorAll("p")].map((p) => p.textContent),
+      words: [one.querySelector("img").alt, one.parentElement.dataset.votes, one.parentElement.dataset.file],
     });
     view(buttons.map(item), buttons.indexOf(button));
   });
@@ -155,29 +155,6 @@ for (const filters of document.querySelectorAll(".filters"))
         cell.hidden = wanted.some((select) => cell.dataset[select.dataset.filter] !== select.value);
       group.hidden = !group.querySelector("li:not([hidden])");
     }
-  });
-
-// A table that says so is sorted by the column whose heading is pressed: up, then down. Missing values stay last.
-const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-
-const sort = (table, heading, column) => {
-  const down = heading.getAttribute("aria-sort") === "ascending";
-  for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const missing = (row) => key(row, column) === "\u2013";
-  const numeric = heading.classList.contains("number");
-  const compare = (a, b) =>
-    numeric ? key(a, column) - key(b, column) : key(a, column).localeCompare(key(b, column), "en", { numeric: true });
-  const body = table.tBodies[0];
-  body.append(
-    ...[...body.rows].sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : compare(a, b) * (down ? -1 : 1))),
-  );
-};
-
-for (const table of document.querySelectorAll("table[data-sortable]"))
-  [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, column) => {
-    const words = [...heading.childNodes];
-    make("button", heading, { type: "button", onclick: () => sort(table, heading, column) }).append(...words);
   });
 
 // The threshold explorer: counts the test cells on either side of a threshold, as the table below it did on the way here.

@@ -96,9 +96,9 @@ def test_no_link_is_dead_in_the_cached_site_and_after_site(tree, tmp_path):
 def test_a_dead_link_is_found(tree):
     page = tree / "site" / "performance.html"
     page.write_text(page.read_text().replace('href="data.html"', 'href="date.html"'))
-    (tree / "site" / "csv" / "votes.csv").unlink()
+    (tree / "site" / "csv" / "vote-rules.csv").unlink()
     assert broken(tree / "site") == {
-        "performance.html: date.html", "performance.html: csv/votes.csv", "whole.html: csv/votes.csv",
+        "performance.html: date.html", "performance.html: csv/vote-rules.csv", "whole.html: csv/vote-rules.csv",
     }  # fmt: skip
 
 

@@ -92,12 +92,17 @@ def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(
     differ = int((vote["predicted"] != mean["predicted"].reindex(vote.index)).sum())
     note = f"EfficientNet: on {differ} of {len(vote)} test cells the vote and the mean probability predict different"
     assert (note in said) == (differ > 0)
+    page = read_page(finished / "site" / "errors.html")
+    cards = {(a["data-file"].split(",")[0], plain(a["data-votes"])) for _, a in page.tags if "data-votes" in a}
     chosen = gallery.cells(frame, ["efficientnet"], ["HEM", "ALL"], 3)
     for image in chosen["image"]:
         predicted = vote.loc[image, "predicted"]
         votes, probability = vote.loc[image, f"votes_{predicted}"], 100 * mean.loc[image, f"p_{predicted}"]
-        card = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
-        assert card in said
+        larger = f"{int(votes)} of 5 votes for {predicted}; mean probability of {predicted} {probability:.1f} %"
+        assert (image, larger) in cards
+        divided = predicted != mean.loc[image, "predicted"]
+        caption = f"{predicted} by {int(votes)} of 5 votes; probability" if divided else predicted
+        assert f" {caption} {probability:.1f} % Patient {vote.loc[image, 'patient']} " in said
     assert "Each is scaled to its own maximum: compare places within a map, not maps" in said
 
 
@@ -251,23 +256,18 @@ def test_operating_points_are_those_of_the_evaluation(finished):
         assert float(required["validation.sensitivity"]) == entry["points"][1]["validation"]["sensitivity"]
 
 
-def test_the_risk_figure_speaks_of_the_level_that_validation_chose(finished):
+def test_the_level_of_refusal_is_the_one_that_validation_chose(finished):
     """The half that is refused, or any other level of the test set, would be chosen on the test set."""
-    found = read_inputs(finished)
-    first, *others = found.evaluation["abstention"]
-
-    def title(chosen):
-        changed = {**found.evaluation, "abstention": [{**first, "chosen": chosen}, *others]}
-        made = decisions.page(dataclasses.replace(found, evaluation=changed)).figures["risk"].title
-        return plain(made)
-
-    start = f"EfficientNet: {100 * first['confidence'][-1]['error']:.1f} % errors with every cell predicted; "
-    reached = first["chosen"]["test"]
-    left = f"at the confidence chosen on validation {100 * reached['share_refused']:.1f} % are left to a pathologist"
-    assert f"{start}{left}, and {reached['errors']} of the {reached['kept']} " in title(first["chosen"])
-    none = {**first["chosen"], "test": {**reached, "kept": 0, "errors": 0, "error": None, "share_refused": 1.0}}
-    assert title(none).endswith("100.0 % are left to a pathologist, and none is predicted")
-    assert title(None) == f"{start}no confidence was chosen on validation"
+    for entry, row in zip(evaluation(finished)["abstention"], read_csv(finished, "abstention"), strict=True):
+        for role in ("validation", "test"):
+            chosen = entry["chosen"][role]
+            assert float(row[f"chosen.{role}.share_refused"]) == chosen["share_refused"]
+            assert [int(row[f"chosen.{role}.{key}"]) for key in ("refused", "errors")] == [
+                chosen["refused"], chosen["errors"],
+            ]  # fmt: skip
+    title = plain(decisions.page(read_inputs(finished)).figures["risk"].title)
+    first = evaluation(finished)["abstention"][0]["confidence"][-1]["error"]
+    assert title.startswith(f"Errors with every cell predicted: EfficientNet {100 * first:.1f} % and Noisy Student")
 
 
 def test_colour_alone_tells_no_series_of_the_risk_figure_from_another(finished):

@@ -194,7 +194,8 @@ def test_a_collapsed_method_is_said_to_be_and_leaves_the_pages_of_cells(tree):
         shown = text_of(tree / "site" / f"{name}.html")
         assert "Noisy Student predicts one class for every cell" in shown
         assert "figure-strip-noisy-student" not in (tree / "site" / f"{name}.html").read_text()
-    assert "Noisy Student: which cells?" not in text_of(tree / "site" / "errors.html")
+    galleries = re.findall(r'<h2 id="cells-(.*?)"', (tree / "site" / "errors.html").read_text())
+    assert galleries == ["efficientnet"]
 
 
 @pytest.mark.parametrize(
@@ -213,9 +214,6 @@ def test_self_training_says_of_confirmation_bias_what_the_numbers_say(finished, 
     trace = [{**e, "correct": correct[e["iteration"] - 1]} for e in entries]
     evaluation = {**found.evaluation, "models": models, "self_training": trace}
     shown = said(self_training.page, dataclasses.replace(found, evaluation=evaluation))
-    masked = [m["confusion"] for m in traced if m["role"] == "masked" and m["iteration"] == 0]
-    share = sum(sum(c[1]) for c in masked) / sum(sum(map(sum, c)) for c in masked)
-    assert f"in truth {100 * share:.1f} % of these images are ALL." in shown
     assert reading in shown
 
 
@@ -263,12 +261,11 @@ def test_votes_are_those_of_the_folds(finished):
     folds = frame[(frame["method"] == "efficientnet") & (frame["kind"] == "fold") & (frame["role"] == "test")]
     votes = folds.groupby("image")["predicted"].agg(lambda labels: labels.value_counts().max())
     majority = frame[(frame["model"] == "efficientnet/majority") & (frame["role"] == "test")].set_index("image")
-    correct = (majority["predicted"] == majority["label"]).reindex(votes.index)
-    shown = [row[1:5] for row in rows(finished / "site" / "performance.html", "EfficientNet") if ":" in row[1]]
-    assert shown == [
-        [f"{n}:{5 - n}", str((votes == n).sum()), f"{100 * (votes == n).mean():.1f}", str(correct[votes == n].sum())]
-        for n in (5, 4, 3)
-    ]
+    wrong = (majority["predicted"] != majority["label"]).reindex(votes.index)
+    with (finished / "site" / "csv" / "risk-coverage.csv").open() as handle:
+        shown = [row for row in csv.DictReader(handle) if (row["method"], row["by"]) == ("efficientnet", "agreement")]
+    at_least = [votes >= n for n in (5, 4, 3)]
+    assert [[int(row["kept"]), int(row["errors"])] for row in shown] == [[sum(k), sum(wrong[k])] for k in at_least]
 
 
 def test_rules_of_the_vote_stand_beside_the_folds_on_validation_images(finished):
@@ -380,7 +377,7 @@ def test_the_whole_report_holds_every_page_and_its_links_stay_inside(finished):
     assert whole.tables == [table for slug in slugs(finished) for table in read_page(folder / f"{slug}.html").tables]
     chapters = (folder / "whole.html").read_text(encoding="utf-8").split("<article")[1:]
     links = {link for chapter in chapters for link in re.findall(r'href="([^"]*)"', chapter.split("</article>")[0])}
-    assert {"#page-errors", "#machine"} <= links
+    assert {"#page-errors", "#experiments"} <= links
     assert all(link.startswith("#") or re.fullmatch(r"csv/[\w-]+\.csv", link) for link in links)
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
 
@@ -458,11 +455,10 @@ def test_a_method_that_predicts_one_class_leaves_votes_patients_and_explorers(fi
         if not m["model"].startswith("across/")  # the evidence has no joint vote of one method
     ]
     page = performance.page(dataclasses.replace(found, evaluation={**found.evaluation, "models": models}))
-    for name in ("votes", "rules"):
-        assert {row[0] for row in page.tables[name].rows} <= {"EfficientNet", "efficientnet"}
+    assert {row[0] for row in page.tables["rules"].rows} == {"efficientnet"}
     assert page.facts["inputs"].collapsed == ["noisy_student"]
     assert [explorer["name"] for explorer in page.facts["explorers"]] == ["EfficientNet"]
-    assert len(page.facts["ranked"]) == len(page.facts["strips"]) == 1
+    assert [name for name in page.figures if name.startswith("strip-")] == ["strip-efficientnet"]
 
 
 def test_the_foot_of_every_page_says_who_made_this_which_version_and_under_which_licence(finished):
@@ -534,4 +530,5 @@ def test_pseudo_labels_of_images_that_never_had_a_label_are_neither_correct_nor_
     assert {entry["images"] for entry in evaluation(tree)["self_training"]} == {len(pool)}
     shown = text_of(tree / "site" / "self-training.html")
     assert "Nobody knows how many labels are correct" in shown
-    assert "in truth" not in shown
+    table = self_training.page(read_inputs(tree)).figures["noisy-student-turns"].table
+    assert set(table.values("truths.1")) == {None}

@@ -13,15 +13,20 @@ def page(inputs: ReportInputs) -> Page | None:
     """Left out where the evaluation holds no decisions."""
     if not inputs.evaluation.get("calibration"):
         return None
-    points = inputs.evaluation["operating_points"]
+    entries = inputs.evaluation["operating_points"]
+    points = [
+        point | {"method": entry["method"], "name": text.POINTS[point["name"]]}
+        for entry in entries
+        for point in entry["points"]
+    ]
     tables = {"points": _points(points), "predictive": _predictive(points)} if points else {}
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
-    drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in points) else {}
+    drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in entries) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     return Page(slug="decisions", title="Decisions", facts={"inputs": inputs}, tables=tables, figures=drawn)
 
 
-def _points(entries: list[dict[str, Any]]) -> Table:
+def _points(points: list[dict[str, Any]]) -> Table:
     rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("ratio", threshold="Threshold")
@@ -30,30 +35,17 @@ def _points(entries: list[dict[str, Any]]) -> Table:
     heads += columns("count", "Test set, where it is tried", **{"test.FN": "Missed", "test.FP": "False alarms"})
     for key, label in rates.items():
         heads += interval_columns("percent", f"{label[:-3]} per patient, %", f"by_subject.{key}")
-    points = [
-        {
-            **point,
-            "method": entry["method"],
-            "name": text.POINTS[point["name"]] + (f": {point['reason']}" if point["reason"] else ""),
-        }
-        for entry in entries
-        for point in entry["points"]
-    ]
-    return Table.of("thresholds", "Operating points.", heads, points)
+    rows = [point | {"name": ": ".join(filter(None, (point["name"], point["reason"])))} for point in points]
+    return Table.of("thresholds", "Operating points.", heads, rows)
 
 
-def _predictive(entries: list[dict[str, Any]]) -> Table:
+def _predictive(points: list[dict[str, Any]]) -> Table:
     """What a prediction is worth where other shares of cells are positive than the split made."""
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("percent", prevalence="Positive cells, %")
     for key in ("ppv", "npv"):
         heads += interval_columns("percent", f"{key.upper()} per patient, %", key)
-    rows = [
-        {"method": entry["method"], "name": text.POINTS[point["name"]], **at}
-        for entry in entries
-        for point in entry["points"]
-        for at in point.get("at_prevalences", ())
-    ]
+    rows = [point | at for point in points for at in point.get("at_prevalences", ())]
     return Table.of("predictive-values", "What a prediction is worth, by the share of positive cells.", heads, rows)
 
 
@@ -114,25 +106,16 @@ def _risk(inputs: ReportInputs) -> Figure:
         traces.append(
             draw(f"{name}, by {by}", x, group.percents("error"), figures.look(method, positions.index(method)))
         )
-    first = inputs.evaluation["abstention"][0]
-    whole = f"{text.percent(first['confidence'][-1]['error'])} errors with every cell predicted"
+    whole = [
+        f"{text.method_name(entry['method'])} {text.percent(entry['confidence'][-1]['error'])}"
+        for entry in inputs.evaluation["abstention"]
+    ]
     x_axis = figures.axis("Cells left to a pathologist (%)", range=[-2, 102])
     return Figure(
-        title=f"{text.method_name(first['method'])}: {whole}; {_at_the_chosen(first['chosen'])}",
+        title=f"Errors with every cell predicted: {text.listed(whole)}",
         plot=figures.plot(traces, x_axis, figures.axis("Errors among the rest (%)")),
         table=table,
     )
-
-
-def _at_the_chosen(chosen: dict[str, Any] | None) -> str:
-    """What the confidence that validation chose does on the test set: never the best level of the test set itself."""
-    if chosen is None:
-        return "no confidence was chosen on validation"
-    at = chosen["test"]
-    left = f"at the confidence chosen on validation {text.percent(at['share_refused'])} are left to a pathologist"
-    if not at["kept"]:
-        return f"{left}, and none is predicted"
-    return f"{left}, and {text.count(at['errors'])} of the {text.count(at['kept'])} predicted are wrong"
 
 
 def _abstention(inputs: ReportInputs) -> Table:

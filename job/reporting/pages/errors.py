@@ -1,5 +1,6 @@
 """Errors: the test cells whose vote is wrong, the closest calls, sure ones to compare with, and where folds looked."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def page(inputs: ReportInputs) -> Page | None:
             "coarsest": cells.COARSEST,
         },
         tables={
-            "counts": _counts(inputs, predicted),
+            "counts": counts(inputs, predicted),
             **{f"cells-{method}": cells_table(inputs, method) for method in inputs.voting},
         },
         files=files,
@@ -109,21 +110,28 @@ def _title(inputs: ReportInputs, predicted: pd.DataFrame, kind: str, label: str,
     return f"{text.name(label)} cells predicted as another class: {text.count(count)} of {text.count(total)}"
 
 
-def _counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
-    patients_known = inputs.prepared.get("patients_known", True)
+def counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
+    """Errors by class and what was predicted instead: a confusion matrix per model, in the rows of its `cells_of`."""
+    voted, patients = bool(inputs.methods), inputs.prepared.get("patients_known", True)
     heads = columns("name", method="Method", label="Class") + columns("count", images="Test cells", wrong="Wrong")
     heads += columns("percent", share="Wrong, %")
-    heads += columns("count", "Predicted", **{f"predicted_{n}": text.name(c) for n, c in enumerate(inputs.classes)})
-    heads += columns("count", unanimous="Wrong and unanimous")
-    heads += columns("count", patients="Patients with an error") if patients_known else []
+    heads += columns("count", "Predicted", **{f"predicted.{n}": text.name(c) for n, c in enumerate(inputs.classes)})
+    heads += columns("count", unanimous="Wrong and unanimous") if voted else []
+    heads += columns("count", patients="Patients with an error") if patients else []
     rows = []
-    for method, table in predicted.items():
-        for name in inputs.classes:
-            of_class = table[table["label"] == name]
-            wrong = of_class[~of_class["correct"]]
-            counts = [len(of_class), len(wrong), len(wrong) / len(of_class) if len(of_class) else None]
-            counts += [int((of_class["predicted"] == other).sum()) for other in inputs.classes]
-            counts += [int((wrong["votes"] == wrong["voters"]).sum())]
-            patients = [wrong.loc[wrong["patient"] != "", "patient"].nunique()] if patients_known else []
-            rows.append([text.method_name(method), name, *counts, *patients])
-    return Table("errors-by-class", "Errors of each majority vote on the test set.", heads, rows)
+    for (method, table), name in product(predicted.items(), inputs.classes):
+        of_class = table[table["label"] == name]
+        wrong = of_class[~of_class["correct"]]
+        rows.append(
+            {
+                "method": text.method_name(method) if voted else method,
+                "label": name,
+                "images": len(of_class),
+                "wrong": len(wrong),
+                "share": len(wrong) / len(of_class) if len(of_class) else None,
+                "predicted": [int((of_class["predicted"] == other).sum()) for other in inputs.classes],
+                "unanimous": int((wrong["votes"] == wrong["voters"]).sum()),
+                "patients": wrong.loc[wrong["patient"] != "", "patient"].nunique(),
+            }
+        )
+    return Table.of("errors-by-class", "Errors by class on the test set.", heads, rows)

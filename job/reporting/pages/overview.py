@@ -28,17 +28,13 @@ def page(inputs: ReportInputs) -> Page:
                 for method in inputs.voting
                 if (vote := inputs.majority(method))
             ],
-            "against_size": [
-                inputs.verdict(
-                    difference,
-                    f"{name} uses more than cell size",
-                    f"{name} is worse than cell size alone",
-                    f"Not shown that {name} uses more than cell size",
-                )
-                for method in inputs.telling
-                for name in [text.method_name(method)]
-                if (difference := inputs.difference(f"{method}/majority", "baseline/area", "balanced_accuracy"))
-            ],
+            "against_size": inputs.verdicts(
+                "{}/majority",
+                "baseline/area",
+                "{} uses more than cell size",
+                "{} is worse than cell size alone",
+                "Not shown that {} uses more than cell size",
+            ),
             "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},

@@ -20,16 +20,6 @@ def _judged(inputs: ReportInputs) -> list[dict[str, Any]]:
     return [e for e in inputs.evaluation["patients"] if e["role"] == "test" and e["model"] in models]
 
 
-def ranked(inputs: ReportInputs) -> list[str]:
-    """How many pairs of a positive and a negative patient each model ranks correctly, in words."""
-    return [
-        f"{text.model_name(entry['model'])}: of {text.counted(entry['pairs'], 'pair')} of a positive and a negative "
-        f"patient {entry['auroc'] * entry['pairs']:g} are ranked correctly by their mean score (a tie counts half)."
-        for entry in _judged(inputs)
-        if entry.get("auroc") is not None
-    ]
-
-
 def tables(inputs: ReportInputs) -> dict[str, Table]:
     """Each patient; nothing where no subject was judged by itself."""
     positive = inputs.evaluation["positive"]
@@ -91,13 +81,9 @@ def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
     y = rows + ((place * 0.618034) % 1 - 0.5) * 0.56
     votes = [f"{n} of {of} votes for " if of else "" for n, of in zip(frame["votes"], frame["voters"], strict=True)]
     hover = [figures.label(n + text.name(predicted)) for n, predicted in zip(votes, frame["predicted"], strict=True)]
-    addresses, maps = cells.addresses(inputs), cells.maps(inputs, method)
+    positive, pictures = inputs.evaluation["positive"], (cells.addresses(inputs), cells.maps(inputs, method))
     named = [
-        [
-            int(label == inputs.evaluation["positive"]),
-            PurePath(image).name,
-            *(f[image] for f in (addresses, maps) if image in f),
-        ]
+        [int(label == positive), PurePath(image).name, *(files[image] for files in pictures if image in files)]
         for label, image in zip(frame["label"], frame["image"], strict=True)
     ]
     x, correct = np.array(table.percents("p_positive")), frame["correct"].to_numpy(bool)

@@ -26,7 +26,7 @@ def page(inputs: ReportInputs) -> Page | None:
         return None
     tables = {**patients.tables(inputs), **differences(inputs)}
     if inputs.telling:
-        tables |= {"rules": _rules(inputs), "votes": votes_table(inputs)}
+        tables["rules"] = _rules(inputs)
     # A linear probe has one epoch, and no curve.
     epochs = inputs.history.groupby("method")["epoch"].max()
     learned = [method for method in inputs.methods if epochs.get(method, 0) > 1]
@@ -36,8 +36,6 @@ def page(inputs: ReportInputs) -> Page | None:
         "inputs": inputs,
         "curves": {f"curves-{text.slug(method)}": method for method in learned},
         "students": [trace.method for trace in traces(inputs)],
-        "strips": [name for name in drawn if name.startswith("strip-")],
-        "ranked": patients.ranked(inputs),
         "explorers": curves.explorers(inputs),
     }
     return Page(slug="performance", title="Performance", facts=facts, tables=tables, figures=drawn)
@@ -70,7 +68,7 @@ def _folds_figure(inputs: ReportInputs) -> Figure:
     table = folds_table(inputs)
     shown = [column for column in table.columns if column.key.startswith("fold_") or column.key == "vote"]
     names, methods = list(table.by("metric")), table.by("method")
-    traces, spreads = [], {}
+    traces, spreads = [], []
     for method, group in methods.items():
         for n, column in enumerate(shown):
             filled = column.key == "vote"
@@ -82,34 +80,18 @@ def _folds_figure(inputs: ReportInputs) -> Figure:
         for metric, rows in group.by("metric").items():
             values = [v for column in shown[:-1] if (v := rows.values(column.key)[0]) is not None]
             name = metric if metric in {"PPV", "F1"} else metric.lower()
-            spreads[f"{name} of {method}"] = max(values, default=0) - min(values, default=0)
-    widest = max(spreads, key=lambda name: spreads[name])
+            spreads.append((max(values, default=0) - min(values, default=0), f"{name} of {method}"))
+    widest, where = max(spreads)
     drawn = [value for trace in traces for value in trace.x if value is not None]
     seen = [min(drawn, default=0) - 2, max(drawn, default=100) + 2]
     axes = figures.axis("Value on the test set (%)", range=seen), figures.rows_axis(names)
     return Figure(
-        title=f"The folds differ by up to {100 * spreads[widest]:.1f} points ({widest})",
+        title=f"The folds differ by up to {100 * widest:.1f} points ({where})",
         plot=figures.plot(traces, *axes, scattermode="group", scattergap=0.2),
         table=table,
         height=8 + 1.7 * len(names) * len(methods),
         opened=True,
     )
-
-
-def votes_table(inputs: ReportInputs) -> Table:
-    """How the folds' votes divided on the test images, unanimous ones first, and how often the majority was correct."""
-    heads = columns("name", method="Method", votes="Votes") + columns("count", images="Test cells")
-    heads += columns("percent", share="Share, %") + columns("count", correct="Majority correct")
-    heads += columns("percent", share_correct="Majority correct, %")
-    rows: list[list[Any]] = []
-    for method in inputs.telling:
-        cells = inputs.cells_of(method)
-        for winning, group in sorted(cells.groupby("votes")["correct"], reverse=True):
-            voters = cells["voters"].iloc[0]
-            votes = f"{winning}:{voters - winning}" if len(inputs.classes) == 2 else f"{winning} of {voters}"
-            shares = [len(group) / len(cells), int(group.sum()), float(group.mean())]
-            rows.append([text.method_name(method), votes, len(group), *shares])
-    return Table("votes", "How the folds voted.", heads, rows)
 
 
 def _rules(inputs: ReportInputs) -> Table:
@@ -128,12 +110,6 @@ def _rules(inputs: ReportInputs) -> Table:
 def differences(inputs: ReportInputs) -> dict[str, Table]:
     """The declared comparisons in balanced accuracy per patient; nothing without any."""
     heads = [*columns("name", model="Model", other="minus"), *DIFFERENCE]
-    frame = inputs.differences.reindex(columns=["metric", *(column.key for column in heads)]).astype(object)
-    rows = frame.where(frame.notna(), None).to_numpy(dtype=object).tolist()
-    rows = [
-        [text.model_name(model), text.model_name(other), *row]
-        for metric, model, other, *row in rows
-        if metric == "balanced_accuracy"
-    ]
-    table = Table("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
+    rows = [row | {key: text.model_name(row[key]) for key in ("model", "other")} for row in inputs.comparisons]
+    table = Table.of("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
     return {"differences": table} if rows else {}

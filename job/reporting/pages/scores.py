@@ -5,7 +5,7 @@ from typing import Any
 from job.reporting import text
 from job.reporting.figures import Page
 from job.reporting.inputs import Model, ReportInputs, per_patient
-from job.reporting.pages import curves, decisions, overview, patients, performance
+from job.reporting.pages import curves, decisions, errors, overview, patients, performance
 from job.reporting.tables import Table, columns
 
 
@@ -21,7 +21,8 @@ def page(inputs: ReportInputs) -> Page:
         for metric, value in model["metrics"].items():
             note = model["undefined"].get(metric) or model["no_interval"].get(metric, "")
             rows.append([model["model"], text.METRICS[metric].label, value, *per_patient(model, metric), note])
-    tables = {"scores": Table("scores", "Every metric.", heads, rows), "confusion": _confusion(inputs)}
+    cells = {model["model"]: inputs.cells_of(model["model"]) for model in models}
+    tables = {"scores": Table("scores", "Every metric.", heads, rows), "confusion": errors.counts(inputs, cells)}
     tables |= {**patients.tables(inputs), **performance.differences(inputs)}
     drawn = {"forest": overview.forest(inputs, intervals), **curves.roc(inputs), **patients.strips(inputs)}
     if not inputs.evaluation["calibration"]:  # else the page Decisions has it, before and after
@@ -31,24 +32,9 @@ def page(inputs: ReportInputs) -> Page:
         "inputs": inputs,
         "first": models[0],
         "results": [overview.result(inputs, model["model"], model) for model in models[:3]],
-        "strips": [name for name in drawn if name.startswith("strip-")],
-        "ranked": patients.ranked(inputs),
         "explorers": curves.explorers(inputs),
     }
     return Page("index", "Scores", facts, tables, drawn, template="scores")
-
-
-def _confusion(inputs: ReportInputs) -> Table:
-    """Confusion matrices of the models below each other: the truth in rows."""
-    predicted = {f"predicted.{n}": text.name(name) for n, name in enumerate(inputs.classes)}
-    heads = columns("name", method="Method", truth="Truth") + columns("count", "Predicted", **predicted)
-    heads += columns("percent", recall="Correct, %")
-    rows = [
-        {"method": model["model"], "truth": label, "predicted": counts, "recall": counts[n] / (sum(counts) or 1)}
-        for model in inputs.models()
-        for n, (label, counts) in enumerate(zip(inputs.classes, model["confusion"], strict=True))
-    ]
-    return Table.of("confusion", "Confusion matrices.", heads, rows)
 
 
 def headline(model: Model, unit: str) -> str:

@@ -1,7 +1,7 @@
 """Self-training: the student against three others, then teachers, students and pseudo-labels, method by method."""
 
 from collections.abc import Iterator
-from itertools import pairwise, product
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -26,20 +26,14 @@ def page(inputs: ReportInputs) -> Page | None:
     if not trained:
         return None
     drawn = {"gain": _gain(inputs, trained)}
-    for trace in trained:
-        slug = text.slug(trace.method)
-        drawn |= {f"{slug}-turns": _turns(trace), f"{slug}-confidence": _confidence(trace, trace.rounds[-1])}
-    answers = [
-        inputs.verdict(
-            row,
-            f"Yes: the students of {name} are better than their teachers",
-            f"No: the students of {name} are worse than their teachers",
-            f"Not shown that the students of {name} differ from their teachers",
-        )[1]
-        for method in inputs.telling
-        for name in [text.method_name(method)]
-        if (row := inputs.difference(f"{method}/folds", f"{method}/teachers", "balanced_accuracy"))
-    ]
+    drawn |= {f"{text.slug(trace.method)}-turns": _turns(trace) for trace in trained}
+    answers = inputs.verdicts(
+        "{}/folds",
+        "{}/teachers",
+        "Yes: the students of {} are better than their teachers",
+        "No: the students of {} are worse than their teachers",
+        "Not shown that the students of {} differ from their teachers",
+    )
     facts = {
         "answers": answers,
         "traces": {text.slug(trace.method): trace for trace in trained},
@@ -89,8 +83,8 @@ def _others(inputs: ReportInputs, method: str) -> Iterator[tuple[str, str, dict[
     """What a student is held against: its name, what is compared or why nothing is, and the comparison or None."""
 
     def compared(ours: str, other: str) -> dict[str, Any] | None:
-        found = inputs.difference(ours, other, "balanced_accuracy")
-        if found or not (found := inputs.difference(other, ours, "balanced_accuracy")):
+        found = inputs.difference(ours, other)
+        if found or not (found := inputs.difference(other, ours)):
             return found
         # Votes are declared in the order of the methods: here the other one comes second.
         turned = {"low": found["high"], "high": found["low"], "difference": found["difference"]}
@@ -111,20 +105,21 @@ def _turns(trace: Trace) -> Figure:
     """Balanced accuracy from teacher to last student, above the pseudo-labels that each student learned from."""
     classes = [trace.positive] if trace.positive is not None else trace.classes
     shares = {f"shares.{trace.classes.index(label)}": f"{text.name(label)}, %" for label in classes}
+    truths = {f"truths.{trace.classes.index(label)}": f"{text.name(label)} in truth, %" for label in classes}
     heads = columns("name", fold="Fold", model="Model") + columns("percent", "Balanced accuracy, %", **_ROLES)
     group = "Pseudo-labels that it learned from"
     heads += columns("count", group, images="Images")
     heads += columns("percent", group, correct="Correct, %", kept="Kept, %", correct_kept="Correct, of kept, %")
-    heads += columns("percent", group, **shares, **{"confidence.mean": "Mean confidence, %"})
+    heads += columns("percent", group, **shares, **truths, **{"confidence.mean": "Mean confidence, %"})
     heads += columns("percent", group, agreement="Same as before, %")
     scores = {(m["fold"], m["iteration"], m["role"]): m["metrics"]["balanced_accuracy"] for m in trace.models}
     labels = {(entry["fold"], entry["iteration"]): entry for entry in trace.entries}
     rows = []
     for fold, turn in product(sorted({fold for fold, _ in labels}), (0, *trace.rounds)):
         entry = labels.get((fold, turn), {})
-        counts = [count / entry["images"] for count in entry["balance"]["labels"]] if entry else None
+        own = {"shares": _shares(entry, "labels"), "truths": _shares(entry, "truth")}
         reached = {role: scores.get((fold, turn, role)) for role in _ROLES}
-        rows.append({**entry, **reached, "fold": fold, "model": trace.name(turn), "shares": counts})
+        rows.append({**entry, **reached, **own, "fold": fold, "model": trace.name(turn)})
     file = f"self-training-{text.slug(trace.method)}"
     table = Table.of(file, "Teachers, students and pseudo-labels of every fold.", heads, rows)
     style, plot = figures.look(trace.method), figures.panels("", "Balanced accuracy (%)", "Share of the labels (%)")
@@ -139,6 +134,12 @@ def _turns(trace: Trace) -> Figure:
     for row, lines in enumerate((above, below), start=1):
         plot.add_traces(lines, row, 1)
     return Figure(title=f"{_change(trace)}{_correct(trace)}", plot=plot, table=table, height=34)
+
+
+def _shares(entry: dict[str, Any], key: str) -> list[float] | None:
+    """Shares of the classes among the labels or truths of one fold; None where some are unknown."""
+    counts = entry["balance"][key] if entry else None
+    return [n / entry["images"] for n in counts] if counts and sum(counts) == entry["images"] else None
 
 
 def _change(trace: Trace) -> str:
@@ -156,41 +157,6 @@ def _correct(trace: Trace) -> str:
     correct = [text.percent(share) for share in trace.labels("correct")]
     of = f"{len(trace.rounds)} rounds of pseudo-labels" if len(correct) > 1 else "the pseudo-labels"
     return f"Correct among {of}: {text.listed(correct)}" if correct else "Nobody knows how many labels are correct"
-
-
-def _confidence(trace: Trace, iteration: int) -> Figure:
-    """Labels by confidence, correct and wrong ones apart."""
-    style = figures.look(trace.method)
-    kinds = {"correct": ("Correct", style), "wrong": ("Wrong", style), "unknown": ("Truth unknown", figures.GREY)}
-    heads = columns("name", fold="Fold", bin="Confidence, %")
-    heads += columns("count", **{key: name for key, (name, _) in kinds.items()})
-    entries = [entry for entry in trace.entries if entry["iteration"] == iteration]
-    bins = [f"{100 * a:.0f}–{100 * b:.0f}" for a, b in pairwise(entries[0]["confidence"]["edges"])]
-    rows = [
-        {"fold": entry["fold"], "bin": name, **{key: entry["confidence"][key][n] for key in kinds}}
-        for entry in entries
-        for n, name in enumerate(bins)
-    ]
-    file = f"pseudo-labels-confidence-{text.slug(trace.method)}"
-    table = Table.of(file, "Labels by confidence and fold.", heads, rows)
-    counts = {key: [sum(group.values(key)) for group in table.by("bin").values()] for key in kinds}
-    bars = [
-        figures.bars(name, bins, counts[key], look, filled=key != "wrong")
-        for key, (name, look) in kinds.items()
-        if any(counts[key])
-    ]
-    top = max(n for n in range(len(bins)) if any(values[n] for values in counts.values()))
-    correct, wrong, unknown = (counts[key][top] for key in kinds)
-    student = "the student" if len(trace.rounds) == 1 else trace.name(iteration).lower()
-    surest = f"{bins[top].replace('–', ' to ')}{text.PERCENT}"
-    return Figure(
-        title=f"Of the surest labels for {student} ({surest}), {text.percent(wrong / (correct + wrong))} are wrong"
-        if correct + wrong
-        else f"{text.percent(unknown / sum(counts['unknown']))} of the labels for {student} are {surest} sure",
-        plot=figures.plot(bars, figures.axis("Confidence (%)"), figures.axis("Pseudo-labels"), barmode="stack"),
-        table=table,
-        height=21,
-    )
 
 
 def _by_model(table: Table, key: str, style: figures.Look, name: str, *, folds: bool = True) -> list[Any]:
