@@ -1,10 +1,8 @@
-"""Each subject by itself: how many of its cells are predicted to be what, and how well persons are ranked."""
+"""Each subject by itself: how many of its cells are predicted to be what."""
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import sklearn.metrics as sk
 
 from job.evaluation.blocks import Block
 from job.evaluation.intervals import exact
@@ -13,11 +11,10 @@ from job.evaluation.intervals import exact
 def assess(block: Block) -> dict[str, Any]:
     """One model's cells by subject, those with the lowest accuracy first.
 
-    Intervals of one person's share of cells are exact, and of that person. With two classes persons are also ranked by
-    the mean score of their cells; a person with any cell of the positive class is positive in truth.
+    With two classes the share that is predicted positive has an exact interval, of that person alone.
     """
     cells = block.cells
-    dataset, classes = cells.dataset, len(cells.dataset.classes)
+    classes = len(cells.dataset.classes)
     counts = np.zeros((len(cells.names), classes, classes), np.int64)
     np.add.at(counts, (cells.subject, cells.truth, block.predicted), 1)
     truth, predicted, correct = counts.sum(axis=2), counts.sum(axis=1), counts.diagonal(axis1=1, axis2=2)
@@ -36,28 +33,10 @@ def assess(block: Block) -> dict[str, Any]:
         }
         for s, name in enumerate(cells.names)
     ]
-    entry: dict[str, Any] = {"model": block.model, "role": block.role}
-    if len(dataset.reported) == 1:
-        (positive,) = dataset.reported
-        score = np.bincount(cells.subject, weights=block.probabilities[:, positive]) / images
+    if len(cells.dataset.reported) == 1:
+        (positive,) = cells.dataset.reported
         for s, row in enumerate(rows):
             low, high = exact(int(predicted[s, positive]), int(images[s]))
-            share = float(predicted[s, positive] / images[s])
-            row |= {"share_positive": share, "low": low, "high": high, "mean_score": float(score[s])}
-        ill = truth[:, positive] > 0
-        pairs = int(ill.sum() * (~ill).sum())
-        entry |= {"auroc": float(sk.roc_auc_score(ill, score)) if pairs else None, "pairs": pairs}
-    spread = {
-        name: _spread(correct[truth[:, c] > 0, c] / truth[truth[:, c] > 0, c]) for c, name in enumerate(dataset.classes)
-    }
+            row |= {"share_positive": float(predicted[s, positive] / images[s]), "low": low, "high": high}
     rows.sort(key=lambda row: (row["accuracy"], -row["images"], row["subject"]))
-    return entry | {"subjects": rows, "accuracy": spread}
-
-
-def _spread(shares: Any) -> dict[str, float | int | None]:
-    """How the subjects of one class differ in their share of correct cells; None where the class has no subject."""
-    quantiles = pd.Series(shares, dtype=float).quantile([0, 0.25, 0.5, 0.75, 1])
-    names = ("lowest", "q1", "median", "q3", "highest")
-    return {"subjects": len(shares)} | {
-        name: None if np.isnan(value) else float(value) for name, value in zip(names, quantiles, strict=True)
-    }
+    return {"model": block.model, "role": block.role, "subjects": rows}

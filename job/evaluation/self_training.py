@@ -17,9 +17,6 @@ from job.contracts.tables import REMEDY, FloatArray, IntArray, class_indices, fl
 from job.errors import UserError
 from job.evaluation.blocks import Truth
 
-BINS = 10
-"""Of equal width, from 1/C (nobody is less sure of the likeliest of C classes) to 1."""
-
 
 def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, Any]]:
     """Compare every pseudo_labels.csv of a run (runs/METHOD/fold-K) with the truth and with the one before it.
@@ -28,9 +25,7 @@ def trace(run: Path, fold: int, split: Split, truth: Truth) -> list[dict[str, An
     `correct` (None where no image has a truth); `share_positive` (None with more than two classes); `agreement`, the
     share equal to the iteration before (None for the first). Of those that the student learned from: `kept`, the share
     of images that an epoch has at least once; `correct_kept`, weighted by how often it has them. `balance` counts by
-    class: `labels` and `kept` (weighted), `truth` where there is one. `confidence` is `mean` and a histogram: `edges`
-    of the bins (the lower one belongs to a bin, to the last both) and images that are `correct`, `wrong`, and of
-    `unknown` truth.
+    class: `labels` and `kept` (weighted), `truth` where there is one. `confidence` has the `mean`.
     """
     if not (run / "iterations").is_dir():
         return []
@@ -67,9 +62,6 @@ def _compared(labels: pd.DataFrame, truth: FloatArray, dataset: Dataset) -> dict
     correct = classes == truth
     learned = times * has_truth
     positive = dataset.reported[0] if len(dataset.reported) == 1 else None
-    edges = np.linspace(1 / len(dataset.classes), 1, BINS + 1)
-    sure = confidence.clip(edges[0], edges[-1])
-    groups = {"correct": has_truth & correct, "wrong": has_truth & ~correct, "unknown": ~has_truth}
     return {
         "images": len(truth),
         "correct": float(np.mean(correct[has_truth])) if has_truth.any() else None,
@@ -81,11 +73,7 @@ def _compared(labels: pd.DataFrame, truth: FloatArray, dataset: Dataset) -> dict
             "kept": _counts(np.repeat(classes, times), dataset),
             "truth": _counts(truth[has_truth].astype(np.int64), dataset) if has_truth.any() else None,
         },
-        "confidence": {
-            "mean": float(np.mean(confidence)),
-            "edges": [round(float(edge), 6) for edge in edges],
-            **{name: np.histogram(sure[which], edges)[0].tolist() for name, which in groups.items()},
-        },
+        "confidence": {"mean": float(np.mean(confidence))},
     }
 
 

@@ -253,19 +253,8 @@ def _check_patients(report, groups):
             if report["positive"]:
                 share = (own["predicted"] == report["positive"]).sum()
                 ends = stats.binomtest(share, len(own)).proportion_ci()
-                expected = (share / len(own), ends.low, ends.high, own[f"p_{report['positive']}"].mean())
-                found = [row[key] for key in ("share_positive", "low", "high", "mean_score")]
-                np.testing.assert_allclose(found, expected, atol=1e-12)
-        for name, spread in entry["accuracy"].items():
-            shares = list(_means(rows[rows["label"] == name], lambda own: own["predicted"] == own["label"]).values())
-            quantiles = [spread[key] for key in ("lowest", "q1", "median", "q3", "highest")]
-            np.testing.assert_allclose(quantiles, np.percentile(shares, [0, 25, 50, 75, 100]))
-        if report["positive"]:
-            ill = rows.groupby("subject")["label"].agg(lambda labels: (labels == report["positive"]).any())
-            assert entry["pairs"] == ill.sum() * (~ill).sum()
-            if entry["pairs"]:
-                score = rows.groupby("subject")[f"p_{report['positive']}"].mean()
-                np.testing.assert_allclose(entry["auroc"], sk.roc_auc_score(ill, score))
+                found = [row[key] for key in ("share_positive", "low", "high")]
+                np.testing.assert_allclose(found, (share / len(own), ends.low, ends.high), atol=1e-12)
 
 
 def _temper(p, temperature):
