@@ -128,8 +128,11 @@ def locks() -> Finding:
         listed = json.loads(RWLOCK.read_text(encoding="utf-8"))
         readers = [entry for entries in listed.get("read", {}).values() for entry in entries]
         holders = {entry["pid"]: entry["cmd"] for entry in [*listed.get("write", {}).values(), *readers]}
-    except (OSError, ValueError):
+    except OSError:
         holders = {}
+    except ValueError:
+        text = f"{RWLOCK} is damaged: a DVC was killed while it wrote it, and every DVC stops there"
+        return Finding("wrong", text, f"if no DVC works in this folder: rm {RWLOCK}")
     for number, command in holders.items():
         process = Path(f"/proc/{number}/cmdline")
         called = process.read_text(encoding="utf-8", errors="replace") if process.is_file() else ""

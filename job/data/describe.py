@@ -62,27 +62,23 @@ def summary(index: pd.DataFrame, listing: Listing, rejected: list[Refusal], root
     }
 
 
-def write_cells(
-    folder: Path, store: Path, index: pd.DataFrame, classes: list[str], links: list[dict[str, Any]]
-) -> None:
-    """Pictures of cells: a strip per class, `0.png` for the first, and `links.png`, a row for each of the `links`.
+def write_cells(folder: Path, store: Path, index: pd.DataFrame, classes: list[str]) -> None:
+    """Pictures of cells: a strip per class, `0.png` for the first.
 
     A strip is evenly spaced from the smallest to the largest box: a choice by size needs no chance, and shows the
-    extremes that a draw would miss. `links.png` has the closest near copies of two patients side by side.
+    extremes that a draw would miss.
     """
     array = np.load(store, mmap_mode="r")
     folder.mkdir()
-    sheets = {"links": [entry["rows"] for entry in links]} if links else {}
     for number, label in enumerate(classes):
         rows = index[index["label"] == label]
         ordered = rows.assign(area=rows["box_w"] * rows["box_h"]).sort_values(["area", "image"])["row"].to_numpy()
-        sheets[str(number)] = [ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]]
-    for sheet, grid in sheets.items():
-        picture = Image.new("RGB", (_CELL * len(grid[0]), _CELL * len(grid)))
-        for (down, across), row in np.ndenumerate(np.array(grid)):
+        chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, _SHEET).round().astype(int))]
+        picture = Image.new("RGB", (_CELL * len(chosen), _CELL))
+        for across, row in enumerate(chosen):
             cell = Image.fromarray(np.asarray(array[row])).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
-            picture.paste(cell, (_CELL * across, _CELL * down))
-        picture.save(folder / f"{sheet}.png")
+            picture.paste(cell, (_CELL * across, 0))
+        picture.save(folder / f"{number}.png")
 
 
 def links(index: pd.DataFrame, pairs: Sequence[NearCopy]) -> list[dict[str, Any]]:

@@ -57,8 +57,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")
     table = pd.DataFrame(rejected, columns=["file", "reason"])
     table.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
-    links = describe.links(index, near)
-    describe.write_cells(folder / "cells", store, index, classes, links)
+    describe.write_cells(folder / "cells", store, index, classes)
     listing = replace(listing, warnings=[*listing.warnings, *describe.contradictions(index, near)])
     return {
         **describe.summary(index, listing, rejected, root),
@@ -68,7 +67,7 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
         "crop": data.crop,
         "center": data.center,
         "ignored": listing.ignored,
-        "near_copies": {"pairs": len(near), "links": links},
+        "near_copies": {"pairs": len(near), "links": describe.links(index, near)},
     }
 
 

@@ -3,7 +3,7 @@
 Cells of one person are alike, so what varies between test sets is who is in them. Each subject therefore gets its own
 figure (its share of correct cells, or its chance to win for an AUROC), and these are averaged over the subjects of a
 class. The error is Welch's, with Student's t of the class with the fewest subjects, less one: a t-test on cluster means
-(Ibragimov and Mueller 2016, Rev Econ Stat 98:83). `python -m benchmarks.coverage` measures what the intervals hold.
+(Ibragimov and Müller 2016, Rev Econ Stat 98:83). `python -m benchmarks.coverage` measures what the intervals hold.
 """
 
 from __future__ import annotations

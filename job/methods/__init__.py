@@ -1,4 +1,4 @@
-"""One module per method, each with two functions and a section of `params.yaml`.
+"""One module per method, with a function `train(task)` that trains one fold, and a section of `params.yaml`.
 
-`labels(params)` returns which training labels the method may see, `all` or `half`; `train(task)` trains one fold.
+Which training labels a method may see `Params.labels` says.
 """

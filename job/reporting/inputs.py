@@ -37,8 +37,7 @@ class ReportInputs:
     `evaluation`, `split` and `prepared` are the parsed `results/evaluation.json`, `data/split.json` and
     `data/prepared/summary.json`; `predictions`, `history` and `differences` the tables `results/predictions.csv`,
     `results/history.csv` and `results/differences.csv`; `cells` a strip of cells per class, none where no image may be
-    shown; `links` a picture of near copies under several patients; `gallery` is None where no cells were chosen, as for
-    predictions of somebody else.
+    shown; `gallery` is None where no cells were chosen, as for predictions of somebody else.
     """
 
     params: Params
@@ -49,7 +48,6 @@ class ReportInputs:
     prepared: dict[str, Any]
     differences: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: list[Path] = field(default_factory=list)
-    links: Path | None = None
     gallery: Gallery | None = None
 
     @property
@@ -191,7 +189,7 @@ def read(params: Params) -> ReportInputs:
     for path, stage in writers.items():
         if not path.is_file():
             raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
-    evaluation, links = read_json(paths.EVALUATION), paths.CELLS.absolute() / "links.png"
+    evaluation = read_json(paths.EVALUATION)
     return ReportInputs(
         params=params,
         evaluation=evaluation,
@@ -203,7 +201,6 @@ def read(params: Params) -> ReportInputs:
         cells=[existing(paths.CELLS.absolute() / f"{number}.png") for number in range(len(evaluation["classes"]))]
         if params.report.publish_images
         else [],
-        links=links if params.report.publish_images and links.is_file() else None,
         gallery=_gallery(params),
     )
 

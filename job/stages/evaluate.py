@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the only one that reads the truth of test and masked images."""
+"""Stage `evaluate`: the only one that reads truth.csv."""
 
 from job import files, params
 from job.contracts import paths

@@ -25,7 +25,12 @@ def run() -> str:
     device = runtime.setup(params.train, keep_memory=params.machine.keep_memory)
     classes = tuple(files.read_json(paths.EVALUATION)["classes"])
     text = dict.fromkeys(("model", "role", "image", "label", "predicted"), str)
-    predictions = pd.read_csv(files.existing(paths.RESULT_PREDICTIONS), dtype=text, keep_default_na=False)
+    predictions = pd.read_csv(
+        files.existing(paths.RESULT_PREDICTIONS),
+        usecols=lambda name: name in text or name.startswith("p_"),
+        dtype=text,
+        keep_default_na=False,
+    )
     cells = gallery.cells(predictions, params.methods, classes, params.explain.cells)
     split = read_split(paths.SPLIT, classes).table.set_index("image")
     cells["row"] = split.loc[cells["image"], "row"].to_numpy()

@@ -192,6 +192,15 @@ def test_a_lock_of_a_killed_container_is_recognised(checkout, monkeypatch, capsy
         dvc.kill()
 
 
+def test_a_list_of_locks_that_a_killed_dvc_left_half_written_is_named(checkout, monkeypatch, capsys):
+    held = checkout / ".dvc/tmp/rwlock"
+    held.parent.mkdir()
+    held.touch()
+    found, code = diagnose(checkout, monkeypatch, capsys)
+    assert (code, found["locks"][0]) == (2, "wrong")
+    assert "rm .dvc/tmp/rwlock" in found["locks"][1]
+
+
 def test_a_file_system_without_locks_is_named(checkout, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from job.reporting import figures, published, text
+from job.reporting import cells, figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.tables import Table, columns
 
-LINKS = "images/near-copies.png"
 PARTS = {"train": "Training", "test": "Test", "left_out": "Left out", "unlabelled": "Unlabelled"}
 
 
@@ -21,18 +20,23 @@ def page(inputs: ReportInputs) -> Page:
         sum(fold[key] for fold in folds) for key in ("validation_images_with_training_subject", "validation")
     )
     pictures = {f"images/cells-{number}.png": path for number, path in enumerate(inputs.cells, start=1)}
-    pictures |= {LINKS: inputs.links} if inputs.links else {}
+    files = {file: path.read_bytes() for file, path in pictures.items()}
+    for number, link in enumerate(inputs.prepared["near_copies"]["links"]):
+        for side, row in enumerate(link["rows"]):
+            if inputs.gallery and inputs.gallery.pixels is not None:
+                files[f"cells/pair-{number}-{side}.webp"] = cells.thumbnail(inputs.gallery.pixels[row], cells.LARGE)
     return Page(
         slug="data",
         title="Data",
         facts={
             "inputs": inputs,
             "pictures": [(file, *_size(path)) for file, path in pictures.items()],
+            "pairs": len(files) > len(pictures),
             "leak": shared / validation if validation else None,
         },
         tables={"distribution": distribution_table(inputs), **_found(inputs)},
         figures={"patients": _patients_figure(inputs)} if inputs.split["patients"] else {},
-        files={file: path.read_bytes() for file, path in pictures.items()},
+        files=files,
     )
 
 
@@ -103,14 +107,6 @@ def _found(inputs: ReportInputs) -> dict[str, Table]:
     tables = {
         "cells": Table.of("cell-sizes", "Sizes of the cells.", sides, by_class),
         "folders": Table.of("folders", "Images in each folder of C-NMC 2019.", folders, inputs.prepared["folders"]),
-        "links": Table.of(
-            "near-copies",
-            "Patients whose pictures show the same cell.",
-            columns("name", **{"patients.0": "Patient", "patients.1": "and patient"})
-            + columns("count", pairs="Near copies")
-            + columns("ratio", agreement="Agreement of the closest"),
-            inputs.prepared["near_copies"]["links"],
-        ),
         "reasons": Table.of("refused-by-reason", "Refused files by reason.", reasons, inputs.prepared["reasons"]),
         "refused": Table.of("refused", caption, refused, first),
     }
