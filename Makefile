@@ -48,10 +48,10 @@ clean:  ## remove what the pipeline and the tools made here; your own data and t
 ##@ Develop
 
 test: .venv/installed  ## what everybody runs before a commit
-	@pytest -n $(JOBS) --dist loadfile
+	@pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/installed  ## adds the long checks
-	@pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
+	@pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
 lint: .venv/installed  ## style, types and formatting; security of the workflows; the Dockerfile
 	@ruff check . && ruff format --check . && mypy
