@@ -22,6 +22,8 @@ from tests.pipeline import repository
 
 METHODS = ["efficientnet", "noisy_student", "fixmatch", "meta_pseudo_labels", "linear_probe"]
 VICTIMS = ("dvc", "trainer", "both")
+MOMENTS = (0.3, 1.0)
+"""Shares of an undisturbed run's time; before these DVC and torch start."""
 
 
 def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
@@ -31,7 +33,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
         AssertionError: an ending differs, or a state was left behind.
     """
     repo = repository.create(folder)
-    repository.change(repo, {"train": {"epochs": 2}, "machine": {"save_every_seconds": 0.2}, "methods": METHODS})
+    repository.change(repo, {"train": {"epochs": 10}, "machine": {"save_every_seconds": 0.2}, "methods": METHODS})
     repository.run(repo, "dvc", "repro", "split")
     names = [f"{method}-1" for method in METHODS]
     expected, seconds = {}, {}
@@ -46,11 +48,11 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
     for trial in range(kills):
         name, victim = names[trial % len(names)], VICTIMS[trial % len(VICTIMS)]
         process = _train(repo, name)
-        time.sleep(rng.uniform(0.1, 1.0) * seconds[name])
+        time.sleep(rng.uniform(*MOMENTS) * seconds[name])
         while process.poll() is not None:  # too late: the machine has less to do than it had before
             seconds[name] *= 0.8
             process = _train(repo, name)
-            time.sleep(rng.uniform(0.1, 1.0) * seconds[name])
+            time.sleep(rng.uniform(*MOMENTS) * seconds[name])
         trainer = _trainer(process.pid)
         if victim != "trainer" or trainer is None:
             process.kill()
