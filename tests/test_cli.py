@@ -166,6 +166,12 @@ def test_folds_share_a_gpu_where_that_is_asked_for():
     assert [entry["CUDA_VISIBLE_DEVICES"] for entry in folds._environments(pairs, ["2", "5"], jobs=3)] == ["2,5"]
 
 
+def test_a_fold_that_something_killed_is_explained(monkeypatch, capsys):
+    monkeypatch.setattr(folds, "_BOUND", "print('failed to run: exec python, exited with -9')")
+    assert folds._dvc("efficientnet-1", dict(os.environ), set()) == 0
+    assert "fold efficientnet-1 was killed, most often because memory ran out: try JOBS=1" in capsys.readouterr().out
+
+
 def test_two_reports_in_one_folder_get_a_sentence(monkeypatch, tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
