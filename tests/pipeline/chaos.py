@@ -22,8 +22,6 @@ from tests.pipeline import repository
 
 METHODS = ["efficientnet", "noisy_student", "fixmatch", "meta_pseudo_labels", "linear_probe"]
 VICTIMS = ("dvc", "trainer", "both")
-MOMENTS = (0.3, 1.0)
-"""Shares of an undisturbed run's time; before these DVC and torch start."""
 
 
 def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
@@ -49,12 +47,8 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
     counts = dict.fromkeys((*VICTIMS, "resumed", "in mid-epoch", "damaged by DVC"), 0)
     for trial in range(kills):
         name, victim = names[trial % len(names)], VICTIMS[trial % len(VICTIMS)]
-        process = _train(repo, name)
-        time.sleep(rng.uniform(*MOMENTS) * seconds[name])
-        while process.poll() is not None:  # too late: the machine has less to do than it had before
-            seconds[name] *= 0.8
-            process = _train(repo, name)
-            time.sleep(rng.uniform(*MOMENTS) * seconds[name])
+        while (process := _started(repo, name, seconds[name], rng)).poll() is not None:
+            seconds[name] *= 0.8  # too late: the machine has less to do than it had before
         trainer = _trainer(process.pid)
         if victim != "trainer" or trainer is None:
             process.kill()
@@ -83,6 +77,18 @@ def _train(repo: Path, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=repo, env=repository.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def _started(repo: Path, name: str, seconds: float, rng: random.Random) -> subprocess.Popen[str]:
+    """A training at a random moment: of two in three after its first state is saved, else of an undisturbed run."""
+    process = _train(repo, name)
+    if name.startswith("linear_probe") or rng.random() < 1 / 3:  # that probe saves no state
+        time.sleep(rng.uniform(0.1, 1.0) * seconds)
+        return process
+    while process.poll() is None and not any((repo / ".state").rglob("*.state")):
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0.0, 0.2) * seconds)
+    return process
 
 
 def _finished(repo: Path, name: str) -> tuple[str, bool]:
