@@ -138,7 +138,8 @@ def locks() -> Finding:
         called = process.read_text(encoding="utf-8", errors="replace") if process.is_file() else ""
         # In a container processes have small numbers: the next DVC in one will have that of the one that was killed.
         if "dvc" not in called and (called or number < 300):
-            text = f"DVC waits for process {number} ({command}), which is {'another' if called else 'none'} here"
+            here = "is another program here" if called else "does not run here"
+            text = f"DVC waits for process {number} ({command}), which {here}"
             return Finding("wrong", text, f"if no other container or machine works in this folder: rm {RWLOCK}")
     return Finding("ok", "files can be locked, and no lock is left of a container that was killed")
 

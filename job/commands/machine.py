@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +37,12 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"--out {path} is a folder: name the file that is to be written, such as {path / 'out'}")
     _check(path, path.parent)
+
+
+def check_replaced(path: Path, beginning: bytes) -> None:
+    """Refuse to replace a file that does not begin as one of the same command does, a pattern; an empty one may go."""
+    if path.exists() and not (path.is_file() and re.match(beginning + rb"|\Z", path.read_bytes())):
+        raise UserError(f"{path} was not written by this command, and would be replaced: name another with --out")
 
 
 def check_folder(path: Path) -> None:

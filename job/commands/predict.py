@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import re
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -44,8 +43,8 @@ def run(
     files, left_out, reasons = _find(paths)
     if {out.resolve(), beside.resolve()} & {file.resolve() for file in (*files, *([onnx] if onnx else []))}:
         raise UserError(f"--out {out} is one of the files that are read, and would be replaced: name another")
-    _check_replaced(out, rb"image,call,agreement,.*,problem\n|\Z")
-    _check_replaced(beside, rb"file,reason\n|\Z")
+    machine.check_replaced(out, rb"image,call,agreement,.*,problem\n")
+    machine.check_replaced(beside, rb"file,reason\n")
     if sha256 and not onnx:
         raise UserError("--sha256 is that of an ONNX file: name the file with --onnx")
     if maps and onnx:
@@ -88,12 +87,6 @@ def run(
         counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"
     missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
-
-
-def _check_replaced(path: Path, header: bytes) -> None:
-    """Refuse to replace anything but a table of an earlier call, which has this first line, or an empty file."""
-    if path.exists() and not (path.is_file() and re.match(header, path.read_bytes())):
-        raise UserError(f"{path} is no table of this command, and would be replaced: name another with --out")
 
 
 def _find(paths: list[Path]) -> tuple[list[Path], list[tree.Refusal], str]:

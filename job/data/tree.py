@@ -27,12 +27,12 @@ _LITTER = re.compile(
 )
 """Names of what systems, editors and programs leave beside people's files; every reader ignores and counts it."""
 _DOCUMENT = re.compile(
-    r"(?!(.*phase_data_)?labels\.csv$|SYNTHETIC)(.+\.(?!bmp|png|jp|jfif|tif|gif|webp|avif|hei[cf]|psd|tga|p[bgnp]m|dng|nef|cr\d|arw"
-    r"|dcm|dicom|nii|svs|ndpi|czi|lif|nd2|vsi|scn|mrxs|lsm|zvi|zip|rar|tar|t?gz|bz2|xz|(part|crdownload|download)$)[a-z]\w{0,9}"
-    r"|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
+    r"(?!(.*phase_data_)?labels\.csv$|SYNTHETIC)(.+\.(txt|md|rst|rtf|tex|bib|pdf|docx?|odt|pages|pptx?|odp|key|csv|tsv|xls[xm]?|ods|numbers"
+    r"|json(l|ld)?|geojson|ya?ml|toml|xml|ini|cfg|conf|log|html?|url|webloc|db|sqlite\d?|md5|sha\d+|sig|py|ipynb|r|rmd|rds|sh|bat|ps1"
+    r"|qp(data|proj)|roi|cp(pipe|proj))|read ?me|licen[cs]e|(md5|sha\d+)sums?)",
     re.IGNORECASE,
 )
-"""Names of files that hold no image: of any extension but those of images, archives and unfinished downloads."""
+"""Names of documents. Whatever else is no image, such as an array or another format of image, may be forgotten data."""
 _CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where DVC's cache has a file of this digest
 
 Refusal = tuple[str, str]

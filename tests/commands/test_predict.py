@@ -335,9 +335,11 @@ def test_a_table_of_an_earlier_call_is_replaced_and_no_other_file_is(here, tmp_p
         before = file.read_text()
         file.write_text(content)
         assert main(arguments) == 2
-        assert f"{file} is no table of this command, and would be replaced" in capsys.readouterr().err
+        assert f"{file} was not written by this command, and would be replaced" in capsys.readouterr().err
         assert file.read_text() == content
         file.write_text(before)
+    assert main(["export", "--model", "two", "--out", str(out)]) == 2
+    assert "was not written by this command" in capsys.readouterr().err
     beside.unlink()
     beside.mkdir()
     assert main(arguments) == 2

@@ -198,6 +198,9 @@ TREE = {
     "picture of another format": (
         lambda root: (root / f"{ALL}1.webp").touch(), f"{ALL}1.webp", "not an image by its extension",
     ),
+    "array of pictures": (
+        lambda root: (root / f"{ALL}1.h5").touch(), f"{ALL}1.h5", "not an image by its extension",
+    ),
     "picture without an extension": (
         lambda root: (root / f"{ALL}UID_9_1_1_all").write_bytes(BMP), f"{ALL}UID_9_1_1_all", "not an image by its",
     ),

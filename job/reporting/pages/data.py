@@ -21,9 +21,9 @@ def page(inputs: ReportInputs) -> Page:
     )
     pictures = {f"images/cells-{number}.png": path for number, path in enumerate(inputs.cells, start=1)}
     files = {file: path.read_bytes() for file, path in pictures.items()}
-    for number, link in enumerate(inputs.prepared["near_copies"]["links"]):
-        for side, row in enumerate(link["rows"]):
-            if inputs.gallery and inputs.gallery.pixels is not None:
+    if inputs.gallery and inputs.gallery.pixels is not None:
+        for number, link in enumerate(inputs.prepared["near_copies"]["links"]):
+            for side, row in enumerate(link["rows"]):
                 files[f"cells/pair-{number}-{side}.webp"] = cells.thumbnail(inputs.gallery.pixels[row], cells.LARGE)
     return Page(
         slug="data",
