@@ -205,6 +205,28 @@ def test_images_that_may_not_be_published_are_nowhere(tree):
     assert "Missed ALL cells" in page.visible
 
 
+def test_each_pair_of_near_copies_stands_over_its_patients(tree):
+    rows = predictions(tree).drop_duplicates("patient").head(2)
+    link = {"patients": [*rows["patient"]], "rows": [*map(int, rows["row"])], "agreement": 0.914, "pairs": 3}
+    near = {"near_copies": {"pairs": 3, "links": [link]}}
+    edit_json(tree / "data/prepared/summary.json", lambda found: found | near)
+    report.run()
+    page = read_page(tree / "site/data.html")
+    shown = {a["src"]: a["alt"] for tag, a in page.tags if tag == "img" and "pair-" in a["src"]}
+    left, right = link["patients"]
+    assert shown == {"cells/pair-0-0.webp": f"Left: patient {left}", "cells/pair-0-1.webp": f"Right: patient {right}"}
+    assert f"{left} and {right}" in page.visible
+    assert "3 pairs, closest 0.914" in page.visible
+    pixels = np.load(tree / "data/prepared/images.npy")
+    for file, row in zip(shown, link["rows"], strict=True):
+        assert (tree / "site" / file).read_bytes() == cells.thumbnail(pixels[row], cells.LARGE)
+    edit_params(tree, report={"publish_images": False})
+    report.run()
+    page = read_page(tree / "site/data.html")
+    assert f"{left} and {right}" in page.visible
+    assert "img" not in {tag for tag, _ in page.tags}
+
+
 def test_pseudonyms_leave_no_name_of_a_patient_or_file(tree):
     frame = predictions(tree)
     names = {*frame["image"], *(f">{name}<" for name in {*frame["patient"], *frame["subject"]})}
