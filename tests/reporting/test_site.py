@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from job.errors import UserError
 from job.reporting import site
 from job.reporting.pages import curves, data, overview, performance, self_training
-from job.stages import report
+from job.stages import evaluate, report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
 from .rendered import edit_json, make_tree, plain, read_inputs, read_page, rename_classes, said
@@ -323,6 +323,14 @@ def test_pages_without_data_are_left_out_of_site_and_navigation(tmp_path):
     folder = tmp_path / "bare"
     folder.mkdir()
     assert site.render(bare, folder) == ["index.html", "data.html", "method.html", "appendix.html"]
+
+
+def test_images_of_unknown_patients_have_a_report_without_intervals_over_patients(tree):
+    edit_json(tree / "data" / "prepared" / "summary.json", lambda summary: summary | {"patients_known": False})
+    evaluate.run()
+    report.run()
+    assert "patients unknown" in read_page(tree / "site" / "data.html").visible
+    assert "The common error takes cells for independent" not in read_page(tree / "site" / "method.html").visible
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
