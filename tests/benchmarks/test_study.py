@@ -119,7 +119,7 @@ def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(c
 
 
 def test_self_training_is_compared_with_labelled_images_alone_and_with_its_control(clone, tmp_path):
-    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.1, (1,))
+    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.1)
     control = [settings for name, settings in clone.ran.items() if name.startswith("few-0.1-labelled-alone-a")]
     # A student passes nine times as many masked images as there are labelled ones, in each of four epochs.
     assert {settings["train.epochs"] for settings in control} == {36}
@@ -130,3 +130,4 @@ def test_self_training_is_compared_with_labelled_images_alone_and_with_its_contr
     differences = table.filter(regex="^less")
     assert differences.notna().sum().tolist() == [len(table) - 1, len(table) - 2]
     assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
+    assert {settings["train.seed"] for settings in clone.ran.values()} == {1, 2}
