@@ -226,8 +226,9 @@ def test_slurm_gives_the_bytes_of_a_run_in_peace(slurm, tmp_path):
     """The node restarts while two folds train, and a time limit strikes one of them."""
     environment, restart_node = slurm
     folder = repository.create(tmp_path / "slurm")
-    # Two folds for two cores: of more, others would begin first when the node is back.
-    changes = {"train": {"epochs": 100}, "machine": {"save_every_seconds": 1}, "methods": ["efficientnet"]}
+    # Two folds for two cores: of more, others would begin first when the node is back. On a quick machine, too, they
+    # must not end before the limit of a minute strikes.
+    changes = {"train": {"epochs": 400}, "machine": {"save_every_seconds": 1}, "methods": ["efficientnet"]}
     repository.change(folder, changes)
     repository.run(folder, "git", "commit", "--quiet", "--all", "--message", "longer")
     repository.run(tmp_path, "git", "clone", "--quiet", folder, "peace")
