@@ -14,8 +14,9 @@ from tests.fixtures.run_tree import edit_params
 # Runs in a process of its own: children are forked, do the stage's work, and are killed before the n-th operation on a
 # file of the output, or after so many milliseconds.
 DRIVER = """
-import hashlib, json, os, shutil, signal, sys, time
+import hashlib, json, os, shutil, signal, sys, threading, time
 from pathlib import Path
+from tqdm import tqdm
 from job.stages import prepare
 
 FILES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree",
@@ -30,6 +31,8 @@ def child(at=None):
     pid = os.fork()
     if pid:
         return pid
+    # Its own: the one of tqdm is shared with forks, and stays locked for ever by a child that was killed holding it.
+    tqdm.set_lock(threading.RLock())
     operations = 0
     def hook(event, arguments):
         nonlocal operations
