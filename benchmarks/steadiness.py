@@ -2,9 +2,10 @@
 
 FOLDER is `ensembles/METHOD` of a finished run, in the place where the pipeline has it; DIR is the folder of its images.
 Tables, printed and written to `benchmarks/steadiness/`, all of cells that the networks did not learn from: AUROC among
-cells of equal size on the test set and out of fold, the spread between patients, errors that folds share, and calls
-that flip when a picture changes in ways that mean nothing (`benchmarks/changes.py`). With `--originals`, also between
-originals and the files of DIR that carry their names; each is judged by the folds that did not learn from it.
+cells of equal size, and of equal brightness, on the test set and out of fold, the spread between patients, errors that
+folds share, and calls that flip when a picture changes in ways that mean nothing (`benchmarks/changes.py`). With
+`--originals`, also between originals and the files of DIR that carry their names; each is judged by the folds that did
+not learn from it.
 
 Half a minute of one core for 400 cells and three folds at 64 px. Five folds at 96 px with `predict.tta` compute thirty
 times as much: some ten minutes.
@@ -34,8 +35,12 @@ from job.seeds import generator
 
 RESULTS = Path(__file__).with_suffix("")
 FIFTHS = 5
+CUES = {"size": "px", "light": "of 255"}
+"""What a network could go by without looking into a cell: the area of its box, and the mean level of its pixels."""
 MATCHED = 0.05
-"""Largest relative difference of the areas of two cells that count as equally large."""
+"""Largest relative difference of two cells that count as equally large, or bright."""
+BACKGROUND = 20
+"""Levels up to this one are the black around a cell, with what JPEG made of it."""
 SHOWN = 5
 
 
@@ -73,11 +78,12 @@ def main() -> int:
     try:
         run = opened(options.folder.resolve())
         root, originals = (path and path.resolve() for path in (options.root, options.originals))
-        test = with_area(run.of("majority"), root, run.dataset)
+        test = with_cues(run.of("majority"), root, run.dataset)
         options.out.mkdir(parents=True, exist_ok=True)
-        write(options.out, "size", size(test, run.dataset))
-        held_in = with_area(run.of("out_of_fold", "validation"), root, run.dataset)
-        write(options.out, "size_out_of_fold", size(held_in, run.dataset))
+        held_in = with_cues(run.of("out_of_fold", "validation"), root, run.dataset)
+        for cue in CUES:
+            write(options.out, cue, among_equals(test, cue, run.dataset))
+            write(options.out, f"{cue}_out_of_fold", among_equals(held_in, cue, run.dataset))
         people = patients(test)
         write(options.out, "patients", people, pd.concat([people[:SHOWN], people[SHOWN:][-SHOWN:]]))
         write(options.out, "errors", errors(run))
@@ -113,46 +119,48 @@ def opened(folder: Path) -> Run:
     )
 
 
-def with_area(test: pd.DataFrame, root: Path, dataset: Dataset) -> pd.DataFrame:
-    """The test set with `p`, the probability of the positive class, and `area`, of the cell's box in pixels."""
-    read = images.read_all([root / image for image in test["image"]], 32, 0, "image", ahead=16)
-    areas = []
+def with_cues(test: pd.DataFrame, root: Path, dataset: Dataset) -> pd.DataFrame:
+    """The test set with `p`, the probability of the positive class, and the `CUES` of each cell."""
+    read = images.read_all([root / image for image in test["image"]], 96, 0, "image", ahead=16)
+    cues = []
     for image, result in zip(test["image"], read, strict=True):
         if isinstance(result, str):
             raise UserError(f"--root {root}: {image}, a test image of the run, cannot be read: {result}")
-        areas.append(result[1].box[2] * result[1].box[3])
-    return test.assign(area=areas, p=test[f"p_{dataset.positive}"])
+        pixels, facts = result
+        cell = pixels[pixels.max(axis=2) > BACKGROUND]
+        cues.append({"size": facts.box[2] * facts.box[3], "light": float(cell.mean()) if len(cell) else 0.0})
+    return test.assign(**pd.DataFrame(cues, index=test.index), p=test[f"p_{dataset.positive}"])
 
 
-def size(test: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """AUROC among cells of about one size, beside that of the size itself: per cell, and per patient with intervals."""
-    ordered = test.sort_values(["area", "image"])
+def among_equals(test: pd.DataFrame, cue: str, dataset: Dataset) -> pd.DataFrame:
+    """AUROC among cells that are alike in a cue, beside that of the cue: per cell, and per patient with intervals."""
+    ordered = test.sort_values([cue, "image"])
     fifths = [ordered.iloc[rows] for rows in np.array_split(np.arange(len(test)), FIFTHS)]
-    named = {f"fifth {number}, {part['area'].min():,} to {part['area'].max():,} px": part
+    named = {f"fifth {number}, {part[cue].min():,.0f} to {part[cue].max():,.0f} {CUES[cue]}": part
              for number, part in enumerate(fifths, start=1)}  # fmt: skip
-    rows = [{"cells": name} | _size_row(part, dataset) for name, part in named.items()]
+    rows = [{"cells": name} | _row(part, cue, dataset) for name, part in named.items()]
     weights = [row[dataset.classes[0]] * row[dataset.classes[1]] for row in rows]
     within = {
         # A fifth of one class has no pairs, and so no figure and no weight.
         name: np.average([row.get(name, 0) for row in rows], weights=weights)
-        for name in ("AUROC", "of size")
+        for name in ("AUROC", f"of {cue}")
         if any(weights)
     }
     return pd.DataFrame([
-        {"cells": "all"} | _size_row(test, dataset), *rows,
+        {"cells": "all"} | _row(test, cue, dataset), *rows,
         {"cells": "mean of the fifths, by pairs"} | {name: sum(row[name] for row in rows) for name in dataset.classes}
         | within,
-        {"cells": f"pairs of equal size, within {MATCHED:.0%}"} | _size_row(matched(test, dataset), dataset),
+        {"cells": f"pairs of equal {cue}, within {MATCHED:.0%}"} | _row(matched(test, cue, dataset), cue, dataset),
     ])  # fmt: skip
 
 
-def _size_row(cells: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
+def _row(cells: pd.DataFrame, cue: str, dataset: Dataset) -> dict[str, Any]:
     positive = cells["label"] == dataset.positive
     other = next(name for name in dataset.classes if name != dataset.positive)
     row: dict[str, object] = {dataset.positive: int(positive.sum()), other: int((~positive).sum())}
     if positive.nunique() < 2:
         return row
-    scores = {"AUROC": cells["p"], "of size": cells["area"].rank(pct=True)}
+    scores = {"AUROC": cells["p"], f"of {cue}": cells[cue].rank(pct=True)}
     row |= {name: roc_auc_score(positive, score) for name, score in scores.items()}
     columns = {
         name: [cells.assign(**{f"p_{dataset.positive}": score, f"p_{other}": 1 - score})]
@@ -162,14 +170,14 @@ def _size_row(cells: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     for name in scores:
         row |= {f"{name}, per patient" if key == "value" else f"{key} ({name})": value
                 for key, value in comparison.figure(name, "auroc").items()}  # fmt: skip
-    difference = comparison.differences([("AUROC", "of size")], "auroc")["AUROC", "of size"]
-    return row | {"more than size": difference.value, "low": difference.low, "high": difference.high}
+    difference = comparison.differences([("AUROC", f"of {cue}")], "auroc")["AUROC", f"of {cue}"]
+    return row | {f"more than {cue}": difference.value, "low": difference.low, "high": difference.high}
 
 
-def matched(test: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """As many cells of either class, in pairs whose areas differ by at most `MATCHED`: the pairs with the least sum."""
+def matched(test: pd.DataFrame, cue: str, dataset: Dataset) -> pd.DataFrame:
+    """As many cells of either class, in pairs whose cue differs by at most `MATCHED`: the pairs with the least sum."""
     one, other = (test[test["label"] == name] for name in dataset.classes)
-    logs = [np.log(part["area"].to_numpy(dtype=float)) for part in (one, other)]
+    logs = [np.log(part[cue].to_numpy(dtype=float)) for part in (one, other)]
     # A pair that is too different costs more than any number of others.
     cost = np.abs(logs[0][:, None] - logs[1])
     rows, columns = linear_sum_assignment(np.where(cost <= MATCHED, cost, 1e3))
@@ -182,7 +190,7 @@ def patients(test: pd.DataFrame) -> pd.DataFrame:
     person = test["patient"].where(test["patient"] != "", test["subject"])
     groups = test.assign(right=test["label"] == test["predicted"]).groupby([test["label"], person.rename("patient")])
     table = groups.agg(
-        cells=("right", "size"), called_right=("right", "mean"), mean_p=("p", "mean"), median_area=("area", "median")
+        cells=("right", "size"), called_right=("right", "mean"), mean_p=("p", "mean"), median_area=("size", "median")
     )
     return table.reset_index().sort_values(["called_right", "patient"], ignore_index=True)
 

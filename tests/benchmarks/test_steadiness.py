@@ -32,7 +32,8 @@ def run(tmp_path_factory):
         label, role = CLASSES[number % 2], "test" if number < 36 else "train"
         path = root / f"cells/{number}.png"
         path.parent.mkdir(exist_ok=True)
-        disc(number, side=80, radius=12 + number % 7 + 4 * (number % 2)).save(path)
+        cell = disc(number, side=80, radius=12 + number % 7 + 4 * (number % 2))
+        cell.point(lambda level, dark=number % 2: level * (0.8 if dark else 1)).save(path)
         rows.append({"image": f"{number}.png", "patient": f"{label[0]}{number % 6}", "label": label, "role": role,
                      "fold": pd.NA if role == "test" else number % 2 + 1})  # fmt: skip
     table = pd.DataFrame(rows).assign(subject=lambda table: table["patient"])
@@ -83,14 +84,14 @@ def test_the_tables_of_a_finished_run(run, tmp_path, monkeypatch, capsys):
         Image.open(run / f"cells/{number}.png").save(originals / f"{number}.bmp")
     out = tmp_path / "tables"
     assert command(run, out, monkeypatch, "--originals", str(originals), "--cells", "12") == 0
-    size, held_in, patients, errors, table = (
-        pd.read_csv(out / f"{name}.csv") for name in ("size", "size_out_of_fold", "patients", "errors", "changes")
-    )
+    names = ("size", "size_out_of_fold", "light", "patients", "errors", "changes")
+    size, held_in, light, patients, errors, table = (pd.read_csv(out / f"{name}.csv") for name in names)
     assert held_in.loc[0, ["ALL", "HEM"]].tolist() == [6, 6]
     assert size["cells"].tolist()[0] == "all"
     assert len(size) == 2 + steadiness.FIFTHS + 1
     assert size["of size"].iloc[0] > 0.8, "cells of the positive class are larger"
     assert size["of size"].iloc[-1] == pytest.approx(0.5, abs=0.15), "pairs of equal size"
+    assert light["of light"].iloc[0] < 0.2, "cells of the positive class are darker"
     assert patients["cells"].sum() == 36
     assert patients["called_right"].is_monotonic_increasing
     assert errors["label"].tolist() == ["ALL", "HEM", "all"]
