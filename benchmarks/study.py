@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from itertools import chain, product
 from pathlib import Path
 
@@ -51,6 +52,13 @@ CANDIDATES: dict[str, dict[str, str | int | float]] = {
 }
 """What was tried, in this order and all of it. One network each, four epochs, validated on a fifth of the subjects."""
 SHORT: Settings = {"folds": "[1]", "train.epochs": 4}
+LARGER: dict[str, Settings] = {
+    "160 pixels": {"data.pixels": 160},
+    "ten epochs": {"train.epochs": 10},
+    "Lite2": {"model.backbone": "efficientnet-lite2"},
+}
+"""What more computing would bring to the chosen setting, one thing at a time: asked after the test sets were scored,
+on the folds on which it was chosen, and it changes no choice."""
 
 LONG: Settings = {"train.epochs": 5}
 PUBLISHED: Settings = BASE | LONG | {"methods": "[efficientnet, noisy_student]", "split.fold_by": "image"}
@@ -100,6 +108,7 @@ def main() -> int:
             chosen = choose(clone, options.jobs)
             if chosen and options.jobs:
                 systems(clone, chosen, options.jobs)
+                larger(clone, chosen, options.jobs)
                 for share in SHARES:
                     self_training(clone, chosen, options.jobs, share)
     except UserError as error:
@@ -110,23 +119,36 @@ def main() -> int:
 
 def choose(clone: Clone, jobs: int) -> Settings:
     """The candidate with the best AUROC on the held-out official folds; none before all candidates are finished."""
-    names = {arm: {fold: f"choice-{_slug(arm)}-{fold}" for fold in HELD_OUT} for arm in CANDIDATES}
+    finished = _held_out(clone, "choice", CANDIDATES, jobs)
+    table = tables.choice(clone, finished)
+    _write(clone, "choice", table)
+    if len(finished) < len(CANDIDATES):
+        print(f"{len(finished)} of {len(CANDIDATES)} candidates are finished: nothing is chosen yet")
+        return {}
+    best = str(table.loc[table["auroc"].drop(table.index[-1]).idxmax(), "candidate"])
+    print(f"chosen: {best}")
+    return CANDIDATES[best]
+
+
+def _held_out(clone: Clone, prefix: str, arms: Mapping[str, Settings], jobs: int) -> dict[str, dict[str, str]]:
+    """Names of the experiments by arm and held-out official fold: of the arms that are finished on all folds."""
+    names = {arm: {fold: f"{prefix}-{_slug(arm)}-{fold}" for fold in HELD_OUT} for arm in arms}
     wanted = {
-        name: SHORT | CANDIDATES[arm] | {"split.test": fold}
+        name: SHORT | arms[arm] | {"split.test": fold}
         for arm, by_fold in names.items()
         for fold, name in by_fold.items()
     }
     if jobs:
         clone.run_all(wanted, jobs)
-    finished = {arm: by_fold for arm, by_fold in names.items() if clone.finished().issuperset(by_fold.values())}
-    table = tables.choice(clone, finished)
-    _write(clone, "choice", table)
-    if len(finished) < len(names):
-        print(f"{len(finished)} of {len(names)} candidates are finished: nothing is chosen yet")
-        return {}
-    best = str(table.loc[table["auroc"].drop(table.index[-1]).idxmax(), "candidate"])
-    print(f"chosen: {best}")
-    return CANDIDATES[best]
+    return {arm: by_fold for arm, by_fold in names.items() if clone.finished().issuperset(by_fold.values())}
+
+
+def larger(clone: Clone, chosen: Settings, jobs: int) -> None:
+    """The chosen setting with more of one thing, on the folds on which it was chosen."""
+    name = next(arm for arm, settings in CANDIDATES.items() if settings == chosen)
+    arms = {f"{name}, {what}": chosen | more for what, more in LARGER.items()}
+    alone = _held_out(clone, "choice", {name: chosen}, 0)
+    _write(clone, "larger", tables.choice(clone, alone | _held_out(clone, "larger", arms, jobs), name))
 
 
 def systems(clone: Clone, chosen: Settings, jobs: int) -> None:

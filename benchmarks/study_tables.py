@@ -16,11 +16,11 @@ SIZE = "baseline/area"
 REFERENCES = ("labelled alone", CONTROL)
 
 
-def choice(clone: Clone, names: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def choice(clone: Clone, names: Mapping[str, Mapping[str, str]], reference: str = "size") -> pd.DataFrame:
     """A row per candidate, and one for the cell's size.
 
     AUROC per cell on each held-out official fold, their mean, and what validation promised; then per patient over the
-    held-out patients of all folds, with 95 % intervals, and less the size.
+    held-out patients of all folds, with 95 % intervals, and less the reference: another candidate, or the size.
     """
     held_out: dict[str, list[pd.DataFrame]] = {}
     rows = []
@@ -38,13 +38,16 @@ def choice(clone: Clone, names: Mapping[str, Mapping[str, str]]) -> pd.DataFrame
     if not rows:
         return pd.DataFrame()
     comparison = Comparison(held_out, _dataset(clone))
-    differences = comparison.differences([(candidate, SIZE) for candidate in names], "auroc")
+    other = SIZE if reference == "size" else reference
+    pairs = [(candidate, other) for candidate in names if candidate != other]
+    differences = comparison.differences(pairs, "auroc")
     for row in [*rows, size := _by_fold("size alone", sizes)]:
         model = SIZE if row is size else str(row["candidate"])
         row |= {f"per patient, {key}": value for key, value in comparison.figure(model, "auroc").items()}
-        if found := differences.get((model, SIZE)):
-            row |= {"less size": found.value, "less size, low": found.low, "less size, high": found.high}
-            row |= {"less size, p (Holm)": found.p_holm}
+        if found := differences.get((model, other)):
+            less = f"less {reference}"
+            row |= {less: found.value, f"{less}, low": found.low, f"{less}, high": found.high}
+            row |= {f"{less}, p (Holm)": found.p_holm}
     return pd.DataFrame([*rows, size])
 
 

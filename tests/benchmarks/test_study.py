@@ -78,7 +78,14 @@ def clone(monkeypatch, tmp_path):
 def test_every_experiment_has_valid_parameters():
     """A typo would be found after hours."""
     values = YAML(typ="safe").load(ROOT / "params.yaml")
-    settings = [study.COMMON, study.SHORT, study.PUBLISHED, *study.CANDIDATES.values(), *study.TEST_SETS.values()]
+    settings = [
+        study.COMMON,
+        study.SHORT,
+        study.PUBLISHED,
+        *study.CANDIDATES.values(),
+        *study.TEST_SETS.values(),
+        *study.LARGER.values(),
+    ]
     for key, value in [pair for one in [*settings, *study.SELF_TRAINING.values()] for pair in one.items()]:
         *section, name = key.split(".")
         where = values[section[0]] if section else values
@@ -97,6 +104,19 @@ def test_settings_are_chosen_on_official_folds_before_a_test_set_is_seen(clone, 
     assert choice.loc[5, "auroc"] > choice["auroc"].drop(5).max()
     assert choice.loc[5, "promised"] < 0.5
     assert 0 < choice.loc[5, "less size, low"] < choice.loc[5, "less size"] < choice.loc[5, "less size, high"]
+
+
+def test_more_of_one_thing_is_compared_with_the_chosen_setting_where_it_was_chosen(clone, tmp_path):
+    chosen = study.choose(clone, 1)
+    before = set(clone.ran)
+    study.larger(clone, chosen, 1)
+    new = [settings for name, settings in clone.ran.items() if name not in before]
+    assert {settings["split.test"] for settings in new} == set(study.HELD_OUT)
+    assert all(settings.items() >= chosen.items() for settings in new)
+    table = pd.read_csv(tmp_path / "larger.csv")
+    differences = table["less and balanced loss"]
+    assert differences.isna().tolist() == [True, *[False] * len(study.LARGER), True]
+    assert differences.abs().max() < 0.1, "the stand-in makes up skill by the name of the setting, which is the same"
 
 
 def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(clone, tmp_path):
