@@ -3,7 +3,7 @@
 Every training is an experiment of DVC in a clone under `.work/study/`, which keeps the code it began with. The command
 may be killed anywhere and started again; what is finished is not repeated, and each table is written as soon as its
 experiments are there, with the summary of each run on a test set. The order of `main` is the protocol: the candidates
-are judged on the three official folds of the training part, each held out in turn with the preliminary part unseen, and
+are judged on the three official folds of the training part, each held out in turn, without the preliminary part, and
 what comes after takes the winner as it is. Self-training is compared on these folds too, and on no test set.
 
 DIR is the folder that holds `training_data/`; nothing of it is copied into the repository but figures.

@@ -1,4 +1,4 @@
-"""The tables of `make study`: what the finished experiments say about images that nothing was chosen on."""
+"""The tables of `make study`: what the finished experiments say about images that their networks have not seen."""
 
 import io
 import json
