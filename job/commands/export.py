@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from job.commands import machine
-from job.contracts.paths import PIXELS
+from job.commands.predict import operating_points
+from job.contracts.paths import EVALUATION, PIXELS
 from job.data.images import Pixels
 from job.ensemble.networks import Member, TorchEnsemble
 from job.ensemble.onnx_file import KEY, OnnxEnsemble
@@ -98,5 +99,7 @@ def _write(ensemble: TorchEnsemble, path: Path) -> None:
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, {KEY: json.dumps(asdict(ensemble.manifest), ensure_ascii=False)})
+    points = operating_points(ensemble.manifest.method) if EVALUATION.is_file() else {}
+    manifest = asdict(ensemble.manifest) | {"points": points}
+    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest, ensure_ascii=False)})
     path.write_bytes(model.SerializeToString())

@@ -3,6 +3,7 @@
 import csv
 import importlib
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -60,7 +61,13 @@ def run(
     manifest = ensemble.manifest
     if onnx and model not in (None, manifest.method):
         raise UserError(f"--model {model}: {onnx} is an ensemble of {manifest.method}: leave one of the two out")
-    rule = _rule(manifest, threshold, operating_point, min_agreement)
+    rule = scoring.Rule(min_agreement=min_agreement)
+    if operating_point:
+        # A file brings its own: the results of this folder may be those of other networks of the method.
+        points = manifest.points if onnx else operating_points(manifest.method)
+        rule = _at(points, operating_point, min_agreement, onnx or EVALUATION)
+    elif threshold:
+        rule = scoring.Rule(_threshold(threshold, manifest.classes), min_agreement=min_agreement)
     batch = max(1, min(BATCH, ensemble.most_pixels // manifest.size**2))
     calls: Counter[str] = Counter()
     unlike = 0
@@ -106,22 +113,16 @@ def _list(left_out: list[tree.Refusal], path: Path) -> None:
         write_text(path, pd.DataFrame(left_out, columns=["file", "reason"]).to_csv(index=False, lineterminator="\n"))
 
 
-def _rule(
-    manifest: scoring.Manifest, threshold: str | None, operating_point: str | None, min_agreement: float
-) -> scoring.Rule:
-    """The rule that the command line asks for."""
-    if operating_point:
-        limit, temperature = operating_point_of(manifest.method, operating_point)
-    elif threshold:
-        limit, temperature = _threshold(threshold), 1.0
-    else:
-        return scoring.Rule(min_agreement=min_agreement)
-    if limit[0] not in manifest.classes:
-        raise UserError(f"--threshold: {limit[0]!r} is none of the classes {', '.join(manifest.classes)}")
-    return scoring.Rule(limit, temperature, min_agreement)
+def _at(points: scoring.Points, name: str, min_agreement: float, source: Path) -> scoring.Rule:
+    """The rule at an operating point; a UserError names those that there are."""
+    if name not in points:
+        known = f"it has {', '.join(points)}" if points else "it has none"
+        raise UserError(f"--operating-point {name} is not in {source} ({known}); use --threshold CLASS=PROBABILITY")
+    label, threshold, temperature = points[name]
+    return scoring.Rule((label, threshold), temperature, min_agreement)
 
 
-def _threshold(text: str) -> tuple[str, float]:
+def _threshold(text: str, classes: Sequence[str]) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     try:
         number = float(value)
@@ -129,20 +130,22 @@ def _threshold(text: str) -> tuple[str, float]:
         number = -1.0
     if not name or not 0 <= number <= 1:
         raise UserError(f"--threshold is CLASS=PROBABILITY, such as ALL=0.3, not {text!r}")
+    if name not in classes:
+        raise UserError(f"--threshold: {name!r} is none of the classes {', '.join(classes)}")
     return name, number
 
 
-def operating_point_of(method: str, name: str, path: Path = EVALUATION) -> tuple[tuple[str, float], float]:
-    """The positive class, its threshold and the temperature of an operating point of `evaluate`.
+def operating_points(method: str, path: Path = EVALUATION) -> scoring.Points:
+    """The operating points that `evaluate` found for a method; without those that have no threshold.
 
     The threshold is one of calibrated probabilities: the mean of the members' logits, divided by the temperature (Guo
-    et al. 2017). A UserError says why there is none.
+    et al. 2017).
     """
     evaluation = read_json(path)
-    methods = {entry["method"]: entry["points"] for entry in evaluation.get("operating_points", [])}
-    point = next((point for point in methods.get(method, []) if point["name"] == name), None)
-    if point is None or point["threshold"] is None:
-        reason = point["reason"] if point else f"{path} names no such point for {method}"
-        raise UserError(f"--operating-point {name}: {reason}; use --threshold CLASS=PROBABILITY")
-    temperatures = {entry["method"]: entry["temperature"] for entry in evaluation["calibration"]}
-    return (evaluation["positive"], point["threshold"]), temperatures[method]
+    temperatures = {entry["method"]: entry["temperature"] for entry in evaluation.get("calibration", [])}
+    return {
+        point["name"]: (evaluation["positive"], point["threshold"], temperatures[method])
+        for entry in evaluation.get("operating_points", [])
+        for point in entry["points"]
+        if entry["method"] == method and point["threshold"] is not None
+    }

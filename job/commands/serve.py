@@ -9,7 +9,7 @@ from job.contracts.paths import SITE
 from job.errors import UserError
 
 
-def run(port: int, path: Path = SITE) -> None:
+def run(port: int, path: Path = SITE) -> str:
     """Serve a folder, or the site/ in it, on localhost until interrupted; port 0 takes a free one."""
     folder = next((one for one in (path, path / "site") if (one / "index.html").is_file()), None)
     if folder is None:
@@ -27,4 +27,4 @@ def run(port: int, path: Path = SITE) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            sys.stdout.write("\n")
+            return "\nstopped"

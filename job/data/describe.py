@@ -121,7 +121,7 @@ def _warnings(index: pd.DataFrame, folders: list[dict[str, Any]], name: str, *, 
     odd = index[(index["bodies"] > 2) | (filled & (2 * filled.sum() <= len(index)))]
     if len(odd):
         what = "show several bodies, or fill the image to its edges: fields of cells, or another background"
-        sentences.append(f"{len(odd):,} pictures {what}; the first is {odd['image'].iloc[0]}.")
+        sentences.append(f"{len(odd):,} pictures {what}, such as {odd['image'].iloc[0]}.")
     if 2 * filled.sum() > len(index):
         sentences.append(
             f"On {filled.sum():,} of {len(index):,} images the cell's box is the whole image: the background is not "

@@ -140,7 +140,7 @@ def _folders(tree: Tree) -> Listing:
     deeper = next((entry.image for entry in entries if entry.image.count("/") > 1), None)
     warnings = [f"Folders within the classes are not used, such as that of {deeper}."] if deeper else []
     tables = [name for name in tree.ignored if name.lower().endswith((".csv", ".tsv", ".xls", ".xlsx", ".ods"))]
-    warnings += [f"The table {tables[0]} is not read: only {labels.NAME} is."] if tables else []
+    warnings += [f"Tables are not read, such as {tables[0]}: only {labels.NAME} is."] if tables else []
     return Listing(entries, rejected, warnings=warnings)
 
 

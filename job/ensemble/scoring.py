@@ -1,6 +1,6 @@
 """New cells through an ensemble: images read ahead in small numbers, scored in batches, one row each. Without torch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,10 @@ import numpy.typing as npt
 from job.data import images, tree
 from job.evaluation import votes
 from job.inference import appearance
+
+
+Points = Mapping[str, tuple[str, float, float]]
+"""Operating points by name: a class, the calibrated probability from which on it is predicted, and the temperature."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Manifest:
     center: str  # of the crop, `cell` or `image`
     synthetic: bool = False  # whether the networks learned from cells that a program drew
     likeness: appearance.Ranges = field(default_factory=dict)  # what the training images are like
+    points: Points = field(default_factory=dict)  # operating points, in a file that is passed on
 
 
 class Ensemble(Protocol):

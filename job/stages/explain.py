@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn import functional
 from tqdm import tqdm
 
 from job import files
@@ -45,8 +46,11 @@ def run() -> str:
             for fold in params.folds:
                 folds.append(activation.maps_of_run(paths.run(method, fold), store, rows, targets, size, device))
                 bar.update(len(table))
-            maps.append(activation.as_bytes(torch.stack(folds).mean(dim=0)))
+            maps.append(torch.stack(folds).mean(dim=0))
+    # Networks of another family may have maps of another size.
+    side = max(one.shape[-1] for one in maps)
+    drawn = [activation.as_bytes(functional.interpolate(one[None], side, mode="bilinear")[0]) for one in maps]
     with files.replacing_folder(paths.EXPLANATIONS) as folder:
         cells.to_csv(folder / "cells.csv", index=False, lineterminator="\n")
-        np.save(folder / "maps.npy", np.concatenate(maps))
+        np.save(folder / "maps.npy", np.concatenate(drawn))
     return f"{len(cells)} cells chosen, each with the mean activation map of {len(params.folds)} folds"

@@ -89,7 +89,9 @@ def exported(trained):
     """Two of the networks as an ONNX file; the exporter of torch takes its time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained)
+        evaluation(trained, "two", threshold=0.9)
         assert main(["export", "--model", "two", "--out", "two.onnx"]) == 0
+        shutil.rmtree("results")
     return trained / "two.onnx"
 
 
@@ -132,12 +134,12 @@ def test_threshold_and_abstention(here, tmp_path, capsys):
     assert [row["call"] == "abstained" for row in rows] == [float(row["agreement"]) < 1 for row in plain]
 
 
-def evaluation(folder, **point):
+def evaluation(folder, method="efficientnet", **point):
     (folder / "results").mkdir(exist_ok=True)
     content = {
         "positive": CLASSES[1],
-        "calibration": [{"method": "other", "temperature": 9.0}, {"method": "efficientnet", "temperature": 0.1}],
-        "operating_points": [{"method": "efficientnet", "points": [{"name": "sensitivity", "reason": None, **point}]}],
+        "calibration": [{"method": "other", "temperature": 9.0}, {"method": method, "temperature": 0.1}],
+        "operating_points": [{"method": method, "points": [{"name": "sensitivity", "reason": None, **point}]}],
     }
     (folder / "results/evaluation.json").write_text(json.dumps(content))
 
@@ -152,10 +154,19 @@ def test_an_operating_point_is_met_on_the_calibrated_mean_of_the_members_logits(
     rows = predict(tmp_path / "point.csv", "cells", "--operating-point", "sensitivity")
     assert [row["call"] == CLASSES[1] for row in rows] == list(calibrated >= threshold)
     assert sum(row["call"] == CLASSES[1] for row in rows) == 6
-    for name, part in (("youden", "names no such point"), ("sensitivity", "of one class")):
-        evaluation(here, threshold=None, reason="the validation images are all of one class")
+    for limit, name, part in ((threshold, "youden", "it has sensitivity"), (None, "sensitivity", "it has none")):
+        evaluation(here, threshold=limit)
         assert main(["predict", "cells", "--out", str(tmp_path / "no.csv"), "--operating-point", name]) == 2
         assert part in capsys.readouterr().err
+
+
+def test_an_onnx_file_has_the_operating_points_of_its_own_networks(here, exported, tmp_path):
+    evaluation(here, "two", threshold=1e-9)  # what the folder at hand evaluated is of other networks
+    rows = predict(tmp_path / "point.csv", "cells", "--onnx", exported, "--operating-point", "sensitivity")
+    members = np.array([[float(row[f"fold_{fold}_p_{CLASSES[1]}"]) for fold in (3, 4)] for row in rows])
+    calibrated = 1 / (1 + np.exp(-np.log(members / (1 - members)).mean(axis=1) / 0.1))
+    assert [row["call"] == CLASSES[1] for row in rows] == list(calibrated >= 0.9)
+    assert {row["call"] for row in rows} == set(CLASSES)
 
 
 def test_a_bad_image_is_a_row_and_stops_nothing(here, tmp_path):

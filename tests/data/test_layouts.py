@@ -186,7 +186,7 @@ def test_folders_of_classes_are_no_question(tmp_path, folders):
     assert bool(read.warnings) == ("/" in folders)
     (tmp_path / "mine/Patients.CSV").touch()
     said = layouts.read(tmp_path / "mine", "auto", folders.split()[0].split("/")[0]).warnings
-    assert said[-1] == "The table Patients.CSV is not read: only labels.csv is."
+    assert said[-1] == "Tables are not read, such as Patients.CSV: only labels.csv is."
 
 
 def test_copies_that_somebody_changed_or_saved_again_are_said(tmp_path):

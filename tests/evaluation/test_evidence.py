@@ -62,9 +62,10 @@ def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evalu
     truth = test.drop_duplicates("image").sort_values("image")["label"].to_numpy()
     manifest = scoring.Manifest(method, tuple(range(len(members))), tuple(report["classes"]), 8, 0, "cell")
     entry = next(entry for entry in report["operating_points"] if entry["method"] == method)
+    points = predict.operating_points(method, evaluated / "results/evaluation.json")
     for point in entry["points"]:
-        rule = predict.operating_point_of(method, point["name"], evaluated / "results/evaluation.json")
-        numbers, _ = scoring.verdicts(members, scoring.Rule(*rule), manifest)
+        label, threshold, temperature = points[point["name"]]
+        numbers, _ = scoring.verdicts(members, scoring.Rule((label, threshold), temperature), manifest)
         positive = np.array(report["classes"])[numbers] == report["positive"]
         counted = {"TP": positive & (truth == "ALL"), "FP": positive & (truth == "HEM")}
         assert {key: int(cells.sum()) for key, cells in counted.items()} == {
