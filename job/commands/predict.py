@@ -61,13 +61,7 @@ def run(
     manifest = ensemble.manifest
     if onnx and model not in (None, manifest.method):
         raise UserError(f"--model {model}: {onnx} is an ensemble of {manifest.method}: leave one of the two out")
-    rule = scoring.Rule(min_agreement=min_agreement)
-    if operating_point:
-        # A file brings its own: the results of this folder may be those of other networks of the method.
-        points = manifest.points if onnx else operating_points(manifest.method)
-        rule = _at(points, operating_point, min_agreement, onnx or EVALUATION)
-    elif threshold:
-        rule = scoring.Rule(_threshold(threshold, manifest.classes), min_agreement=min_agreement)
+    rule = _rule(manifest, threshold, operating_point, min_agreement, onnx)
     batch = max(1, min(BATCH, ensemble.most_pixels // manifest.size**2))
     calls: Counter[str] = Counter()
     unlike = 0
@@ -113,13 +107,22 @@ def _list(left_out: list[tree.Refusal], path: Path) -> None:
         write_text(path, pd.DataFrame(left_out, columns=["file", "reason"]).to_csv(index=False, lineterminator="\n"))
 
 
-def _at(points: scoring.Points, name: str, min_agreement: float, source: Path) -> scoring.Rule:
-    """The rule at an operating point; a UserError names those that there are."""
-    if name not in points:
-        known = f"it has {', '.join(points)}" if points else "it has none"
-        raise UserError(f"--operating-point {name} is not in {source} ({known}); use --threshold CLASS=PROBABILITY")
-    label, threshold, temperature = points[name]
-    return scoring.Rule((label, threshold), temperature, min_agreement)
+def _rule(
+    manifest: scoring.Manifest, threshold: str | None, point: str | None, min_agreement: float, onnx: Path | None
+) -> scoring.Rule:
+    """The rule that the command line asks for."""
+    if not point:
+        limit = _threshold(threshold, manifest.classes) if threshold else None
+        return scoring.Rule(limit, min_agreement=min_agreement)
+    # A file brings its own: the results at hand may be those of other networks of the method.
+    points = manifest.points if onnx else operating_points(manifest.method)
+    if point not in points:
+        known = f"it has {', '.join(points) or 'none'}"
+        raise UserError(
+            f"--operating-point {point} is not in {onnx or EVALUATION} ({known}); use --threshold CLASS=PROBABILITY"
+        )
+    label, probability, temperature = points[point]
+    return scoring.Rule((label, probability), temperature, min_agreement)
 
 
 def _threshold(text: str, classes: Sequence[str]) -> tuple[str, float]:

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,7 +25,6 @@ def run(port: int, path: Path = SITE) -> str:
     with server:
         sys.stdout.write(f"serving {folder}/ at http://127.0.0.1:{server.server_port}/ until Ctrl-C\n")
         sys.stdout.flush()
-        try:
+        with suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            return "\nstopped"
+    return "\nstopped"

@@ -13,7 +13,6 @@ from job.data import images, tree
 from job.evaluation import votes
 from job.inference import appearance
 
-
 Points = Mapping[str, tuple[str, float, float]]
 """Operating points by name: a class, the calibrated probability from which on it is predicted, and the temperature."""
 

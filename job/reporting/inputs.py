@@ -1,5 +1,6 @@
 """What the report is made from: the files of `results/`, two summaries of the data, and the parameters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from job.params import Params
 from job.reporting import text
 
 Model = dict[str, Any]
+HEADLINE = "balanced_accuracy"
+"""The metric on which models are compared first."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,15 @@ class ReportInputs:
 
     @property
     def comparisons(self) -> list[dict[str, Any]]:
-        """The declared comparisons in balanced accuracy: rows of `results/differences.csv`, missing values as None."""
+        """The declared comparisons by metric, balanced accuracy first: rows of `results/differences.csv`."""
         table = self.differences.astype(object)
-        rows = table.where(table.notna(), None).to_dict("records")
-        return [{str(key): row[key] for key in row} for row in rows if row["metric"] == "balanced_accuracy"]
+        rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
+        order = [HEADLINE, *text.METRICS]
+        return sorted(rows, key=lambda row: order.index(row["metric"]))
 
-    def difference(self, model: str, other: str) -> dict[str, Any] | None:
-        """The declared comparison of two models."""
-        return next((row for row in self.comparisons if (row["model"], row["other"]) == (model, other)), None)
+    def compared(self, model: str, other: str) -> list[dict[str, Any]]:
+        """The declared comparisons of two models, balanced accuracy first."""
+        return [row for row in self.comparisons if (row["model"], row["other"]) == (model, other)]
 
     def verdicts(self, model: str, other: str, *openings: str) -> list[tuple[bool, str]]:
         """Whether declared comparisons show methods that tell cells apart to be better, and that in words.
@@ -118,22 +122,29 @@ class ReportInputs:
         openings the one is taken that holds after the correction for all comparisons.
         """
         return [
-            self._verdict(row, *(opening.format(text.method_name(method)) for opening in openings))
+            self._verdict(*rows, openings=[opening.format(text.method_name(method)) for opening in openings])
             for method in self.telling
-            if (row := self.difference(model.format(method), other.format(method)))
+            if (rows := self.compared(model.format(method), other.format(method)))
         ]
 
-    def _verdict(self, row: dict[str, Any], better: str, worse: str, neither: str) -> tuple[bool, str]:
+    def _verdict(self, row: dict[str, Any], *more: dict[str, Any], openings: Sequence[str]) -> tuple[bool, str]:
+        """On `row`; where it shows nothing, what of `more` is shown is said too."""
+        better, worse, neither = openings
         alike = row["subjects"] - row["positive"] - row["negative"]
         found = f"{text.points(row['difference'])} points of balanced accuracy; better in {row['positive']:.0f} "
         found += f"patients, equal in {alike:.0f}, worse in {row['negative']:.0f}"
         if row["p_holm"] is None:
             return False, f"{neither}: {found}; too few differ to tell it from chance."
-        p = ("p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}").replace(" ", "\N{NO-BREAK SPACE}")
-        tested = f"(95 % interval {text.points(row['low'])} to {text.points(row['high'])}; {p}, corrected for "
-        tested += f"{self.differences['p'].count()} comparisons)."
+        tested = f"({_interval(row)}, corrected for {self.differences['p'].count()} comparisons)."
         if row["p_holm"] > 0.05:
-            return False, f"{neither}: {found}, which can be chance {tested}"
+            shown = [
+                f" In {label if label.isupper() else label.lower()} a difference is shown: "
+                f"{text.points(one['difference'])} points ({_interval(one)})."
+                for one in more
+                for label in [text.METRICS[one["metric"]].label]
+                if one["p_holm"] is not None and one["p_holm"] <= 0.05
+            ]
+            return False, f"{neither}: {found}, which can be chance {tested}{''.join(shown)}"
         return row["difference"] > 0, f"{better if row['difference'] > 0 else worse}: {found} {tested}"
 
     def area(self) -> Model | None:
@@ -170,6 +181,11 @@ class ReportInputs:
             p_predicted=probability[every, predicted],
             p_positive=probability[every, truth if positive is None else self.classes.index(positive)],
         )
+
+
+def _interval(row: dict[str, Any]) -> str:
+    p = ("p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}").replace(" ", "\N{NO-BREAK SPACE}")
+    return f"95 % interval by itself {text.points(row['low'])} to {text.points(row['high'])}; {p}"
 
 
 def per_patient(model: Model, metric: str) -> tuple[float | None, float | None, float | None]:

@@ -138,7 +138,8 @@ for (const gallery of document.querySelectorAll(".gallery"))
   gallery.addEventListener("click", ({ target }) => {
     const button = target.closest("button");
     if (!button) return;
-    const buttons = [...document.querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
+    // Those of its method, if the filters leave them.
+    const buttons = [...gallery.closest("section").querySelectorAll(".gallery button")].filter((one) => one.checkVisibility());
     const item = (one) => ({
       pictures: [...one.querySelectorAll("img")].map(({ src, alt }) => ({ src, alt })),
       words: [one.querySelector("img").alt, one.parentElement.dataset.votes, one.parentElement.dataset.file],
@@ -155,6 +156,7 @@ for (const filters of document.querySelectorAll(".filters"))
         cell.hidden = wanted.some((select) => cell.dataset[select.dataset.filter] !== select.value);
       group.hidden = !group.querySelector("li:not([hidden])");
     }
+    filters.parentElement.querySelector(".nothing").hidden = !!filters.parentElement.querySelector("li:not([hidden])");
   });
 
 // The threshold explorer: counts the test cells on either side of a threshold, as the table below it did on the way here.

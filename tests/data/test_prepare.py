@@ -263,7 +263,9 @@ def test_pictures_that_show_no_single_cell_on_black_are_said(root, tmp_path):
         image.save(root / f"training_data/fold_0/all/UID_1_{90 + number}_1_all.bmp")
     (sentence,) = [one for one in prepared(root, tmp_path / "out")[0]["warnings"] if "several bodies" in one]
     assert sentence.startswith("2 pictures show")
-    assert "such as training_data/fold_0/all/UID_1_90_1_all.bmp" in sentence, "the words that report.pseudonyms looks for"
+    assert "such as training_data/fold_0/all/UID_1_90_1_all.bmp" in sentence, (
+        "the words that report.pseudonyms looks for"
+    )
 
 
 def test_grey_comes_out_as_colour_and_transparency_is_refused(tmp_path):

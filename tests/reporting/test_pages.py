@@ -42,7 +42,7 @@ def test_errors_are_those_of_the_confusion_matrices(finished):
     for method, name in (("efficientnet", "EfficientNet"), ("noisy_student", "Noisy Student")):
         model = next(m for m in evaluation(finished)["models"] if m["model"] == f"{method}/majority")
         (tn, fp), (fn, tp) = model["confusion"]
-        shown = {row[1]: row[2:7] for row in rows(finished / "site" / "errors.html", name) if len(row) == 9}
+        shown = {row[1]: row[2:7] for row in rows(finished / "site" / "errors.html", name) if len(row) == 10}
         assert shown == {
             "HEM": [str(tn + fp), str(fp), f"{100 * fp / (tn + fp):.1f}", str(tn), str(fp)],
             "ALL": [str(tp + fn), str(fn), f"{100 * fn / (tp + fn):.1f}", str(fn), str(tp)],
@@ -80,8 +80,8 @@ def test_without_patients_no_cell_is_said_to_be_of_one(finished):
     # Where only some are known, the others are nobody's.
     some = found.predictions["patient"].where(found.predictions["label"] == "ALL", "")
     changed = dataclasses.replace(found, predictions=found.predictions.assign(patient=some))
-    assert "" not in patients.strips(changed)["strip-efficientnet"].table.values("patient")
-    assert [row[-1] for row in errors.page(changed).tables["counts"].rows if row[1] == "HEM"] == [0, 0]
+    assert all("(ALL)" in name for name in patients.strips(changed)["strip-efficientnet"].plot.layout.yaxis.ticktext)
+    assert [row[-2:] for row in errors.page(changed).tables["counts"].rows if row[1] == "HEM"] == [[0, 0]] * 2
 
 
 def test_a_card_says_votes_and_mean_probability_apart_and_how_often_they_differ(finished):

@@ -114,9 +114,30 @@ def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
     shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
     reason = f"{good}: {verdict}: {100 * difference:+.1f} points of balanced accuracy; better in 10 patients, "
     reason += "equal in 3, worse in 2"
-    interval = f"(95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
+    interval = f"(95 % interval by itself {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
     between = ", which can be chance " if p_holm and p_holm > 0.05 else " " if p_holm else "; "
     assert f"{reason}{between}{interval if p_holm else ''}{end.format(table['p'].count())}" in shown
+
+
+def test_what_another_metric_shows_is_said_where_balanced_accuracy_shows_nothing(finished):
+    found = read_inputs(finished)
+    table = found.differences.assign(p_holm=0.5)
+    rows = (table["model"] == "efficientnet/majority") & (table["other"] == "baseline/area")
+    assert " a difference is shown" not in said(overview.page, dataclasses.replace(found, differences=table))
+    keys = ["difference", "low", "high", "p_holm"]
+    table.loc[rows & (table["metric"] == "specificity"), keys] = [-0.103, -0.149, -0.058, 0.006]
+    shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
+    expected = "In specificity a difference is shown: -10.3 points (95 % interval by itself -14.9 to -5.8; p = 0.006)."
+    assert expected in shown
+
+
+def test_patients_whose_cells_are_mostly_called_wrong_are_counted(finished):
+    found = read_inputs(finished)
+    (entry,) = [e for e in found.evaluation["patients"] if (e["model"], e["role"]) == ("efficientnet/majority", "test")]
+    wrong = {name: [row["accuracy"] < 0.5 for row in entry["subjects"] if row["truth"][n]]
+             for n, name in enumerate(found.classes)}  # fmt: skip
+    counts = [f"in {sum(wrong[name])} of {len(wrong[name])} {name} patients" for name in ("ALL", "HEM")]
+    assert f"More cells wrong than right: {' and '.join(counts)}." in said(overview.page, found)
 
 
 def test_what_was_run_stands_beside_what_the_published_report_ran(tree):

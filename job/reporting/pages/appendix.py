@@ -145,4 +145,4 @@ def _experiments(experiments: Sequence[Experiment]) -> Table:
 
 def _shown(key: str, value: object) -> str:
     # Where things lie tells of one person's machine; their own names tell which they are.
-    return PurePath(str(value)).name if key in {"data.root", "model.weights"} else str(value)
+    return PurePath(str(value)).name if key in {"data.root", "model.weights"} else str(value) or "none"

@@ -44,7 +44,7 @@ def _predictive(points: list[dict[str, Any]]) -> Table:
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("percent", prevalence="Positive cells, %")
     for key in ("ppv", "npv"):
-        heads += interval_columns("percent", f"{key.upper()} per patient, %", key)
+        heads += interval_columns("percent", f"{key.upper()} of a cell, %", key)
     rows = [point | at for point in points for at in point.get("at_prevalences", ())]
     return Table.of("predictive-values", "What a prediction is worth, by the share of positive cells.", heads, rows)
 

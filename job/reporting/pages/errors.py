@@ -117,7 +117,7 @@ def counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
     heads += columns("percent", share="Wrong, %")
     heads += columns("count", "Predicted", **{f"predicted.{n}": text.name(c) for n, c in enumerate(inputs.classes)})
     heads += columns("count", unanimous="Wrong and unanimous") if voted else []
-    heads += columns("count", patients="Patients with an error") if patients else []
+    heads += columns("count", "Patients", patients="With an error", of="of") if patients else []
     rows = []
     for (method, table), name in product(predicted.items(), inputs.classes):
         of_class = table[table["label"] == name]
@@ -132,6 +132,7 @@ def counts(inputs: ReportInputs, predicted: dict[str, pd.DataFrame]) -> Table:
                 "predicted": [int((of_class["predicted"] == other).sum()) for other in inputs.classes],
                 "unanimous": int((wrong["votes"] == wrong["voters"]).sum()),
                 "patients": wrong.loc[wrong["patient"] != "", "patient"].nunique(),
+                "of": of_class.loc[of_class["patient"] != "", "patient"].nunique(),
             }
         )
     return Table.of("errors-by-class", "Errors by class on the test set.", heads, rows)

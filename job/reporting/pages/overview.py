@@ -65,8 +65,19 @@ def result(inputs: ReportInputs, name: str, vote: Model, models: Sequence[Model]
         "models": len(models),
         "alike": sum(inputs.outcome(model) == only for model in models),
         "recalls": recalls,
+        "missed": sorted(_missed(inputs, vote["model"]), key=lambda row: row["label"] != inputs.evaluation["positive"]),
         "only": None if only is None else inputs.classes[only],
     }
+
+
+def _missed(inputs: ReportInputs, model: str) -> list[dict[str, Any]]:
+    """By class the test patients with more wrong cells than right ones; nothing where no patient is known."""
+    judged = [e["subjects"] for e in inputs.evaluation["patients"] if (e["model"], e["role"]) == (model, "test")]
+    found = []
+    for n, name in enumerate(inputs.classes):
+        of = [row for rows in judged for row in rows if row["truth"][n]]
+        found.append({"label": name, "wrong": sum(row["accuracy"] < 0.5 for row in of), "of": len(of)})
+    return found if all(row["of"] for row in found) else []
 
 
 def models_table(inputs: ReportInputs) -> Table:

@@ -1,6 +1,5 @@
 """Patients: each test patient by itself, and every cell of each."""
 
-from dataclasses import replace
 from itertools import compress
 from pathlib import PurePath
 from typing import Any
@@ -30,10 +29,11 @@ def tables(inputs: ReportInputs) -> dict[str, Table]:
         heads += columns("count", group, **{f"predicted.{inputs.classes.index(positive)}": "Cells"})
         heads += columns("percent", group, share_positive="%", low="from", high="to")
     rows = [
-        row | {"model": text.model_name(entry["model"]), "classes": " + ".join(compress(inputs.classes, row["truth"]))}
+        row | {"model": text.model_name(entry["model"]), "classes": " + ".join(compress(inputs.classes, row["truth"])),
+               "subject": ", ".join(row["patients"]) or row["subject"]}
         for entry in _judged(inputs)
         for row in entry["subjects"]
-    ]
+    ]  # fmt: skip
     table = Table.of("patients-accuracy", "Test patients, the least accurate first.", heads, rows)
     return {"patients": table} if rows else {}
 
@@ -60,9 +60,9 @@ def strips(inputs: ReportInputs) -> dict[str, Figure]:
     drawn = {}
     for method in inputs.telling:
         table = cells_table(inputs, method)
-        table = replace(table, rows=[row for row in table.rows if row[0]])
+        known = [patient for patient in table.values("patient") if patient]
         # Where every cell is of another patient there is nothing to see.
-        if len(set(table.values("patient"))) < len(table.rows):
+        if len(set(known)) < len(known):
             drawn[f"strip-{inputs.slug(method)}"] = _strip(inputs, method, table)
     return drawn
 
@@ -73,6 +73,7 @@ def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
     The pages' script reads `customdata`: whether the cell is positive, its file, and its pictures.
     """
     frame = pd.DataFrame(table.rows, columns=[column.key for column in table.columns])
+    frame = frame[frame["patient"] != ""].reset_index(drop=True)
     pairs = list(zip(frame["label"], frame["patient"], strict=True))
     position = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
     # Within a row cells are spread by their place among those of the patient; the same in every run.
@@ -86,14 +87,14 @@ def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
         [int(label == positive), PurePath(image).name, *(files[image] for files in pictures if image in files)]
         for label, image in zip(frame["label"], frame["image"], strict=True)
     ]
-    x, correct = np.array(table.percents("p_positive")), frame["correct"].to_numpy(bool)
+    x, correct = (100 * frame["p_positive"]).astype(float).round(5).to_numpy(), frame["correct"].to_numpy(bool)
     models = [model["model"] for model in inputs.models()]
     style, traces = figures.look(method, models.index(method) if method in models else 0), []
     for name, part in (("Correct", correct), ("Wrong", ~correct)):
         of = {"text": [hover[n] for n in np.flatnonzero(part)], "customdata": [named[n] for n in np.flatnonzero(part)]}
         dots = figures.points(name, x[part].tolist(), y[part].round(2).tolist(), style, filled=name == "Correct")
         traces.append(dots.update(hoverinfo="x+text", **of))
-    axis = figures.axis(figures.label(table.columns[6].label), range=[-2, 102])
+    axis = figures.axis(figures.label(table.columns[6].label), range=[-2, 102], hoverformat=".1f")
     names = [text.short(f"{text.name(patient)} ({text.name(label)})", 28) for label, patient in position]
     means = frame.groupby(["label", "patient"])["correct"].mean()
     span = f"{text.percent(means.min())} to {text.percent(means.max())}"

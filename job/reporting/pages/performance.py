@@ -108,8 +108,12 @@ def _rules(inputs: ReportInputs) -> Table:
 
 
 def differences(inputs: ReportInputs) -> dict[str, Table]:
-    """The declared comparisons in balanced accuracy per patient; nothing without any."""
-    heads = [*columns("name", model="Model", other="minus"), *DIFFERENCE]
-    rows = [row | {key: text.model_name(row[key]) for key in ("model", "other")} for row in inputs.comparisons]
-    table = Table.of("differences", "Declared comparisons, balanced accuracy per patient.", heads, rows)
+    """The declared comparisons; nothing without any."""
+    heads = [*columns("name", metric="Per patient", model="Model", other="minus"), *DIFFERENCE]
+    rows = [
+        row | {key: text.model_name(row[key]) for key in ("model", "other")}
+        | {"metric": text.METRICS[row["metric"]].label}
+        for row in inputs.comparisons
+    ]  # fmt: skip
+    table = Table.of("differences", "Declared comparisons, every patient counting once.", heads, rows)
     return {"differences": table} if rows else {}

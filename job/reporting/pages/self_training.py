@@ -83,10 +83,12 @@ def _others(inputs: ReportInputs, method: str) -> Iterator[tuple[str, str, dict[
     """What a student is held against: its name, what is compared or why nothing is, and the comparison or None."""
 
     def compared(ours: str, other: str) -> dict[str, Any] | None:
-        found = inputs.difference(ours, other)
-        if found or not (found := inputs.difference(other, ours)):
-            return found
+        if rows := inputs.compared(ours, other):
+            return rows[0]
+        if not (rows := inputs.compared(other, ours)):
+            return None
         # Votes are declared in the order of the methods: here the other one comes second.
+        found = rows[0]
         turned = {"low": found["high"], "high": found["low"], "difference": found["difference"]}
         turned = {key: None if value is None else -value for key, value in turned.items()}
         return {**found, **turned, "positive": found["negative"], "negative": found["positive"]}
@@ -149,7 +151,7 @@ def _change(trace: Trace) -> str:
         return ""
     change = 100 * (scores[-1] - scores[0])
     where = f"{abs(change):.1f} points {'above' if change > 0 else 'below'}" if round(abs(change), 1) else "level with"
-    return f"{trace.name(trace.rounds[-1])} ends {where} the teacher. "
+    return f"{trace.name(trace.rounds[-1])} ends {where} the teacher, per cell. "
 
 
 def _correct(trace: Trace) -> str:
