@@ -13,12 +13,14 @@ CPU ?= $(if $(wildcard .venv/cpu),1)
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_FOR_CPU := sed -nE 's/^(torch|torchvision)==([0-9.]+).*/\1==\2+cpu/p' requirements.lock
 
-.PHONY: report folds smoke experiments doctor test test-all bench ablation study chaos lint lint-workflows current audit format lock clean help
+.PHONY: install report folds smoke experiments doctor test test-all bench ablation study chaos lint lint-workflows current audit format lock clean help
 
 ##@ Start
 
 doctor:  ## is this machine ready? time and disk; needs no packages, installs none
 	@$(PYTHON) -m job doctor
+
+install: .venv/installed  ## the packages alone, into .venv
 
 report: .venv/installed  ## the whole pipeline on synthetic cells, then the report: 5 minutes on 2 cores; CPU=1 where no GPU is
 	@python -m job folds $(ASKED)
