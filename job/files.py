@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, seconds: float, what: str) -> Iterator[None]:
-    """Run a block that one process at a time may run; the lock file holds its number, and goes when the block ends.
+    """Run a block that one process at a time may run; the lock file holds its number, and goes when it is done.
 
     After so many seconds a UserError says `what` another process does, such as `trains this fold`.
     """

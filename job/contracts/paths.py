@@ -1,4 +1,4 @@
-"""Where every file of the pipeline lies, relative to the root of the repository. Nothing else spells these paths."""
+"""Where what the stages share lies, relative to the root of the repository. Nothing else spells these paths."""
 
 from pathlib import Path
 

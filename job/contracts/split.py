@@ -10,7 +10,7 @@ from job.contracts.tables import IntArray, check_one_of, check_unique, class_ind
 from job.errors import UserError
 
 COLUMNS = ("row", "image", "subject", "role", "fold", "half", "pool", "label")
-ROLES = ("train", "test", "unlabelled", "left_out")  # left_out: of a subject on both sides, see split.linked
+ROLES = ("train", "test", "unlabelled", "left_out")  # left_out: on both sides (split.linked), or unseen (fold_K)
 Rows = IntArray  # rows of the pixel store, (N,) int64
 
 

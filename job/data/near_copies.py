@@ -113,7 +113,7 @@ def propose(sketches: Grey) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class View:
-    """A cell at half resolution: grey values, where the cell is, its fine structure, and its spectrum."""
+    """A cell at half resolution: where it is, its fine structure, and its spectrum."""
 
     cell: npt.NDArray[np.bool_]
     structure: Grey

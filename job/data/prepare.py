@@ -20,7 +20,7 @@ from job.params import Data
 _BOX = ["box_x", "box_y", "box_w", "box_h"]
 COLUMNS = [
     "row", "image", "label", "patient", "subject", "origin", "width", "height", "mode", "file_sha256", "pixel_sha256",
-    "cell", *_BOX, "copies",
+    "cell", *_BOX,
 ]  # fmt: skip
 
 
@@ -50,8 +50,6 @@ def prepare(data: Data, folder: Path) -> dict[str, Any]:
     near = [pair for pair in pairs if digest[pair.one] != digest[pair.other]]
     index["cell"] = subjects.cells(index["pixel_sha256"], [(pair.one, pair.other) for pair in near])
     index["subject"] = subjects.assign(index)
-    # Other images with the same pixels.
-    index["copies"] = index.groupby("pixel_sha256")["image"].transform("size") - 1
     classes = _classes(index, listing, root)
     positive = layouts.positive(classes, data.positive)
     index[COLUMNS].to_csv(folder / "index.csv", index=False, lineterminator="\n")

@@ -56,8 +56,8 @@ class Tree:
 class Entry:
     """One image file of a data set.
 
-    It comes from the part `origin`: `fold_0`, `fold_1`, `fold_2`, `preliminary` or `final` in C-NMC; `train`, `test` or
-    `unlabelled` in other data.
+    It comes from the part `origin`: `fold_0`, `fold_1`, `fold_2`, `preliminary` or `final` in C-NMC (`train` where its
+    folds are not told apart), `train`, `test` or `unlabelled` in other data.
     """
 
     image: str  # path relative to the root

@@ -50,7 +50,6 @@ def assess(
     shown = {"ensemble", "out_of_fold"} if dataset.patients_known else set()
     persons = [block for block in blocks if block.kind in shown or (shown and block.model == "baseline/area")]
     sections = {
-        "schema": 2,
         "name": dataset.name,
         "synthetic": dataset.synthetic,
         "classes": list(dataset.classes),

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from job.contracts import paths
-from job.errors import UserError
 from job.files import existing, read_json
 from job.params import Params
 from job.reporting import text
@@ -68,9 +67,9 @@ class ReportInputs:
         wanted = values | {"role": role}
         return [m for m in self.evaluation["models"] if all(m[key] == value for key, value in wanted.items())]
 
-    def majority(self, method: str) -> Model | None:
-        """The majority vote of a method's folds on the test images, if it was evaluated."""
-        return next(iter(self.models(kind="ensemble", method=method, rule="majority")), None)
+    def majority(self, method: str) -> Model:
+        """The majority vote of a method's folds on the test images."""
+        return self.models(kind="ensemble", method=method, rule="majority")[0]
 
     def outcome(self, model: Model) -> int | None:
         """The class number that a model predicts for every image; None where it predicts several."""
@@ -79,25 +78,19 @@ class ReportInputs:
         return predicted[0] if len(predicted) == 1 else None
 
     @property
-    def voting(self) -> list[str]:
-        """Methods that have a majority vote."""
-        return [method for method in self.methods if self.majority(method)]
-
-    @property
     def telling(self) -> list[str]:
         """Methods whose vote tells cells apart: of the others there is nothing to show cell by cell.
 
         Of somebody else's predictions, which know no methods, the models that do.
         """
-        named = {method: self.majority(method) for method in self.voting}
-        if not self.methods:
-            named = {model["model"]: model for model in self.models()}
-        return [name for name, model in named.items() if model and self.outcome(model) is None]
+        named = {method: self.majority(method) for method in self.methods}
+        named = named or {model["model"]: model for model in self.models()}
+        return [name for name, model in named.items() if self.outcome(model) is None]
 
     @property
     def collapsed(self) -> list[str]:
         """Methods whose vote predicts one class for every test image."""
-        return [method for method in self.voting if method not in self.telling]
+        return [method for method in self.methods if method not in self.telling]
 
     def slug(self, name: str) -> str:
         """A method's part of an address. Somebody else's models are numbered: their names may be of any writing."""
@@ -195,25 +188,16 @@ def per_patient(model: Model, metric: str) -> tuple[float | None, float | None, 
 
 
 def read(params: Params) -> ReportInputs:
-    """Read the inputs of the report.
-
-    Raises:
-        UserError: a file is missing; the stage that writes it is named.
-    """
-    evaluated = (paths.EVALUATION, paths.RESULT_PREDICTIONS, paths.HISTORY, paths.DIFFERENCES)
-    writers = {**dict.fromkeys(evaluated, "evaluate"), paths.SPLIT_FACTS: "split", paths.SUMMARY: "prepare"}
-    for path, stage in writers.items():
-        if not path.is_file():
-            raise UserError(f"{path} does not exist: run `dvc repro {stage}`, which writes it")
+    """Read the inputs of the report; a UserError names a file that is missing."""
     evaluation = read_json(paths.EVALUATION)
     return ReportInputs(
         params=params,
         evaluation=evaluation,
         predictions=_names(paths.RESULT_PREDICTIONS),
-        history=pd.read_csv(paths.HISTORY),
+        history=pd.read_csv(existing(paths.HISTORY)),
         split=read_json(paths.SPLIT_FACTS),
         prepared=read_json(paths.SUMMARY),
-        differences=pd.read_csv(paths.DIFFERENCES, dtype={"model": str, "other": str}),
+        differences=pd.read_csv(existing(paths.DIFFERENCES), dtype={"model": str, "other": str}),
         cells=[existing(paths.CELLS.absolute() / f"{number}.png") for number in range(len(evaluation["classes"]))]
         if params.report.publish_images
         else [],
@@ -223,7 +207,7 @@ def read(params: Params) -> ReportInputs:
 
 def _names(path: Path) -> pd.DataFrame:
     """A table whose names stay text: a patient may be called "NA" or "007". Only numbers can be missing."""
-    columns = pd.read_csv(path, nrows=0).columns
+    columns = pd.read_csv(existing(path), nrows=0).columns
     numeric = [name for name in columns if name in {"row", "of"} or name.startswith(("p_", "votes_"))]
     kinds = {name: str for name in columns if name not in numeric}
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=dict.fromkeys(numeric, ""))

@@ -47,7 +47,9 @@ def render(inputs: ReportInputs, folder: Path, templates: Path = TEMPLATES, make
     """
     pages = [page for make in makers if (page := make(inputs)) is not None]
     for name in ("assets", "vendor"):
-        shutil.copytree(templates / name, folder / name, copy_function=shutil.copyfile)
+        # The fonts are in fonts.js.
+        ignore = shutil.ignore_patterns("*.woff2")
+        shutil.copytree(templates / name, folder / name, ignore=ignore, copy_function=shutil.copyfile)
     (folder / "csv").mkdir()
     frame = _frame(inputs, pages)
     files.write_json(folder / FRAME, frame)

@@ -164,8 +164,7 @@ def learning(inputs: ReportInputs, method: str) -> Figure:
                 drawn = figures.line(which, mean.index, mean, style, width, showlegend=legend, legendgroup=part)
                 plot.add_trace(drawn, row, column)
     for column in range(1, len(models) + 1):
-        level = [100 * always[1]] * 2 if always else []
-        guide = figures.line("Always", seen, level, figures.GREY, 1, showlegend=False, hoverinfo="skip")
+        guide = figures.line("Always", seen, [100 * always[1]] * 2, figures.GREY, 1, showlegend=False, hoverinfo="skip")
         plot.add_trace(guide, 2, column)
     plot.update_yaxes(autorange=True)  # else Plotly finds no range for axes that match each other both ways
     plot.update_xaxes(range=seen, **({"dtick": 1} if seen[1] * len(models) < 17 else {}))
@@ -175,19 +174,15 @@ def learning(inputs: ReportInputs, method: str) -> Figure:
     end = "the last" if best == last else f"the last is {last}, at {text.percent(means.iloc[-1])}"
     return Figure(
         title=f"{which}: validation accuracy is highest in epoch {best}, at {text.percent(means.max())} ({end})",
-        caption=f"Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}."
-        if always
-        else "",
+        caption=f"Dotted across: always predicting {text.name(always[0])}, {text.percent(always[1])}.",
         plot=plot,
         table=table,
         height=36,
     )
 
 
-def _always(inputs: ReportInputs, method: str) -> tuple[str, float] | None:
+def _always(inputs: ReportInputs, method: str) -> tuple[str, float]:
     """The largest class of a method's validation images, and its share."""
-    model = next(iter(inputs.models(kind="out_of_fold", method=method, role="validation")), None)
-    counts = [sum(row) for row in model["confusion"]] if model else []
-    if not sum(counts):
-        return None
+    model = inputs.models(kind="out_of_fold", method=method, role="validation")[0]
+    counts = [sum(row) for row in model["confusion"]]
     return inputs.classes[counts.index(max(counts))], max(counts) / sum(counts)

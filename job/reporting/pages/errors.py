@@ -13,11 +13,9 @@ from job.reporting.pages.patients import cells_table
 from job.reporting.tables import Table, columns
 
 
-def page(inputs: ReportInputs) -> Page | None:
-    """Left out when no method has a majority vote."""
-    if not inputs.voting:
-        return None
-    predicted, addresses = {method: inputs.cells_of(method) for method in inputs.voting}, cells.addresses(inputs)
+def page(inputs: ReportInputs) -> Page:
+    """The errors of every method; never left out."""
+    predicted, addresses = {method: inputs.cells_of(method) for method in inputs.methods}, cells.addresses(inputs)
     files = _pictures(inputs, addresses)
     shown = inputs.telling if inputs.gallery else []
     galleries = [_gallery(inputs, method, predicted[method], addresses, files) for method in shown]
@@ -38,7 +36,7 @@ def page(inputs: ReportInputs) -> Page | None:
         },
         tables={
             "counts": counts(inputs, predicted),
-            **{f"cells-{method}": cells_table(inputs, method) for method in inputs.voting},
+            **{f"cells-{method}": cells_table(inputs, method) for method in inputs.methods},
         },
         files=files,
     )

@@ -15,18 +15,19 @@ SHOWN = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accura
 
 def page(inputs: ReportInputs) -> Page:
     """The first page; never left out."""
-    models = [(text.method_name(method), inputs.majority(method)) for method in inputs.voting]
+    models = [(text.method_name(method), inputs.majority(method)) for method in inputs.methods]
     intervals = intervals_table(inputs, [*models, (text.baseline_name("baseline/area"), inputs.area())])
     return Page(
         slug="index",
         title="Overview",
         facts={
             "inputs": inputs,
-            "tested": next(iter(inputs.models(kind="baseline") + inputs.models(kind="fold")), None),
+            "tested": inputs.models(kind="fold")[0],
             "results": [
-                result(inputs, text.method_name(method), vote, inputs.models(kind="fold", method=method))
-                for method in inputs.voting
-                if (vote := inputs.majority(method))
+                result(
+                    inputs, text.method_name(method), inputs.majority(method), inputs.models(kind="fold", method=method)
+                )
+                for method in inputs.methods
             ],
             "against_size": inputs.verdicts(
                 "{}/majority",
@@ -38,7 +39,7 @@ def page(inputs: ReportInputs) -> Page:
             "published": published.TEST_IMAGES,
         },
         tables={"models": models_table(inputs), "run": _what_was_run(inputs)},
-        figures={"forest": forest(inputs, intervals)} if intervals.rows else {},
+        figures={"forest": forest(inputs, intervals)},
     )
 
 
@@ -82,11 +83,10 @@ def _missed(inputs: ReportInputs, model: str) -> list[dict[str, Any]]:
 
 def models_table(inputs: ReportInputs) -> Table:
     """The models of all methods and their votes, then the baselines, beside the published figures."""
-    first = inputs.models(kind="baseline") + inputs.models(kind="fold")
-    images = f", {text.counted(first[0]['images'], 'test image')}" if first else ""
+    images = text.counted(inputs.models(kind="fold")[0]["images"], "test image")
     theirs = f"{published.HEADING}, {sum(published.TEST_IMAGES.values()):,} test images: another test set"
     heads = columns("name", model="Model")
-    heads += metric_columns(SHOWN, f"This run: {text.name(inputs.evaluation['name'])}{images}")
+    heads += metric_columns(SHOWN, f"This run: {text.name(inputs.evaluation['name'])}, {images}")
     heads += metric_columns(published.METRICS, theirs, prefix="published_")
     rows: list[list[Any]] = []
     marks = []

@@ -20,10 +20,8 @@ DIFFERENCE = [
 """What is told of a paired difference of two models."""
 
 
-def page(inputs: ReportInputs) -> Page | None:
-    """Left out when no fold was evaluated on the test set."""
-    if not inputs.models(kind="fold"):
-        return None
+def page(inputs: ReportInputs) -> Page:
+    """How well the models do; never left out."""
     tables = {**patients.tables(inputs), **differences(inputs)}
     if inputs.telling:
         tables["rules"] = _rules(inputs)
@@ -57,8 +55,12 @@ def folds_table(inputs: ReportInputs) -> Table:
         vote = inputs.majority(method)
         for metric in [name for name in _FOLDS if name in metrics]:
             ours = metrics[metric]
-            voted = vote["metrics"].get(metric) if vote else None
-            ends = [ours["mean"], ours["variance"], voted, *published.mean_and_variance(method, metric)]
+            ends = [
+                ours["mean"],
+                ours["variance"],
+                vote["metrics"].get(metric),
+                *published.mean_and_variance(method, metric),
+            ]
             rows.append([text.method_name(method), text.METRICS[metric].label, *ours["folds"], *ends])
     return Table("folds", "Each fold’s model and their vote on the test set.", heads, rows)
 
