@@ -59,7 +59,8 @@ class Comparison:
         """Work out the figures of every model and seed.
 
         Args:
-            predictions: by model and seed the rows `image, subject, label, predicted, p_<CLASS>…` of its test images.
+            predictions: by model and seed the rows `image, subject, label, predicted, p_<CLASS>…` of its test images;
+                with a column `network` where several networks have predicted a part of them each.
             dataset: the classes.
 
         Raises:
@@ -76,9 +77,7 @@ class Comparison:
         cells = Cells.of(first.assign(row="", patient=""), dataset)
         self.subjects = len(cells.names)
         self.images = len(cells)
-        self._figures = {
-            name: [intervals.figures(_block(table, cells)) for table in seeds] for name, seeds in tables.items()
-        }
+        self._figures = {name: [_figures(table, cells) for table in seeds] for name, seeds in tables.items()}
 
     @property
     def models(self) -> set[str]:
@@ -100,6 +99,22 @@ class Comparison:
         ]  # fmt: skip
         adjusted = holm(np.array([one.p for one in compared]))
         return {pair: replace(one, p_holm=float(p)) for pair, one, p in zip(pairs, compared, adjusted, strict=True)}
+
+
+def _figures(table: pd.DataFrame, cells: Cells) -> dict[str, SubjectMean]:
+    block = _block(table, cells)
+    found = intervals.figures(block)
+    if "network" in table:
+        # The mean of the networks' own: what one of them scores is on no scale with what another does.
+        positive = cells.dataset.classes.index(str(cells.dataset.positive))
+        score, hit, subject = block.probabilities[:, positive], cells.truth == positive, cells.subject
+        parts = [
+            intervals.auroc(score[rows], hit[rows], subject[rows], len(cells.names))
+            for rows in table.groupby("network").indices.values()
+        ]
+        fewest = 1 + sum(part.fewest - 1 for part in parts)
+        found["auroc"] = replace(intervals.average(parts), fewest=fewest)
+    return found
 
 
 def _block(table: pd.DataFrame, cells: Cells) -> Block:

@@ -118,27 +118,51 @@ class Clone:
     def run_each(self, wanted: Mapping[str, Settings], jobs: int) -> Iterator[str]:
         """The name of each experiment that was not there yet, once it is; `jobs` run at a time, in the order given.
 
+        With 0 `jobs` none runs.
+
         Raises:
-            UserError: an experiment failed. Those that run are waited for, so that their work is kept.
+            UserError: one of that name ran with other settings; or an experiment failed. Those that run are waited for,
+                so that their work is kept.
         """
         done = self.finished()
         missing = {name: settings for name, settings in wanted.items() if name not in done}
+        for name in wanted.keys() - missing.keys():
+            self._check(name, wanted[name])
         if missing:
             print(f"{len(wanted) - len(missing)} of {len(wanted)} experiments are there", flush=True)
+        if not jobs:
+            return
         with ThreadPoolExecutor(jobs) as pool:
             waiting = {pool.submit(self.run, name, settings): name for name, settings in missing.items()}
             try:
                 for one in tqdm(as_completed(waiting), total=len(waiting), desc="experiments", disable=None):
                     tqdm.write(f"{waiting[one]}: {one.result():.0f} s of training")
                     yield waiting[one]
-            except (KeyboardInterrupt, UserError):
+            except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def _check(self, name: str, settings: Settings) -> None:
+        """Refuse a finished experiment whose settings have changed since under the same name."""
+        yaml = YAML(typ="safe")
+        values = yaml.load(_git(self.repository, "show", f"{self._references()}{name}:params.yaml"))
+        for key, value in settings.items():
+            section, _, parameter = key.rpartition(".")
+            ran, asked = (values[section] if section else values)[parameter], yaml.load(str(value))
+            if ran != asked:
+                raise UserError(
+                    f"experiment {name} ran with {key}={ran}, and {asked} is asked: give it another name, or remove it "
+                    f"with `dvc exp remove {name}` in {self.repository}"
+                )
+
+    def _references(self) -> str:
+        """Where DVC keeps the experiments of the baseline."""
+        head = _git(self.repository, "rev-parse", "HEAD")
+        return f"refs/exps/{head[:2]}/{head[2:]}/"
+
     def finished(self) -> set[str]:
         """Names of the experiments that are there."""
-        head = _git(self.repository, "rev-parse", "HEAD")
-        references = f"refs/exps/{head[:2]}/{head[2:]}/"
+        references = self._references()
         return {
             name.removeprefix(references)
             for name in _git(self.repository, "for-each-ref", "--format=%(refname)", references).split()
@@ -183,8 +207,7 @@ class Clone:
         """A file of an experiment."""
         import dvc.api  # noqa: PLC0415 - a second, and only the table needs it
 
-        head = _git(self.repository, "rev-parse", "HEAD")
-        text: str = dvc.api.read(path, repo=str(self.repository), rev=f"refs/exps/{head[:2]}/{head[2:]}/{name}")
+        text: str = dvc.api.read(path, repo=str(self.repository), rev=f"{self._references()}{name}")
         return text
 
     def seconds(self, name: str) -> float | None:

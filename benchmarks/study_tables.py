@@ -11,9 +11,10 @@ from benchmarks.comparison import Comparison
 from benchmarks.experiments import Clone
 from job.contracts.dataset import Dataset, read_dataset
 
-CONTROL = "labelled alone, a student's steps and noise"
+ALONE = "labelled alone"
+STEPS = "labelled alone, a student's steps"
+NOISE = "labelled alone, a student's steps and noise"
 SIZE = "baseline/area"
-REFERENCES = ("labelled alone", CONTROL)
 
 
 def choice(clone: Clone, names: Mapping[str, Mapping[str, str]], reference: str = "size") -> pd.DataFrame:
@@ -30,10 +31,7 @@ def choice(clone: Clone, names: Mapping[str, Mapping[str, str]], reference: str 
         tests = {fold: _test(table, model) for fold, table in tables.items()}
         promised = [_auroc(of[(of["kind"] == "out_of_fold") & (of["role"] == "validation")]) for of in tables.values()]
         sizes = {fold: _test(table, SIZE) for fold, table in tables.items()}
-        held_out |= {
-            candidate: [pd.concat(tests.values(), ignore_index=True)],
-            SIZE: [pd.concat(sizes.values(), ignore_index=True)],
-        }
+        held_out |= {candidate: [_joined(tests)], SIZE: [_joined(sizes)]}
         rows.append(_by_fold(candidate, tests) | {"promised": sum(promised) / len(promised)})
     if not rows:
         return pd.DataFrame()
@@ -85,21 +83,26 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
 
 
 def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:
-    """A row per arm: AUROC per patient over the held-out folds and seeds, and its differences to the two references."""
+    """A row per arm: AUROC per patient over the held-out folds and seeds, less the labelled alone, less its control.
+
+    The control has a student's steps, and its noise where the arm is a student with noise. With one seed there is no p:
+    the error of another training is not known.
+    """
     predictions = {
-        arm: [pd.concat([_of_one_fold(clone, name) for name in folds], ignore_index=True) for folds in seeds]
+        arm: [_joined({name: _of_one_fold(clone, name) for name in folds}) for folds in seeds]
         for arm, seeds in names.items()
     }
     comparison = Comparison(predictions, _dataset(clone))
-    pairs = [(arm, other) for arm in names for other in REFERENCES if arm not in REFERENCES or arm > other]
+    controls = {arm: NOISE if "recommended" in arm else STEPS for arm in names if not arm.startswith(ALONE)}
+    pairs = [(arm, ALONE) for arm in names if arm != ALONE] + list(controls.items())
     differences = comparison.differences(pairs, "auroc")
     rows = []
-    for arm in names:
-        row: dict[str, object] = {"arm": arm, **comparison.figure(arm, "auroc")}
-        for other in REFERENCES:
-            if found := differences.get((arm, other)):
-                row |= {f"less {other}": found.value, f"{other}, low": found.low, f"{other}, high": found.high}
-                row |= {f"{other}, p (Holm)": found.p_holm}
+    for arm, seeds in names.items():
+        row: dict[str, object] = {"arm": arm, "seeds": len(seeds), **comparison.figure(arm, "auroc")}
+        for which, other in ((ALONE, ALONE), ("its control", controls.get(arm))):
+            if found := differences.get((arm, str(other))):
+                row |= {f"less {which}": found.value, f"{which}, low": found.low, f"{which}, high": found.high}
+                row |= {f"{which}, p (Holm)": found.p_holm} if len(seeds) > 1 else {}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -128,6 +131,11 @@ def markdown(table: pd.DataFrame) -> str:
 def _predictions(clone: Clone, name: str) -> pd.DataFrame:
     text = {"image": str, "subject": str, "label": str, "model": str, "role": str, "rule": str}
     return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
+
+
+def _joined(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What several networks say of a part of the images each."""
+    return pd.concat([table.assign(network=name) for name, table in parts.items()], ignore_index=True)
 
 
 def _test(table: pd.DataFrame, model: str) -> pd.DataFrame:

@@ -54,6 +54,22 @@ def test_figures_are_means_over_the_seeds():
     assert (found.images, found.subjects) == (SUBJECTS * CELLS, SUBJECTS)
 
 
+def test_scores_of_two_networks_are_not_compared():
+    """Each has its own half of the subjects; one is surer of ALL throughout, which changes no order in its half."""
+    table, other = drawn(0.5, 1), drawn(0.8, 2)
+    table["network"] = other["network"] = np.where(table["subject"].str[1:].astype(int) < SUBJECTS // 2, "a", "b")
+    shifted = table.copy()
+    logit = np.log(table["p_ALL"] / table["p_HEM"]) + 3 * (table["network"] == "a")
+    shifted["p_ALL"] = 1 / (1 + np.exp(-logit))
+    shifted["p_HEM"] = 1 - shifted["p_ALL"]
+    assert auroc(shifted) < auroc(table) - 0.05
+    plain, moved = (Comparison({"one": [one], "two": [other]}, DATASET) for one in (table, shifted))
+    assert moved.figure("one", "auroc") == plain.figure("one", "auroc")
+    assert moved.differences([("one", "two")], "auroc") == plain.differences([("one", "two")], "auroc")
+    own = [auroc(part) for _, part in table.groupby("network")]
+    assert plain.figure("one", "auroc")["value"] == pytest.approx(np.mean(own), abs=1e-6)
+
+
 def test_differences_are_paired_by_seed_whatever_the_order_of_the_rows():
     one, two = [drawn(1.0, seed, order=seed) for seed in (1, 2)], [drawn(0.5, seed) for seed in (11, 12)]
     found = compare(one, two)
