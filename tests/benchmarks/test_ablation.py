@@ -116,7 +116,7 @@ def test_killed_and_started_again_it_ends_with_every_experiment(ended, monkeypat
     with experiments.opened(ablation.FOLDER) as clone:
         names = clone.finished()
         text = clone.read("published-2", "results/predictions.csv")
-        with pytest.raises(UserError, match="ran with train.seed=2, and 3 is asked"):
+        with pytest.raises(UserError, match=r"ran with train\.seed=2, and 3 is asked"):
             clone.run_all({"published-2": {"methods": "[noisy_student]", "train.seed": 3}}, 1)
     assert names == {f"{name}-{seed}" for name in NAMES if name != "published-first" for seed in (1, 2)}
     predictions = pd.read_csv(io.StringIO(text))
