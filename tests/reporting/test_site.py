@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from job.errors import UserError
 from job.reporting import site
-from job.reporting.pages import curves, data, overview, performance, self_training
+from job.reporting.pages import curves, data, decisions, overview, performance, self_training
 from job.stages import evaluate, report
 from tests.fixtures.run_tree import REPOSITORY, edit_params, run_evidence
 
@@ -129,6 +129,29 @@ def test_what_another_metric_shows_is_said_where_balanced_accuracy_shows_nothing
     shown = said(overview.page, dataclasses.replace(found, differences=table)).replace("\N{MINUS SIGN}", "-")
     expected = "In specificity a difference is shown: -10.3 points (95 % interval by itself -14.9 to -5.8; p = 0.006)."
     assert expected in shown
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        (None, "With EfficientNet none is so low."),
+        ({"kept": 0, "error": None}, "With EfficientNet no test cell remains."),
+        ({"kept": 9, "error": 0.177}, "On the test set 17.7 % are, with EfficientNet."),
+        ({"kept": 9, "error": 0.05}, ""),
+    ],
+)
+def test_a_share_of_errors_that_the_test_set_does_not_keep_is_told(finished, chosen, sentence):
+    found = read_inputs(finished)
+    entry = found.evaluation["abstention"][0]
+    kept = entry["chosen"] or {"validation": {}, "test": {}}
+    entry = entry | {"chosen": chosen and {part: value | chosen for part, value in kept.items()}}
+    evaluation = found.evaluation | {"abstention": [entry]}
+    shown = said(decisions.page, dataclasses.replace(found, evaluation=evaluation)).replace(
+        "\N{NARROW NO-BREAK SPACE}", " "
+    )
+    promise = "at most 5.0 % of the predictions that remain are wrong."
+    assert f"{promise} {sentence}".strip() in shown
+    assert bool(sentence) == ("EfficientNet" in shown.split(promise)[1][:60])
 
 
 def test_patients_whose_cells_are_mostly_called_wrong_are_counted(finished):
