@@ -187,10 +187,14 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float) -> No
     }  # fmt: skip
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
         finished = clone.finished()
-        if finished.issuperset(wanted):  # not before: p counts all comparisons
+        # Several seeds, and so p, which counts all comparisons, when all are there; until then the first, without p.
+        runs = {n: set(chain(*chain(*(by_seed[:n] for by_seed in names.values())))) for n in range(1, len(seeds) + 1)}
+        count = max((n for n, of in runs.items() if finished >= of), default=1)
+        done = {arm: by[:count] for arm, by in names.items() if finished.issuperset(chain(*by[:count]))}
+        if done.keys() > {tables.ALONE, tables.NOISE}:
             name = f"self_training_{round(100 * share)}"
-            _write(clone, name, tables.self_training(clone, names))
-            _write(clone, f"{name}_trace", tables.trace(clone, names))
+            _write(clone, name, tables.self_training(clone, done))
+            _write(clone, f"{name}_trace", tables.trace(clone, done))
 
 
 def _steps(arm: str, share: float) -> Settings:

@@ -93,7 +93,8 @@ def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) ->
         for arm, seeds in names.items()
     }
     comparison = Comparison(predictions, _dataset(clone))
-    controls = {arm: NOISE if "recommended" in arm else STEPS for arm in names if not arm.startswith(ALONE)}
+    steps = STEPS if STEPS in names else NOISE  # until it has run
+    controls = {arm: NOISE if "recommended" in arm else steps for arm in names if not arm.startswith(ALONE)}
     pairs = [(arm, ALONE) for arm in names if arm != ALONE] + list(controls.items())
     differences = comparison.differences(pairs, "auroc")
     rows = []

@@ -121,7 +121,9 @@ def _rule(
         raise UserError(
             f"--operating-point {point} is not in {onnx or EVALUATION} ({known}); use --threshold CLASS=PROBABILITY"
         )
-    label, probability, temperature = points[point]
+    label, probability, temperature, reason = points[point]
+    if probability is None:
+        raise UserError(f"--operating-point {point}: {reason}; use --threshold CLASS=PROBABILITY")
     return scoring.Rule((label, probability), temperature, min_agreement)
 
 
@@ -139,7 +141,7 @@ def _threshold(text: str, classes: Sequence[str]) -> tuple[str, float]:
 
 
 def operating_points(method: str, path: Path = EVALUATION) -> scoring.Points:
-    """The operating points that `evaluate` found for a method; without those that have no threshold.
+    """The operating points of a method, as `evaluate` found them.
 
     The threshold is one of calibrated probabilities: the mean of the members' logits, divided by the temperature (Guo
     et al. 2017).
@@ -147,8 +149,8 @@ def operating_points(method: str, path: Path = EVALUATION) -> scoring.Points:
     evaluation = read_json(path)
     temperatures = {entry["method"]: entry["temperature"] for entry in evaluation.get("calibration", [])}
     return {
-        point["name"]: (evaluation["positive"], point["threshold"], temperatures[method])
+        point["name"]: (evaluation["positive"], point["threshold"], temperatures[method], point["reason"])
         for entry in evaluation.get("operating_points", [])
         for point in entry["points"]
-        if entry["method"] == method and point["threshold"] is not None
+        if entry["method"] == method
     }

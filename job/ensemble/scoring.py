@@ -13,8 +13,9 @@ from job.data import images, tree
 from job.evaluation import votes
 from job.inference import appearance
 
-Points = Mapping[str, tuple[str, float, float]]
-"""Operating points by name: a class, the calibrated probability from which on it is predicted, and the temperature."""
+Points = Mapping[str, tuple[str, float | None, float, str | None]]
+"""Operating points by name: a class, the calibrated probability from which on it is predicted, the temperature, and the
+reason where there is no such probability."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evalu
     entry = next(entry for entry in report["operating_points"] if entry["method"] == method)
     points = predict.operating_points(method, evaluated / "results/evaluation.json")
     for point in entry["points"]:
-        label, threshold, temperature = points[point["name"]]
+        label, threshold, temperature, _ = points[point["name"]]
         numbers, _ = scoring.verdicts(members, scoring.Rule((label, threshold), temperature), manifest)
         positive = np.array(report["classes"])[numbers] == report["positive"]
         counted = {"TP": positive & (truth == "ALL"), "FP": positive & (truth == "HEM")}
