@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks import changes
 from benchmarks.comparison import Comparison
 from benchmarks.study_tables import markdown
-from job.contracts.dataset import Dataset
+from job.contracts.dataset import BACKGROUND, Dataset
 from job.data import images, layouts
 from job.errors import UserError
 from job.files import existing, read_json
@@ -39,8 +39,6 @@ CUES = {"size": "px", "light": "of 255"}
 """What a network could go by without looking into a cell: the area of its box, and the mean level of its pixels."""
 MATCHED = 0.05
 """Largest relative difference of two cells that count as equally large, or bright."""
-BACKGROUND = 20
-"""Levels up to this one are the black around a cell, with what JPEG made of it."""
 SHOWN = 5
 
 
