@@ -112,9 +112,10 @@ def main() -> int:
             chosen = choose(clone, options.jobs)
             if chosen:
                 systems(clone, chosen, options.jobs)
-                larger(clone, chosen, options.jobs)
                 for share in SHARES:
-                    self_training(clone, chosen, options.jobs, share)
+                    self_training(clone, chosen, options.jobs, share, seeds=(1,))
+                self_training(clone, chosen, options.jobs, FEWEST, seeds=(1, 2))
+                larger(clone, chosen, options.jobs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -171,12 +172,12 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
             (RESULTS / f"{name}-{file}").write_text(clone.read(name, f"results/{file}"), encoding="utf-8")
 
 
-def self_training(clone: Clone, chosen: Settings, jobs: int, share: float) -> None:
+def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds: tuple[int, ...]) -> None:
     """What pseudo-labels bring where this share of the labels is known, on the held-out official folds."""
     # The linear probe, were it chosen, does not say how a network learns.
     learning = {key: value for key, value in (BASE | dict(chosen)).items() if key.startswith("train.")}
     arms = {arm: which for arm, which in SELF_TRAINING.items() if share == FEWEST or "split.unlabelled" not in which}
-    held_out, seeds = HELD_OUT[:2], (1, 2) if share == FEWEST else (1,)
+    held_out = HELD_OUT[:2]
     names = {arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in held_out] for seed in seeds] for arm in arms}
     wanted: dict[str, Settings] = {
         names[arm][row][column]: SHORT | learning | settings | _steps(arm, share)

@@ -130,7 +130,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _predictions(clone: Clone, name: str) -> pd.DataFrame:
-    text = {"image": str, "subject": str, "label": str, "model": str, "role": str, "rule": str}
+    text = dict.fromkeys(("image", "subject", "label", "model", "method", "role", "rule"), str)
     return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
 
 

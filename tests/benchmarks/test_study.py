@@ -139,7 +139,7 @@ def test_the_chosen_setting_and_the_published_one_are_scored_on_every_test_set(c
 
 
 def test_self_training_is_compared_with_labelled_images_alone_and_with_its_control(clone, tmp_path):
-    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.1)
+    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.1, (1, 2))
     control = [settings for name, settings in clone.ran.items() if name.startswith("few-0.1-labelled-alone-a-")]
     assert {settings["train.augment"] for settings in control} == {"cells", "dihedral"}
     # A student passes nine times as many masked images as there are labelled ones, in each of four epochs.
@@ -152,7 +152,7 @@ def test_self_training_is_compared_with_labelled_images_alone_and_with_its_contr
     assert differences.notna().sum().tolist() == [len(table) - 1, len(table) - 3]
     assert table["labelled alone, p (Holm)"].notna().sum() == len(table) - 1
     # Of one seed nobody knows what another training would give, and there is no p.
-    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.2)
+    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.2, (1,))
     assert not pd.read_csv(tmp_path / "self_training_20.csv").filter(regex="Holm").columns.size
     assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
     assert {settings["train.seed"] for settings in clone.ran.values()} == {1, 2}
