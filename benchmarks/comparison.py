@@ -4,6 +4,9 @@ A figure is worked out for every seed by itself, every subject counting once, an
 by subject: nobody counts three times. A difference has two errors, of the subjects and of the seeds, whose variances
 add up: another training would differ as another set of patients would. Verdicts are adjusted for the number of
 differences in the table (Holm 1979).
+
+Where several networks have predicted a part of the images each, an AUROC is the mean of the networks' own: what one of
+them scores is on no scale with what another does.
 """
 
 from collections.abc import Sequence
@@ -77,6 +80,7 @@ class Comparison:
         cells = Cells.of(first.assign(row="", patient=""), dataset)
         self.subjects = len(cells.names)
         self.images = len(cells)
+        self._fewest = min(len(np.unique(cells.subject[cells.truth == c])) for c in range(len(dataset.classes)))
         self._figures = {name: [_figures(table, cells) for table in seeds] for name, seeds in tables.items()}
 
     @property
@@ -86,13 +90,15 @@ class Comparison:
 
     def figure(self, model: str, metric: str) -> dict[str, float | None]:
         """`value, low, high`: the mean over the seeds, with its interval over subjects, for these networks."""
-        return intervals.entry(intervals.average([seed[metric] for seed in self._figures[model]]))
+        parts = _over_seeds([seed[metric] for seed in self._figures[model]])
+        freedom = self._freedom(parts)
+        return intervals.entry(replace(intervals.average(parts), fewest=1 + freedom))
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> dict[tuple[str, str], Difference]:
         """Every pair's mean over the seeds of the first model's figure less that of the second with the same seed."""
         compared = [
-            _difference([
-                one[metric] - other[metric]
+            self._difference([
+                [part - of for part, of in zip(one[metric], other[metric], strict=True)]
                 for one, other in zip(self._figures[model], self._figures[reference], strict=True)
             ])
             for model, reference in pairs
@@ -100,20 +106,47 @@ class Comparison:
         adjusted = holm(np.array([one.p for one in compared]))
         return {pair: replace(one, p_holm=float(p)) for pair, one, p in zip(pairs, compared, adjusted, strict=True)}
 
+    def _difference(self, seeds: list[list[SubjectMean]]) -> Difference:
+        by_seed = tuple(intervals.average(parts).value for parts in seeds)
+        of_seeds = float(np.var(by_seed, ddof=1) / len(seeds)) if len(seeds) > 1 else 0.0
+        parts = _over_seeds(seeds)
+        mean = intervals.average(parts)
+        total = mean.error**2 + of_seeds
+        if sum(part.fewest for part in parts) < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
+            return Difference(mean.value, np.nan, np.nan, by_seed, np.nan)
+        subjects = mean.error**4 / self._freedom(parts)
+        freedom = total**2 / (subjects + of_seeds**2 / max(len(seeds) - 1, 1))
+        half = float(stats.t.ppf(0.975, freedom) * np.sqrt(total))
+        p = float(2 * stats.t.sf(abs(mean.value) / np.sqrt(total), freedom))
+        return Difference(mean.value, mean.value - half, mean.value + half, by_seed, p)
 
-def _figures(table: pd.DataFrame, cells: Cells) -> dict[str, SubjectMean]:
+    def _freedom(self, parts: Sequence[SubjectMean]) -> float:
+        """Degrees of freedom of the parts' mean: Satterthwaite's, at most the subjects of the smaller class, less one.
+
+        (With folds by image a subject is in several parts.)
+        """
+        variances, own = np.array([(part.error**2, part.fewest - 1) for part in parts]).T
+        if len(parts) == 1 or not variances.sum():
+            return float(own.min())
+        return float(min(variances.sum() ** 2 / (variances**2 / own.clip(1)).sum(), self._fewest - 1))
+
+
+def _over_seeds(seeds: Sequence[Sequence[SubjectMean]]) -> list[SubjectMean]:
+    """Each network's mean over the seeds."""
+    return [intervals.average(of_one) for of_one in zip(*seeds, strict=True)]
+
+
+def _figures(table: pd.DataFrame, cells: Cells) -> dict[str, list[SubjectMean]]:
+    """Each metric of each network, or of all of them where their calls are on one scale."""
     block = _block(table, cells)
-    found = intervals.figures(block)
+    found = {metric: [figure] for metric, figure in intervals.figures(block).items()}
     if "network" in table:
-        # The mean of the networks' own: what one of them scores is on no scale with what another does.
         positive = cells.dataset.classes.index(str(cells.dataset.positive))
         score, hit, subject = block.probabilities[:, positive], cells.truth == positive, cells.subject
-        parts = [
+        found["auroc"] = [
             intervals.auroc(score[rows], hit[rows], subject[rows], len(cells.names))
             for rows in table.groupby("network").indices.values()
         ]
-        fewest = 1 + sum(part.fewest - 1 for part in parts)
-        found["auroc"] = replace(intervals.average(parts), fewest=fewest)
     return found
 
 
@@ -124,18 +157,3 @@ def _block(table: pd.DataFrame, cells: Cells) -> Block:
         model="", kind="", role="test", cells=cells, probabilities=values / values.sum(1, keepdims=True),
         predicted=predicted,
     )  # fmt: skip
-
-
-def _difference(seeds: list[SubjectMean]) -> Difference:
-    """Mean over seeds; the degrees of freedom of the sum of both variances are Satterthwaite's."""
-    mean = intervals.average(seeds)
-    by_seed = tuple(seed.value for seed in seeds)
-    of_subjects = mean.error**2
-    of_seeds = float(np.var(by_seed, ddof=1) / len(seeds)) if len(seeds) > 1 else 0.0
-    total = of_subjects + of_seeds
-    if mean.fewest < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
-        return Difference(mean.value, np.nan, np.nan, by_seed, np.nan)
-    freedom = total**2 / (of_subjects**2 / (mean.fewest - 1) + of_seeds**2 / max(len(seeds) - 1, 1))
-    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(total))
-    p = float(2 * stats.t.sf(abs(mean.value) / np.sqrt(total), freedom))
-    return Difference(mean.value, mean.value - half, mean.value + half, by_seed, p)

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
@@ -14,6 +15,8 @@ from job.contracts.dataset import Dataset, read_dataset
 ALONE = "labelled alone"
 STEPS = "labelled alone, a student's steps"
 NOISE = "labelled alone, a student's steps and noise"
+CONTROLS = {ALONE: "less labelled alone", STEPS: "less the same steps", NOISE: "less the same steps and noise"}
+"""What every arm of self-training is compared with, and the column of the difference."""
 SIZE = "baseline/area"
 
 
@@ -58,12 +61,13 @@ def _by_fold(candidate: str, tests: Mapping[str, pd.DataFrame]) -> dict[str, obj
 def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
     """A row per test set and model: figures per cell, and per patient with 95 % intervals over subjects.
 
-    Out of fold is what each network says of the training images that it has not learned from.
+    Out of fold is what each network says of the training images that it has not learned from: the networks' mean.
     """
     rows = []
     for (where, arm), name in names.items():
         everything = _predictions(clone, name)
         table = everything[everything["role"] == "test"]
+        fold_of = _table(clone, name, "data/split.csv").set_index("image")["fold"]
         if arm == "linear probe":
             rows.append({"test set": where, "system": "size alone"} | _figures(clone, table[table["model"] == SIZE]))
         for method in table.loc[table["kind"] == "fold", "method"].unique():
@@ -78,32 +82,30 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
                 for rule in ("majority", "mean")
             ]
             held_in = everything.query("kind == 'out_of_fold' and method == @method and role == 'validation'")
-            rows.append({"test set": where, "system": f"{label}, training part out of fold"} | _figures(clone, held_in))
+            held_in = held_in.assign(network=held_in["image"].map(fold_of))
+            rows.append({"test set": where, "system": f"{label}, out of fold"} | _figures(clone, held_in))
     return pd.DataFrame(rows)
 
 
 def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:
-    """A row per arm: AUROC per patient over the held-out folds and seeds, less the labelled alone, less its control.
+    """A row per arm: AUROC per patient over the held-out folds and seeds, and less each control.
 
-    The control has a student's steps, and its noise where the arm is a student with noise. With one seed there is no p:
-    the error of another training is not known.
+    With one seed there is no p: the error of another training is not known.
     """
     predictions = {
         arm: [_joined({name: _of_one_fold(clone, name) for name in folds}) for folds in seeds]
         for arm, seeds in names.items()
     }
     comparison = Comparison(predictions, _dataset(clone))
-    steps = STEPS if STEPS in names else NOISE  # until it has run
-    controls = {arm: NOISE if "recommended" in arm else steps for arm in names if not arm.startswith(ALONE)}
-    pairs = [(arm, ALONE) for arm in names if arm != ALONE] + list(controls.items())
+    pairs = [(arm, other) for other, arm in combinations(names, 2) if other in CONTROLS]
     differences = comparison.differences(pairs, "auroc")
     rows = []
     for arm, seeds in names.items():
         row: dict[str, object] = {"arm": arm, "seeds": len(seeds), **comparison.figure(arm, "auroc")}
-        for which, other in ((ALONE, ALONE), ("its control", controls.get(arm))):
-            if found := differences.get((arm, str(other))):
-                row |= {f"less {which}": found.value, f"{which}, low": found.low, f"{which}, high": found.high}
-                row |= {f"{which}, p (Holm)": found.p_holm} if len(seeds) > 1 else {}
+        for other, less in CONTROLS.items():
+            if found := differences.get((arm, other)):
+                row |= {less: found.value, f"{less}, low": found.low, f"{less}, high": found.high}
+                row |= {f"{less}, p (Holm)": found.p_holm} if len(seeds) > 1 else {}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -130,8 +132,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _predictions(clone: Clone, name: str) -> pd.DataFrame:
-    text = dict.fromkeys(("image", "subject", "label", "model", "method", "role", "rule"), str)
-    return pd.read_csv(io.StringIO(clone.read(name, "results/predictions.csv")), dtype=text)
+    return _table(clone, name, "results/predictions.csv")
+
+
+def _table(clone: Clone, name: str, path: str) -> pd.DataFrame:
+    text = dict.fromkeys(("image", "subject", "label", "model", "method", "role", "rule", "half", "pool"), str)
+    return pd.read_csv(io.StringIO(clone.read(name, path)), dtype=text)
 
 
 def _joined(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -169,8 +175,9 @@ def _per_cell(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _figures(clone: Clone, table: pd.DataFrame) -> dict[str, float | None]:
-    """Per cell, and AUROC and balanced accuracy per patient with intervals."""
-    result: dict[str, float | None] = dict(_per_cell(table))
+    """Per cell, and AUROC and balanced accuracy per patient with intervals; of several networks their mean."""
+    parts = [part for _, part in table.groupby("network")] if "network" in table else [table]
+    result: dict[str, float | None] = pd.DataFrame([_per_cell(part) for part in parts]).mean().to_dict()
     comparison = Comparison({"": [table]}, _dataset(clone))
     for metric, name in (("auroc", "AUROC per patient"), ("balanced_accuracy", "balanced accuracy per patient")):
         figure = comparison.figure("", metric)

@@ -70,6 +70,19 @@ def test_scores_of_two_networks_are_not_compared():
     assert plain.figure("one", "auroc")["value"] == pytest.approx(np.mean(own), abs=1e-6)
 
 
+def test_a_network_with_few_subjects_makes_the_interval_wide():
+    """Degrees of freedom are Satterthwaite's (1946), of the networks' variances."""
+    one, two = drawn(0.6, 1), drawn(0.5, 4)
+    one["network"] = two["network"] = np.where(one["subject"].str[1:].astype(int) < 8, "few", "many")
+    variances = []
+    for network, smaller_class in (("few", 4), ("many", 11)):
+        alone = compare([one[one["network"] == network]], [two[two["network"] == network]])
+        variances.append(((alone.high - alone.low) / 2 / stats.t.ppf(0.975, smaller_class - 1) / 2) ** 2)
+    found = compare([one], [two])
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 3 + variances[1] ** 2 / 10)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(found.value) / np.sqrt(sum(variances)), freedom))
+
+
 def test_differences_are_paired_by_seed_whatever_the_order_of_the_rows():
     one, two = [drawn(1.0, seed, order=seed) for seed in (1, 2)], [drawn(0.5, seed) for seed in (11, 12)]
     found = compare(one, two)
