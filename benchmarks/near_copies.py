@@ -42,8 +42,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     paths = [options.root / image for image in index["image"]]
-    proposals = near_copies.propose(near_copies.sketches(paths))
-    proposed = near_copies.measured(paths, proposals)
+    proposals = near_copies.propose(near_copies.sketches(paths, 1))
+    proposed = near_copies.measured(paths, proposals, 1)
     default = load().data.near_copies
     index["subject"] = subject(index, proposed, default)
     chosen = generator(2019, "near copies").permutation(len(paths))[: options.cells]

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
         if not (sentence := _of_the_machine(error)):
             raise
         print(f"error: {sentence}", file=sys.stderr)
@@ -72,16 +73,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_the_machine(error: Exception) -> str:
-    """What a disk or the want of memory stopped, as a sentence; empty for a fault of ours, which keeps its traceback.
+    """What a disk, the want of memory or of a package stopped, as a sentence; empty for a fault, which keeps its trace.
 
     A file that should be there and is not is such a fault.
     """
+    if isinstance(error, ModuleNotFoundError):
+        found = f"{error.name} is not installed for {sys.executable}: `source .venv/bin/activate`, or `make install`"
+        return "" if str(error.name).startswith("job") else found
+    # torch has no one class for it.
+    if isinstance(error, MemoryError) or re.search("(?i)out of memory|can('t|not) allocate|ALLOC_FAILED", str(error)):
+        return f"out of memory: {_LESS_MEMORY}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}: fix that, or name another place" if error.errno in _OF_THE_MACHINE else ""
-    # torch has a class for the memory of a GPU, and for that of the machine a RuntimeError with a text.
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return f"out of memory: {_LESS_MEMORY}" if named or "can't allocate memory" in str(error) else ""
+    return ""
 
 
 def end_with_parent(parent: int) -> None:

@@ -230,6 +230,12 @@ class Params(Section):
             raise ValueError(
                 "train.compile chooses by itself what is computed again: set machine.recompute_activations=false"
             )
+        student = self.noisy_student.backbone
+        if student not in ("same", self.model.backbone) and self.model.weights not in ("imagenet", "none"):
+            raise ValueError(
+                f"noisy_student.backbone={student}: model.weights is a file for {self.model.backbone}, which does not "
+                "fit it: use same, or model.weights=imagenet or none"
+            )
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"

@@ -190,7 +190,10 @@ def test_two_reports_in_one_folder_get_a_sentence(monkeypatch, tmp_path):
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),  # the text of torch itself
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),  # the texts of torch itself
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
     ],
 )
 def test_want_of_memory_is_named_with_what_to_change(monkeypatch, capsys, error):
@@ -199,9 +202,21 @@ def test_want_of_memory_is_named_with_what_to_change(monkeypatch, capsys, error)
     assert "out of memory: lower train.batch_size" in capsys.readouterr().err
 
 
-def test_other_errors_keep_their_traceback(monkeypatch):
-    monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=RuntimeError("shapes differ")))
-    with pytest.raises(RuntimeError, match="shapes differ"):
+def test_a_package_that_is_not_installed_is_named_with_what_to_do(monkeypatch, capsys):
+    """As without the virtual environment."""
+    absent = ModuleNotFoundError("No module named 'pandas'", name="pandas")
+    monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=absent))
+    assert main(["folds"]) == 2
+    assert "pandas is not installed for " in (said := capsys.readouterr().err)
+    assert "source .venv/bin/activate" in said
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), ModuleNotFoundError("no job.wrong", name="job.wrong")]
+)
+def test_other_errors_keep_their_traceback(monkeypatch, error):
+    monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=error))
+    with pytest.raises(type(error)):
         main(["folds"])
 
 

@@ -88,6 +88,13 @@ def test_a_compiled_step_chooses_by_itself_what_it_computes_again(tmp_path):
         params.load(changed(tmp_path, **changes))
 
 
+def test_a_weights_file_fits_one_backbone(tmp_path):
+    """Else it is found out when the teacher is trained."""
+    changes = {"model.weights": "b0.pth", "noisy_student.backbone": "efficientnet-b1"}
+    with pytest.raises(UserError, match=r"noisy_student\.backbone=efficientnet-b1: .* use same"):
+        params.load(changed(tmp_path, **changes))
+
+
 def test_whole_numbers_are_accepted_where_fractions_are(tmp_path):
     """`-S train.learning_rate=1` arrives as an integer."""
     assert params.load(changed(tmp_path, **{"train.learning_rate": 1})).train.learning_rate == 1.0

@@ -144,13 +144,16 @@ def locks() -> Finding:
     return Finding("ok", "files can be locked, and no lock is left of a container that was killed")
 
 
-def available_memory() -> float:
+def available_memory(group: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes that a new process may have: what the machine has left, or less where a control group limits it."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     available = 1024.0 * int(re.findall(r"MemAvailable:\s+(\d+)", text)[0])
-    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    limit, used = group / "memory.max", group / "memory.current"
     if limit.is_file() and (bound := limit.read_text(encoding="ascii").strip()) != "max":
-        available = min(available, float(bound) - float(used.read_text(encoding="ascii")))
+        # What is kept of files that were read is given back when it is needed.
+        kept = re.search(r"(?m)^inactive_file (\d+)", (group / "memory.stat").read_text(encoding="ascii"))
+        given_back = float(kept[1]) if kept else 0.0
+        available = min(available, float(bound) - float(used.read_text(encoding="ascii")) + given_back)
     return available
 
 

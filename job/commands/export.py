@@ -49,10 +49,13 @@ def run(model: str, out: Path) -> str:
     with replacing(out) as temporary:
         _write(ensemble, temporary)
         exported = OnnxEnsemble(temporary)
-        pairs = zip(batches, expected, strict=True)
-        difference = max(float(np.abs(exported.judge(batch)[0] - exact).max()) for batch, exact in pairs)
-        if difference > TOLERANCE:
+        judged = [exported.judge(batch) for batch in batches]
+        difference = np.max([np.abs(found - exact).max() for (found, _), exact in zip(judged, expected, strict=True)])
+        if not difference <= TOLERANCE:  # nor where it is no number
             raise UserError(f"{out} is not kept: its probabilities differ from torch's by up to {difference:.1e}")
+        far = [ensemble.judge(batch)[1] for batch in batches]
+        if not all(np.allclose(found, exact, rtol=0.01) for (_, found), exact in zip(judged, far, strict=True)):
+            raise UserError(f"{out} is not kept: its distances from the training images are not torch's")
     return (
         f"{out}: {len(ensemble.manifest.members)} networks in {out.stat().st_size / 2**20:.0f} MiB; on "
         f"{sum(map(len, batches))} prepared images no probability is off by more than {difference:.1e}; "

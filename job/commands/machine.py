@@ -45,19 +45,19 @@ def check_replaced(path: Path, beginning: bytes) -> None:
         raise UserError(f"{path} was not written by this command, and would be replaced: name another with --out")
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before the work, a folder of `--out` that is or lies in a file, or whose files are somebody else's."""
-    _check(path, path)
+def check_folder(path: Path, option: str = "--out") -> None:
+    """Refuse, before the work, a folder of an option that is or lies in a file, or whose files are somebody else's."""
+    _check(path, path, option)
 
 
-def _check(path: Path, folder: Path) -> None:
+def _check(path: Path, folder: Path, option: str = "--out") -> None:
     """Refuse a folder that cannot be one, what belongs to the pipeline as a whole, and what Git keeps."""
     for one in (folder, *folder.parents):
         if one.exists() and not one.is_dir():
-            raise UserError(f"--out: {one} is no folder: name another place")
+            raise UserError(f"{option}: {one} is no folder: name another place")
     where = path.resolve()
     if Path("dvc.yaml").is_file() and any(where.is_relative_to(folder.resolve()) for folder in paths.OUTPUTS):
-        raise UserError(f"--out {path} is where the pipeline keeps its results: name another place")
+        raise UserError(f"{option} {path} is where the pipeline keeps its results: name another place")
     inside = where if where.is_dir() else where.parent
     if where.exists() and output("git", "-C", str(inside), "ls-files", "--", str(where)):
-        raise UserError(f"--out {path} is or holds what Git keeps: name another place")
+        raise UserError(f"{option} {path} is or holds what Git keeps: name another place")

@@ -48,13 +48,11 @@ def run(
     machine.check_replaced(beside, rb"file,reason\n")
     if sha256 and not onnx:
         raise UserError("--sha256 is that of an ONNX file: name the file with --onnx")
-    if maps and onnx:
-        raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
-    if maps and (maps.is_file() or (maps.is_dir() and any(maps.iterdir()))):
-        raise UserError(f"--maps {maps}: this is no empty folder, and what is in it stays: name a new one")
+    if maps:
+        _check_maps(maps, out, onnx)
     # torch is imported only where it is used: it is not needed beside an ONNX file.
     ensemble: scoring.Ensemble = (
-        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx, sha256)
+        importlib.import_module("job.ensemble.onnx_file").OnnxEnsemble(onnx, sha256, device)
         if onnx
         else importlib.import_module("job.ensemble.networks").TorchEnsemble(model or "efficientnet", device)
     )
@@ -88,6 +86,17 @@ def run(
         counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"
     missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
+
+
+def _check_maps(maps: Path, out: Path, onnx: Path | None) -> None:
+    """Refuse a folder of maps before the work."""
+    if onnx:
+        raise UserError("--maps needs gradients of the networks, which an ONNX file does not give: leave out --onnx")
+    if maps.is_file() or (maps.is_dir() and any(maps.iterdir())):
+        raise UserError(f"--maps {maps}: this is no empty folder, and what is in it stays: name a new one")
+    machine.check_folder(maps, "--maps")
+    if out.resolve().is_relative_to(maps.resolve()):
+        raise UserError(f"--out {out} lies in the folder of --maps, which is put there as a whole: name another place")
 
 
 def _find(paths: list[Path]) -> tuple[list[Path], list[tree.Refusal], str]:

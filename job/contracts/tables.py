@@ -151,6 +151,6 @@ def check_one_of(path: Path, table: pd.DataFrame, column: str, allowed: Sequence
     refuse(path, table[~table[column].isin(allowed)], column, rule)
 
 
-def check_unique(path: Path, table: pd.DataFrame, column: str = "image") -> None:
+def check_unique(path: Path, table: pd.DataFrame) -> None:
     """Refuse a table that names an image twice: a UserError names the second line of the first repeated image."""
-    refuse(path, table[table[column].duplicated()], column, "occurs twice")
+    refuse(path, table[table["image"].duplicated()], "image", "occurs twice")

@@ -50,7 +50,7 @@ class NearCopy:
     agreement: float  # correlation of the fine structure inside both, -1 to 1
 
 
-def sketch(grey: Image.Image, zoom: int = 1) -> Grey:
+def sketch(grey: Image.Image, zoom: int) -> Grey:
     """A cell as (1024,) float32 of length 1: brightness less the cell's mean, nothing outside, centred on the cell.
 
     All zeros where there is no cell on a dark background: an empty picture, or one that is filled to all its edges.
@@ -79,14 +79,14 @@ def enlarged(cell: float) -> int:
     return next((zoom for zoom in (1, 2, 4) if zoom * cell >= _SMALL), 8)
 
 
-def sketches(paths: Sequence[Path], zoom: int = 1) -> Grey:
+def sketches(paths: Sequence[Path], zoom: int) -> Grey:
     """The sketch of every file, in their order: (N, 1024)."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # decoding and resizing release the lock
         drawn = threads.map(lambda path: sketch(_grey(path), zoom), paths)
         return np.stack(list(tqdm(drawn, total=len(paths), desc="sketches", unit="image", disable=None)))
 
 
-def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64], zoom: int = 1) -> list[NearCopy]:
+def measured(paths: Sequence[Path], pairs: npt.NDArray[np.int64], zoom: int) -> list[NearCopy]:
     """These pairs of positions, (pairs, 2), with what they have in common, whether they are near copies or not."""
     workers = len(os.sched_getaffinity(0))
     # Processes use all cores, but take seconds to start.
@@ -120,7 +120,7 @@ class View:
     spectrum: npt.NDArray[np.complex64]
 
 
-def view(grey: Image.Image, zoom: int = 1) -> View:
+def view(grey: Image.Image, zoom: int) -> View:
     """What is compared of a grey picture."""
     shrink = Image.Resampling.BOX if zoom < 4 else Image.Resampling.BICUBIC
     values = np.asarray(_centred(grey, zoom).resize((_HALF, _HALF), shrink), dtype=np.float32)
@@ -153,7 +153,7 @@ def _compare_files(one: str, other: str, zoom: int) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=64)
-def _read(path: str, zoom: int = 1) -> View:
+def _read(path: str, zoom: int) -> View:
     return view(_grey(Path(path)), zoom)
 
 

@@ -26,16 +26,23 @@ class OnnxEnsemble:
 
     most_pixels = 400_000
 
-    def __init__(self, path: Path, digest: str | None = None) -> None:
-        """Load it; a UserError where there is no such file, it has another SHA-256, or it is another kind of file."""
+    def __init__(self, path: Path, digest: str | None = None, device: str = "auto") -> None:
+        """Load it for `auto`, `cpu` or `cuda`; CUDA needs onnxruntime-gpu.
+
+        A UserError says that there is no such file or device, that it has another SHA-256, or is another kind of file.
+        """
         if not path.is_file():
             raise UserError(f"{path} does not exist: `python -m job export --out {path}` writes it")
         self.digest = sha256(path)
         if digest and digest.strip().lower() != self.digest:
             raise UserError(f"{path} has the SHA-256 {self.digest} and not {digest}: fetch it again, or do not use it")
+        cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device == "cuda" and not cuda:
+            raise UserError("--device cuda: this ONNX Runtime has no CUDA: install onnxruntime-gpu, or use auto or cpu")
+        # By default it would multiply with 10 bits of mantissa.
+        gpu = [("CUDAExecutionProvider", {"use_tf32": 0})] if cuda and device != "cpu" else []
         try:
-            # CUDA where onnxruntime-gpu is installed, and the CPU otherwise.
-            self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+            self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
             self.manifest = Manifest(**json.loads(self.session.get_modelmeta().custom_metadata_map[KEY]))
         except (KeyError, TypeError, Fail, InvalidGraph, InvalidProtobuf) as error:
             raise UserError(

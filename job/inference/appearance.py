@@ -20,7 +20,7 @@ between neighbouring pixels."""
 Ranges = Mapping[str, Sequence[float]]
 """Least and largest value of each fact, by its name, that a picture like the training images has."""
 
-_SIDE = 96  # pixels on a side that are looked at: enough for means, and quick
+_SIDE = 96
 _TAIL = 0.005  # share of training images left out at either end of a range, which then grows by a quarter of its width
 
 
@@ -56,10 +56,15 @@ def problems(pixels: npt.NDArray[np.uint8], known: Ranges, distances: npt.NDArra
     return sentences
 
 
+def thinned(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A view of the pixels that are looked at: enough for means, and 96 to 191 on a side."""
+    step = max(1, pixels.shape[1] // _SIDE)
+    return pixels[:, ::step, ::step]
+
+
 def _facts(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """The facts of each picture: (N, facts)."""
-    step = max(1, pixels.shape[1] // _SIDE)
-    return np.array([_measured(image) for image in pixels[:, ::step, ::step]])
+    return np.array([_measured(image) for image in thinned(pixels)])
 
 
 def _measured(image: npt.NDArray[np.uint8]) -> list[float]:

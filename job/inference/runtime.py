@@ -1,7 +1,6 @@
 """The machine as a network sees it: device, threads, determinism, memory."""
 
 import ctypes
-import ctypes.util
 import os
 import platform
 from pathlib import Path
@@ -41,7 +40,7 @@ def setup(settings: Train, *, keep_memory: bool = False) -> torch.device:
     if keep_memory and platform.libc_ver()[0] == "glibc":
         # glibc returns large blocks to the system at every free and asks for them again at every allocation; each
         # training step then pays for fresh zeroed pages. Kept in the heap they are reused.
-        libc = ctypes.CDLL(ctypes.util.find_library("c"))
+        libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
     chosen = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device

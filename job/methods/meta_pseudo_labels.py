@@ -76,7 +76,8 @@ def draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     The generator is one on the CPU, so that every device draws alike.
     """
-    return torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator).squeeze(1).to(logits.device)
+    chances = logits.detach().cpu().softmax(1).nan_to_num(1.0)  # where the training diverges, the loss will say so
+    return torch.multinomial(chances, 1, generator=generator).squeeze(1).to(logits.device)
 
 
 def teacher_loss(logits: torch.Tensor, drawn: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:

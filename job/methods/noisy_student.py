@@ -32,6 +32,8 @@ def train(task: Task) -> Trained:
         dropout=settings.dropout,
         stochastic_depth=settings.stochastic_depth,
     )
+    if settings.backbone != "same":
+        student.fresh_network("student", 1)  # one that cannot be built shall stop here, and not after the teacher
     models = [Trainer(task, "teacher", [task.labelled()]).fit(network)]
     pseudo_labels: dict[int, PseudoLabels] = {}
     for iteration in range(1, settings.iterations + 1):
@@ -74,15 +76,16 @@ def select(probabilities: npt.NDArray[np.floating], *, confidence: float, balanc
     """Positions of the images that a student learns from, in ascending order; a position may occur more than once.
 
     Of the teacher's `probabilities`, (N, C), those count whose highest is at least `confidence`; a UserError says that
-    there is none. With `balance` equally many images of every predicted class are taken: the most confident ones of a
+    there are none. With `balance` equally many images of every predicted class are taken: the most confident ones of a
     common class, and those of a scarce class repeated, as in the source code of Noisy Student. The number of images
     does not change.
     """
     best, predicted = probabilities.max(1), probabilities.argmax(1)
     kept = np.flatnonzero(best >= confidence)
-    if len(kept) == 0:
+    if len(kept) < 2:  # batch norm needs two images
         raise UserError(
-            f"noisy_student.confidence={confidence}: the most confident pseudo-label has {best.max():.3f}; lower it"
+            f"noisy_student.confidence={confidence} leaves {len(kept)} of {len(best)} pseudo-labels, of which the most "
+            f"confident has {best.max():.3f}; lower it"
         )
     if not balance:
         return kept

@@ -55,7 +55,7 @@ def build(
         recompute: compute activations again in the backward pass, see `recompute_activations`.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if backbone.startswith("torchvision/"):
             network, head = _torchvision(backbone, classes, dropout, stochastic_depth)
         else:

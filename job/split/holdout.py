@@ -20,6 +20,8 @@ REPORT_TEST = {
 }
 """Table 1 of the report: patients and images held out, each out of the whole set's."""
 
+_MOST_COUNTS = 10**8  # of sets of subjects, 0.8 GB; far more would also be larger than a float
+
 
 def test_set(index: pd.DataFrame, settings: Split) -> tuple[set[str], pd.Series, dict[str, Any]]:
     """The subjects of the test set; for each row of the index whether it is left out; and what was reached.
@@ -109,6 +111,8 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
     people = np.asarray(subjects["patients"])
     sizes = np.asarray(subjects["images"])
     p, m = _nearest(people, sizes, patients, images)
+    if len(sizes) * (p + 1) * (m + 1) > _MOST_COUNTS:
+        raise UserError(f"split.test=report: {len(subjects)} subjects are too many to count; use split.test=fraction")
     # ways[i][p, m]: number of sets among the first i subjects with p patients and m images.
     ways = [np.zeros((p + 1, m + 1))]
     ways[0][0, 0] = 1
@@ -117,8 +121,6 @@ def choose(subjects: pd.DataFrame, patients: int, images: int, rng: np.random.Ge
         if more_people <= p and more_images <= m:
             after[more_people:, more_images:] += ways[-1][: p + 1 - more_people, : m + 1 - more_images]
         ways.append(after)
-    if not np.isfinite(ways[-1][p, m]):
-        raise UserError(f"split.test=report: {len(subjects)} subjects are too many to count; use split.test=fraction")
     drawn = [_walk_back(ways, people, sizes, (p, m), rng) for _ in range(draws)]
     # All have the same number of images, so the smallest sum of squares has the largest effective number.
     best = min(drawn, key=lambda chosen: int((sizes[chosen] ** 2).sum()))

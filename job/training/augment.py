@@ -1,7 +1,7 @@
 """Random changes of training images, the same in meaning for every method.
 
 Everything runs on the device and on whole batches, and draws anew for every image. The size of a cell tells the classes
-apart, so no policy changes the scale. What lies outside a cell is black and stays black.
+apart, so no policy changes the scale. What lies outside a cell is black and stays black, but under RandAugment.
 """
 
 import math
@@ -89,5 +89,5 @@ def _randaugment(pixels: torch.Tensor, rng: torch.Generator, magnitude: int) -> 
     # torchvision draws once for a whole batch and from the global generator: one image at a time, and seeded.
     transform = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=InterpolationMode.BILINEAR, fill=0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=rng)))
         return torch.stack([transform(image) for image in pixels])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def facts(params: Params, method: str, device: torch.device) -> dict[str, Any]:
         **{f"{section}.{key}": value for section, values in sections for key, value in values.items()},
         **{path.as_posix(): sha256(_ROOT / path) for path in code(method)},
         **{path.as_posix(): sha256(path) for path in (paths.PIXELS, paths.SUMMARY, paths.SPLIT)},
-        "torch": torch.__version__,
+        **{package: metadata.version(package) for package in ("torch", "torchvision", "efficientnet-pytorch")},
         "arithmetic": (
             torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
         ),

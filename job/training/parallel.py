@@ -1,7 +1,8 @@
 """Several processes on one fold, each with a GPU and started by torchrun: each takes its share of every batch.
 
 Gradients are averaged by `DistributedDataParallel`, and `nn.SyncBatchNorm` sees the whole batch, so that
-`train.devices` processes compute what one does with the same batch, to rounding. Validation is shared out too.
+`train.devices` processes compute what one does with the same batch, to rounding, where nothing is drawn at random: each
+has its own draws of dropout, stochastic depth and augmentation. Validation is shared out too.
 """
 
 import atexit
@@ -14,6 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed, nn
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from job.contracts.split import Rows
 from job.errors import UserError
@@ -66,7 +70,7 @@ ALONE = World()
 
 
 def run_again_under_torchrun(settings: Train) -> None:
-    """Replace this process by torchrun with `train.devices` copies of it, unless torchrun has started it.
+    """Let torchrun start `train.devices` copies of this process and exit as they do, unless it has started this one.
 
     A UserError says that no GPU is used: `nn.SyncBatchNorm`, and so several processes, need one.
     """
@@ -78,9 +82,19 @@ def run_again_under_torchrun(settings: Train) -> None:
             "train.devices=1; `make folds` trains several folds at a time"
         )
     if "WORLD_SIZE" not in os.environ:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.devices}"]
-        command = [sys.executable, *launcher, "-m", "job", *sys.argv[1:]]
-        os.execv(sys.executable, command)  # noqa: S606 - our own command line
+        sys.exit(torchrun(["--standalone", f"--nproc-per-node={settings.devices}", "-m", "job", *sys.argv[1:]]))
+
+
+def torchrun(arguments: list[str]) -> int:
+    """The exit code of the first process that failed, or 128 and the signal that stopped all; without its traceback."""
+    try:
+        run.main(arguments)
+    except ChildFailedError as failed:
+        code: int = failed.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    except SignalException as stopped:
+        return 128 + stopped.sigval
+    return 0
 
 
 def join(devices: int, device: torch.device) -> tuple[World, torch.device]:

@@ -25,6 +25,7 @@ class Progress:
         self._started = time.monotonic()
         self._lines: list[str] = []
         self._done = 0
+        self._resumed = False
         # disable=None shows the bar on a terminal only: in a log it would be noise.
         self._bar = tqdm(unit="image", disable=silent or None, leave=False)
         if not silent:
@@ -43,6 +44,7 @@ class Progress:
         if not self._bar.disable:
             self._bar.initial = images
             self._bar.update(images)
+        self._resumed = True
         self._write(f"{self._name}  {name} goes on after {epochs} epochs, {images} images")
 
     def images(self, count: int) -> None:
@@ -71,5 +73,6 @@ class Progress:
         """Write the figures of the finished fold."""
         self._bar.close()
         seconds = time.monotonic() - self._started
-        figures = {"seconds": round(seconds, 1), "images_per_second": round(self._done / seconds, 1)}
+        figures = {} if self._resumed else {"seconds": round(seconds, 1)}  # those of earlier processes are not known
+        figures["images_per_second"] = round(self._done / seconds, 1)
         write_json(self._path.with_suffix(".json"), {**figures, "device": self._device})

@@ -61,7 +61,7 @@ def write(
         "labels": labels,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "threads": task.params.train.threads,
-        "likeness": appearance.ranges(task.context.store.pixels[_some(task.fold.train.rows)]),
+        "likeness": appearance.ranges(appearance.thinned(task.context.store.pixels)[_some(task.fold.train.rows)]),
         # So that weights which left the repository still say how they were made.
         "parameters": parameters(task.params, method),
     }

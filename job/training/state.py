@@ -144,6 +144,8 @@ def compiled(network: nn.Module, settings: Train) -> nn.Module:
         raise UserError(
             "train.compile=true needs a C++ compiler: on Debian and Ubuntu, apt-get install g++; or use false"
         )
+    # Networks of one class share a limit of graphs: those of students before this one would count, if none was resumed.
+    torch.compiler.reset()
     # In deterministic mode no clock chooses between kernels that round differently.
     return cast(nn.Module, torch.compile(network, dynamic=False, options={"deterministic": settings.deterministic}))
 

@@ -259,6 +259,14 @@ def test_limits(finding, state, part):
     assert part in f"{finding.text} {finding.remedy}"
 
 
+def test_what_a_container_keeps_of_files_counts_as_available(tmp_path):
+    """After an installation that is most of its memory."""
+    (tmp_path / "memory.max").write_text("800\n")
+    (tmp_path / "memory.current").write_text("790\n")
+    (tmp_path / "memory.stat").write_text("anon 60\ninactive_file 700\nactive_file 30\n")
+    assert doctor.available_memory(tmp_path) == 800 - 790 + 700
+
+
 def test_several_gpus_with_little_shared_memory(checkout, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

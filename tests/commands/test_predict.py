@@ -300,6 +300,13 @@ def test_maps_that_cannot_be_drawn_are_a_sentence_and_touch_nothing(here, tmp_pa
     assert sorted(here.rglob("*")) == before
 
 
+def test_a_table_in_the_folder_of_maps_would_be_lost(here, tmp_path, capsys):
+    folder = tmp_path / "maps"
+    assert main(["predict", "cells", "--maps", str(folder), "--out", str(folder / "scores.csv")]) == 2
+    assert "lies in the folder of --maps" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -357,6 +364,12 @@ def test_a_table_of_an_earlier_call_is_replaced_and_no_other_file_is(here, tmp_p
     os.mkfifo(tmp_path / "pipe")
     assert main([*arguments[:-1], str(tmp_path / "pipe")]) == 2
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_gpu_that_this_runtime_cannot_use_is_named(here, exported, tmp_path, capsys):
+    arguments = ["predict", "cells", "--onnx", str(exported), "--device", "cuda", "--out", str(tmp_path / "scores.csv")]
+    assert main(arguments) == 2
+    assert "install onnxruntime-gpu" in capsys.readouterr().err
 
 
 def test_a_model_that_the_onnx_file_does_not_hold_is_an_error(here, exported, tmp_path, capsys):
@@ -488,11 +501,18 @@ def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(
     assert "ensemble.json is of an older version of this code: run `dvc repro`" in capsys.readouterr().err
 
 
-def test_an_export_that_computes_something_else_is_not_kept(exported, here, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("which", "factor"), [(0, 1.1), (0, np.nan), (1, 1.5)])
+def test_a_file_that_does_not_compute_what_torch_does_is_not_kept(
+    exported, here, tmp_path, monkeypatch, capsys, which, factor
+):
+    """Neither with other probabilities nor with other distances: these decide which cells are called unlike."""
     from job.commands import export  # noqa: PLC0415  # imports torch's exporter
 
+    judge = export.OnnxEnsemble.judge
+    factors = [factor if which == number else 1 for number in (0, 1)]
+    wrong = lambda self, batch: [part * by for part, by in zip(judge(self, batch), factors, strict=True)]  # noqa: E731
     monkeypatch.setattr(export, "_write", lambda _, path: path.write_bytes(exported.read_bytes()))
-    monkeypatch.setattr(export, "_exact", lambda _, pixels: np.zeros((2, len(pixels), 2)))
+    monkeypatch.setattr(export.OnnxEnsemble, "judge", wrong)
     assert main(["export", "--model", "two", "--out", str(tmp_path / "ensemble.onnx")]) == 2
     assert "is not kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

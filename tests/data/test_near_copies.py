@@ -21,7 +21,7 @@ def cell(number: int, patient: int = 0) -> Image.Image:
 
 
 def view(image: Image.Image) -> near_copies.View:
-    return near_copies.view(image.convert("L"))
+    return near_copies.view(image.convert("L"), 1)
 
 
 def shifted(image: Image.Image, x: int, y: int) -> Image.Image:

@@ -123,6 +123,10 @@ def test_never_everybody_and_never_nobody_is_drawn():
     subjects = pd.DataFrame({"patients": [1, 1, 1], "images": [4, 5, 6]}, index=list("abc"))
     assert len(choose(subjects, 3, 15, generator(0, "draw"))) == 2
     assert choose(subjects, 0, 0, generator(0, "draw")) == {"a"}
+    # As where each image is a person: counting would take 165 GB.
+    many = pd.DataFrame({"patients": 1, "images": 1}, index=[f"s{number}" for number in range(8491)])
+    with pytest.raises(UserError, match="8491 subjects are too many to count"):
+        choose(many, 1557, 1557, generator(0, "draw"))
 
 
 def test_a_large_class_needs_little_memory():

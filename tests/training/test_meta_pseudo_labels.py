@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from job.errors import UserError
 from job.methods.meta_pseudo_labels import draw, quiet_loss, teacher_loss, train
 from job.training.batch import consistency_loss
 from tests.training.test_methods import small_task
@@ -113,3 +114,10 @@ def test_the_student_is_tuned_and_both_models_are_kept(tmp_path):
     names = [epoch.model for fitted in trained.models for epoch in fitted.history]
     assert names == ["teacher", "teacher", "student", "student", "student-tuned"]
     assert trained.pseudo_labels[1].rows.tolist() == task.fold.unlabelled.tolist()
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    """The teacher's labels are drawn before the loss is looked at."""
+    _, task = small_task(tmp_path, train={"epochs": 2, "learning_rate": 1e20})
+    with pytest.raises(UserError, match=r"lower train\.learning_rate"):
+        train(task)

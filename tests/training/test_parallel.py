@@ -56,6 +56,16 @@ def test_processes_share_a_fold_on_gpus_only(monkeypatch, device, there):
         parallel.run_again_under_torchrun(params(device=device, devices=2))
 
 
+@pytest.mark.parametrize(("program", "code"), [("exit 2", 2), ("kill -9 $$$$", 137), ("exit 0", 0)])
+def test_torchrun_exits_as_its_processes_do(program, code):
+    """A user's mistake in one of them stays exit code 2, without a traceback of torchrun."""
+    arguments = ["--standalone", "--nproc-per-node=2", "--no-python", "sh", "-c", program]
+    call = f"import sys; from job.training.parallel import torchrun; sys.exit(torchrun({arguments}))"
+    ended = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_number_of_processes_is_that_of_the_parameters(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match=r"4 processes, but train\.devices is 2"):
