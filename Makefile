@@ -87,7 +87,8 @@ bench: .venv/installed  ## speed and memory, as ratios of two ways measured in o
 ablation: .venv/installed  ## what each part of self-training brings, over three seeds; continues where it was stopped
 	@python -m benchmarks.ablation --jobs $(JOBS)
 
-study: .venv/installed  ## the real C-NMC: settings chosen on its training part, then both test sets; ROOT=folder of training_data/
+study: .venv/installed  ## the real C-NMC: settings chosen on its training part, then the test sets; ROOT=folder of training_data/
+	$(if $(ROOT),,$(error make study needs ROOT=DIR, the folder that holds training_data/))
 	@python -m benchmarks.study --root "$(ROOT)" --jobs $(JOBS)
 
 chaos: .venv/installed  ## kill trainers and DVC 50 times at random; every ending must equal an undisturbed run

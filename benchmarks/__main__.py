@@ -21,9 +21,12 @@ RESULTS = Path(__file__).with_name("results.json")
 def main() -> None:
     """Run the areas named on the command line, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("areas", nargs="*", choices=[*AREAS, []], metavar="AREA", help=", ".join(AREAS))
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=", ".join(AREAS))
     figures = read_json(RESULTS) if RESULTS.exists() else {}
-    for area in parser.parse_args().areas or AREAS:
+    areas = parser.parse_args().areas or AREAS
+    if unknown := set(areas) - set(AREAS):
+        parser.error(f"there is no area {', '.join(sorted(unknown))}; there are {', '.join(AREAS)}")
+    for area in areas:
         print(f"{area} …", flush=True)
         measured = importlib.import_module(f"benchmarks.{area}").run()
         for name, value in measured.items():

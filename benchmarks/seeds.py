@@ -5,6 +5,7 @@ oneDNN then use AVX2 alone. A row of `benchmarks/seeds.csv` is a run on the proc
 machines can be added. Takes a quarter of an hour on two cores; may be killed, and resumes.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -26,8 +27,10 @@ SEEDS = {"": (42, 1, 2), "AVX2": (42,)}
 
 def main() -> int:
     """Run each set of instructions in a process of its own, because PyTorch asks for it only once."""
-    if len(sys.argv) > 1:
-        return _run(sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", nargs="*", help="run these as the environment says (all, in processes of their own)")
+    if chosen := parser.parse_args().seeds:
+        return _run(chosen)
     for limit, seeds in SEEDS.items():
         limits = {"ATEN_CPU_CAPABILITY": limit.lower(), "ONEDNN_MAX_CPU_ISA": limit} if limit else {}
         command = [sys.executable, "-m", "benchmarks.seeds", *map(str, seeds)]

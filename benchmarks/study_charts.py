@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from playwright.sync_api import sync_playwright
 from plotly.offline import get_plotlyjs
 
-from benchmarks.study import RESULTS, SHARES
+from benchmarks.study import ONCE, RESULTS, SHARES
+from benchmarks.study_tables import CONTROLS, STEPS
 from job.files import write_text
 
 CHROMIUM = "/usr/bin/chromium"
@@ -27,7 +28,8 @@ def main() -> None:
     if len(choice):
         rows = [f"per patient, {part}" for part in ("value", "low", "high")]
         charts["choice"] = forest(choice, "candidate", rows, f"{AUROC}: held-out folds of the training part")
-    for where, table in _read("systems").groupby("test set", sort=False):
+    systems = _read("systems")
+    for where, table in systems[systems["test set"].isin(ONCE)].groupby("test set", sort=False):
         rows = [f"AUROC per patient{part}" for part in ("", ", low", ", high")]
         name = f"systems-{str(where).replace(',', '').replace(' ', '-').lower()}"
         # A majority's AUROC is that of the mean probability: one row for the two.
@@ -36,7 +38,7 @@ def main() -> None:
     for share in SHARES:
         table = _read(f"self_training_{round(100 * share)}")
         if len(table):
-            rows = ["less its control", "its control, low", "its control, high"]
+            rows = [f"{CONTROLS[STEPS]}{end}" for end in ("", ", low", ", high")]
             title = f"AUROC less that of labelled images alone with the same steps: {share:.0%} of the labels"
             charts[f"self-training-{round(100 * share)}"] = forest(table.dropna(subset=rows[0]), "arm", rows, title, 0)
     with sync_playwright() as playwright:
@@ -64,7 +66,12 @@ def forest(table: pd.DataFrame, name: str, columns: Sequence[str], title: str, l
         "yaxis": {"autorange": "reversed", "automargin": True}, "margin": {"l": 8, "r": 16, "t": 48, "b": 36},
         "xaxis": {"showgrid": True}, "font": {"family": "sans-serif", "size": 13},
     })  # fmt: skip
-    return figure if line is None else figure.add_vline(line, line_dash="dot", line_color="#767676")
+    # The template's own lines have no width.
+    return (
+        figure
+        if line is None
+        else figure.add_vline(line, line={"dash": "dot", "width": 2, "color": "#767676"}, opacity=1)
+    )
 
 
 def _read(name: str) -> pd.DataFrame:

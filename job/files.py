@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from job.errors import UserError
 
-REMEDY = "run `dvc repro`, which writes it"
+REMEDY = "run `dvc repro`, which writes it, or fetch it with `dvc pull`"
 """What to do about a file of the pipeline that is missing or damaged."""
 
 

@@ -11,7 +11,8 @@ HEAD = """# Parameters
 
 Written by `python tests/parameters_document.py` from [params.yaml](../params.yaml); a test compares the two. The values
 are the defaults. They are the published report's, except where the meaning starts with *demo*: there the value is
-scaled down so that everything runs on two CPU cores in minutes, and the report's own value stands in brackets.
+scaled down so that everything runs on two CPU cores in minutes; or with *own*: there it is better. Where the report's
+value is known it stands behind it, and [data.md](data.md#c-nmc-2019) gives the command with all of them.
 
 Change a value in `params.yaml`, or for one experiment with `dvc exp run -S section.key=value`. A wrong key, type or
 value stops the job in its first second; the message names the key and what is allowed.

@@ -90,7 +90,7 @@ def test_a_compiled_step_chooses_by_itself_what_it_computes_again(tmp_path):
 
 def test_a_weights_file_fits_one_backbone(tmp_path):
     """Else it is found out when the teacher is trained."""
-    changes = {"model.weights": "b0.pth", "noisy_student.backbone": "efficientnet-b1"}
+    changes = {"model.weights": "b0.pth", "model.weights_sha256": "0" * 64, "noisy_student.backbone": "efficientnet-b1"}
     with pytest.raises(UserError, match=r"noisy_student\.backbone=efficientnet-b1: .* use same"):
         params.load(changed(tmp_path, **changes))
 

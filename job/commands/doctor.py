@@ -171,7 +171,7 @@ def disk(free: float, *, installed: bool) -> Finding:
     needed = RUN + (0 if installed else PACKAGES)
     least = RUN + (0 if installed else CPU_PACKAGES)
     packages = "" if installed else f" ({PACKAGES / GIB:.0f} of them packages; {least / GIB:.0f} GiB with CPU=1)"
-    text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 10 more"
+    text = f"{free / GIB:.1f} GiB free here; the demo needs {needed / GIB:.0f} GiB{packages}, C-NMC at 450 px 20 more"
     remedy = "free some space; runs that no commit and no experiment has: dvc gc --all-commits --all-experiments"
     if free < least:
         return Finding("wrong", text, remedy)

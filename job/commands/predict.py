@@ -83,7 +83,8 @@ def run(
     counts += f"; {unlike} {appearance.UNLIKE}" if unlike else ""
     synthetic = "; the networks learned from synthetic cells" if manifest.synthetic else ""
     if rule.threshold:
-        counts += f"; {rule.threshold[0]} from a mean probability of {rule.threshold[1]:.3g} on"
+        kind = "calibrated" if operating_point else "mean"
+        counts += f"; {rule.threshold[0]} from a {kind} probability of {rule.threshold[1]:.3g} on"
     missing = f"; {len(left_out)} left out ({reasons}), listed in {beside}" if left_out else ""
     return f"{out}: {len(files)} images, {counts}{missing}{synthetic}; not for clinical use"
 

@@ -16,6 +16,7 @@ from job.commands import revisions
 from job.commands.machine import output, version
 from job.contracts.paths import HEADLINES, SITE, log
 from job.errors import UserError
+from job.params import load
 from job.reporting import site
 from job.reporting.pages.appendix import Comparison, Experiment, Moment
 
@@ -37,6 +38,7 @@ def run(comparison: Comparison | None = None) -> str:
     front = SITE / "index.html"
     if not front.is_file():
         raise UserError(f"{front} does not exist: run `dvc repro report` first")
+    load()  # what cannot be read shall be a sentence
     frame = files.read_json(SITE / site.FRAME)
     for name, content in site.render_moment(frame, moment(frame["methods"], frame["folds"], comparison)).items():
         files.write_text(SITE / name, content)

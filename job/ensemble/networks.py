@@ -120,8 +120,8 @@ def _description(method: str) -> dict[str, Any]:
     if not file.is_file():
         others = ", ".join(sorted(path.parent.name for path in file.parent.parent.glob("*/ensemble.json")))
         raise UserError(
-            f"there is no ensemble of {method!r} here (there is: {others or 'none yet'}): run `dvc repro`, or fetch "
-            "one with `dvc pull ensemble train`"
+            f"there is no ensemble of {method!r} here (there is: {others or 'none yet'}): name another with "
+            "--model, run `dvc repro`, or fetch one with `dvc pull ensemble train`"
         )
     description: dict[str, Any] = read_json(file)
     if "views" not in description:

@@ -45,4 +45,4 @@ def headline(model: Model, unit: str) -> str:
         sign = " %" if text.METRICS[metric].kind == "percent" and value != "–" else ""
         span = "" if "–" in ends else f" [{' to '.join(ends)}]"
         parts.append(f"{text.METRICS[metric].label} {value}{sign}{span}")
-    return f"{model['model']}: {', '.join(parts)} (per {unit}, with 95 % interval)"
+    return f"{model['model']}: {', '.join(parts)} (per {unit}; 95 % intervals in brackets)"
