@@ -367,7 +367,9 @@ def test_a_report_is_fetched_where_its_data_are_not(site, tmp_path):
 @pytest.fixture
 def docker(tmp_path):
     """Runs a script with a docker and an nvidia-smi that do nothing; what docker was told, a list for each call."""
-    for name, does in (("docker", 'printf "%s\\n" "$@" "" >>"$TOLD"; [ "$1" != ps ] || echo 1234'), ("nvidia-smi", "")):
+    told = 'printf "%s\\n" "$@" "" >>"$TOLD"'
+    acts = 'case $1 in ps) echo 1234 ;; build) echo sha256:built >"$3" ;; esac'
+    for name, does in (("docker", f"{told}; {acts}"), ("nvidia-smi", "")):
         tool = tmp_path / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(f"#!/bin/sh\n{does}\n")
@@ -391,7 +393,7 @@ def test_a_command_in_the_container_gets_the_repository_the_remote_and_nothing_e
         GIT_TOKEN="secret", GITHUB_OUTPUT=str(output),
     )  # fmt: skip
     assert build[0] == "build"
-    assert run[-5:] == ["--entrypoint", "gently", "leukaemia-job", ".github/scripts/fold", "efficientnet-3"]
+    assert run[-5:] == ["--entrypoint", "gently", "sha256:built", ".github/scripts/fold", "efficientnet-3"]
     assert f"{os.getuid()}:{os.getgid()}" in run
     assert {f"{Path(ROOT)}:/job", f"{tmp_path}:{tmp_path}", f"{output}:{output}"} <= set(run)
     assert {"OVERRIDES", "DVC_REMOTE", "GITHUB_OUTPUT"} == {run[i + 1] for i, word in enumerate(run) if word == "--env"}

@@ -71,6 +71,7 @@ def _run(params: Params, names: list[str], jobs: int | None) -> str:
             if done.result():
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
     except (KeyboardInterrupt, StoppedError):
+        pool.shutdown(wait=False, cancel_futures=True)  # first: else a worker takes the next fold
         for process in list(running):
             process.terminate()  # what it had finished is recorded
         raise

@@ -1,6 +1,7 @@
 """Command `score`: all evidence about anybody's predictions, from one CSV file."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,15 +28,13 @@ def run(
     if file.resolve() in {(out / name).resolve() for name in ("predictions.csv", "differences.csv")}:
         raise UserError(f"--out {out} holds {file.name}, which would be replaced: name another folder")
     pages_folder = out / "site"
-    frame = pages_folder / site.FRAME
-    ours = frame.is_file() and not files.read_json(frame)["methods"]
+    ours = _facts(pages_folder / site.FRAME).get("methods") == []
     if site_too and pages_folder.is_dir() and any(pages_folder.iterdir()) and not ours:
         raise UserError(f"{pages_folder} holds other files than this command's pages: name another folder with --out")
     if site_too and not site.TEMPLATES.is_dir():
         raise UserError(f"--site needs {site.TEMPLATES}/, which is not here: run from the root of the repository")
     # The file may be this pipeline's own or an earlier result of this command, which knows whether cells were drawn.
-    beside = file.parent / "evaluation.json"
-    synthetic = synthetic or (beside.is_file() and bool(files.read_json(beside).get("synthetic")))
+    synthetic = synthetic or bool(_facts(file.parent / "evaluation.json").get("synthetic"))
     blocks, fitted, warnings = external.read(file, synthetic=synthetic, positive=positive)
     dataset = blocks[0].cells.dataset
     first, *others = [block.model for block in blocks if block.role == "test"]
@@ -68,3 +67,12 @@ def run(
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {pages_folder / pages[0]}"
     return sentence
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a JSON file beside the input or the output says; nothing where it is missing, or somebody else's."""
+    try:
+        facts = files.read_json(path)
+    except UserError:
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -82,7 +82,9 @@ def _read(path: Path, *, synthetic: bool, positive: str | None) -> tuple[list[Bl
         for model, rows in table[table["role"] == role].groupby("model", sort=False)
     ]
     fitted = _fitted(blocks)
-    return [*blocks, *(method.calibrated for method in fitted)], fitted, warnings
+    # A table that `score` wrote has them already.
+    calibrated = [one.calibrated for one in fitted if one.calibrated.model not in {block.model for block in blocks}]
+    return [*blocks, *calibrated], fitted, warnings
 
 
 def _persons(table: pd.DataFrame) -> list[str]:

@@ -62,6 +62,11 @@ class ReportInputs:
         """Methods that were evaluated, in the order of the parameters."""
         return list(self.evaluation["methods"])
 
+    @property
+    def unit(self) -> str:
+        """What counts once: a patient, or an image where nobody knows whose it is."""
+        return "patient" if self.prepared.get("patients_known", True) else "image"
+
     def models(self, *, role: str = "test", **values: str) -> list[Model]:
         """The evaluated models on the images of one role that hold these values by key, in the order of the file."""
         wanted = values | {"role": role}
@@ -125,9 +130,9 @@ class ReportInputs:
         better, worse, neither = openings
         alike = row["subjects"] - row["positive"] - row["negative"]
         found = f"{text.points(row['difference'])} points of balanced accuracy; better in {row['positive']:.0f} "
-        found += f"patients, equal in {alike:.0f}, worse in {row['negative']:.0f}"
+        found += f"{self.unit}s, equal in {alike:.0f}, worse in {row['negative']:.0f}"
         if row["p_holm"] is None:
-            return False, f"{neither}: {found}; too few differ to tell it from chance."
+            return False, f"{neither}: {found}; too few {self.unit}s, or none that differs, to tell it from chance."
         tested = f"({_interval(row)}, corrected for {self.differences['p'].count()} comparisons)."
         if row["p_holm"] > 0.05:
             shown = [

@@ -80,6 +80,7 @@ def _frame(inputs: ReportInputs, pages: list[Page]) -> dict[str, Any]:
         "dataset": inputs.evaluation["name"],
         "synthetic": inputs.evaluation["synthetic"],
         "patients_known": inputs.prepared.get("patients_known", True),
+        "unit": inputs.unit,
         "cnmc": set(inputs.classes) == {"ALL", "HEM"},
         "classes": inputs.classes,
         "positive": inputs.evaluation["positive"],

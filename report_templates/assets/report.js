@@ -35,18 +35,18 @@ const draw = (plot) => {
 };
 
 // The cell of a dot, among those of its patient.
-const showDot = (plot, { y, customdata }) => {
+const showDot = (plot, clicked) => {
   const axis = plot.layout.yaxis.ticktext;
-  const row = Math.round(y);
+  const row = Math.round(clicked.y);
   const dots = plot.data
     .flatMap((trace) => trace.x.map((x, i) => ({ x, y: trace.y[i], text: trace.text[i], cell: trace.customdata[i] })))
     .filter((dot) => Math.round(dot.y) === row)
     .sort((a, b) => a.x - b.x);
   const items = dots.map(({ x, text, cell: [, image, ...pictures] }) => ({
     pictures: pictures.map((src, n) => ({ src, alt: n ? "Activation map" : "Cell" })),
-    words: [text, `${plot.layout.xaxis.title.text.replace(", %", "")}: ${x.toFixed(1)}\u202f%`, axis[row], image].map(plain),
+    words: [text, `${plot.layout.xaxis.title.text.replace(", %", "")}: ${x.toFixed(1)}\u202f%`, axis[row]].map(plain).concat(image),
   }));
-  view(items, dots.findIndex((dot) => dot.cell[1] === customdata[1]));
+  view(items, dots.findIndex(({ x, y }) => x === clicked.x && y === clicked.y));
 };
 
 // Plotly's labels are escaped: as text again.

@@ -75,6 +75,36 @@ def test_validation_images_bring_calibration_thresholds_and_abstention(here):
     assert_recomputes(here / "out/evaluation.json", here / "out/predictions.csv")
 
 
+def test_a_result_of_this_command_is_scored_alike(here):
+    """It holds the calibrated model already."""
+    test, held_in = predictions(seed=1), predictions(seed=2, patients=30, first=100)
+    run(pd.concat([test.assign(role="test"), held_in.assign(role="validation")]), here)
+    again = pd.read_csv(here / "out/predictions.csv", dtype=str, keep_default_na=False)
+    report, _ = run(again, here)
+    models = [(model["model"], model["role"]) for model in report["models"]]
+    assert len(models) == len(set(models)) == 3
+    assert {model["images"] for model in report["models"] if model["role"] == "test"} == {len(test)}
+
+
+@pytest.mark.parametrize("neighbour", ["[1, 2]", "broken", "{}"])
+def test_other_peoples_files_beside_the_input_are_nobodys_business(here, neighbour):
+    (here / "evaluation.json").write_text(neighbour)
+    run(predictions(), here)
+    frame = here / "out/site/frame.json"
+    frame.parent.mkdir()
+    frame.write_text(neighbour)
+    with pytest.raises(UserError, match="holds other files than this command's pages"):
+        run(predictions(), here, site_too=True)
+
+
+def test_predictions_without_any_doubt_have_pages_too(here):
+    """A true class with a probability of zero leaves the log loss undefined."""
+    test, held_in = predictions(seed=1), predictions(seed=2, patients=30, first=100)
+    table = pd.concat([test.assign(role="test"), held_in.assign(role="validation")])
+    run(table.assign(p_ALL=(table["p_ALL"] > 0.5).astype(float)), here, site_too=True)
+    assert "Log loss on the test set and the temperature" in (here / "out/site/decisions.html").read_text()
+
+
 def test_the_pipelines_own_predictions_are_scored_alike(here, evaluated):
     own = pd.read_csv(evaluated / "results/predictions.csv", dtype=str, keep_default_na=False)
     report, _ = run(own, here)

@@ -97,7 +97,7 @@ def test_intervals_belong_to_figures_per_patient(finished):
         (0.123, 0.0004, "For", "EfficientNet uses more than cell size", "p < 0.001, corrected for {} comparisons)."),
         (0.123, 0.0596, "Against", "Not shown that EfficientNet uses more than cell size", "p = 0.06, corrected"),
         (-0.123, 0.01, "Against", "EfficientNet is worse than cell size alone", "p = 0.01, corrected for {}"),
-        (0.123, None, "Against", "Not shown that EfficientNet uses more than cell size", "too few differ to tell"),
+        (0.123, None, "Against", "Not shown that EfficientNet uses more than cell size", "too few patients, or none"),
     ],
 )
 def test_a_model_uses_more_than_size_where_the_corrected_comparison_says_so(
@@ -134,7 +134,7 @@ def test_what_another_metric_shows_is_said_where_balanced_accuracy_shows_nothing
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        (None, "With EfficientNet none is so low."),
+        (None, "With EfficientNet no confidence is high enough."),
         ({"kept": 0, "error": None}, "With EfficientNet no test cell remains."),
         ({"kept": 9, "error": 0.177}, "On the test set 17.7 % are, with EfficientNet."),
         ({"kept": 9, "error": 0.05}, ""),
@@ -229,9 +229,7 @@ def test_a_collapsed_method_is_said_to_be_and_leaves_the_pages_of_cells(tree):
 
     edit_json(tree / "results" / "evaluation.json", collapse)
     report.run()
-    sentence = (
-        "Noisy Student has collapsed: its vote predicts ALL for every test cell, so it is no better than guessing."
-    )
+    sentence = "Noisy Student has collapsed: its vote predicts ALL for every test cell, and so tells none apart."
     assert f"{sentence} 1 of its 5 models does the same." in text_of(page)
     assert "EfficientNet has collapsed" not in text_of(page)
     for name in ("errors", "performance"):
@@ -245,8 +243,8 @@ def test_a_collapsed_method_is_said_to_be_and_leaves_the_pages_of_cells(tree):
 @pytest.mark.parametrize(
     ("correct", "balanced", "reading"),
     [
-        ([0.84, 0.77], [0.8, 0.5], "what confirmation bias looks like"),
-        ([0.84, 0.9], [0.7, 0.8], "show no confirmation bias"),
+        ([0.84, 0.77], [0.8, 0.5], "so would confirmation bias look"),
+        ([0.84, 0.9], [0.7, 0.8], "no sign of confirmation bias"),
         ([0.84, 0.77], [0.7, 0.8], "do not decide"),
     ],
 )
@@ -355,6 +353,12 @@ def test_images_of_unknown_patients_have_a_report_without_intervals_over_patient
     evaluate.run()
     report.run()
     assert "patients unknown" in read_page(tree / "site" / "data.html").visible
+    front = read_page(tree / "site" / "index.html").visible
+    assert "balanced accuracy per image" in front
+    assert "the intervals are too narrow" in front
+    for page in ("index", "performance", "decisions", "self-training"):
+        visible = read_page(tree / "site" / f"{page}.html").visible
+        assert not re.search(r"per patient|\d test patients|\d patients|in \d+ patients", visible), page
     assert "The common error takes cells for independent" not in read_page(tree / "site" / "method.html").visible
 
 

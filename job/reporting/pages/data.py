@@ -84,7 +84,7 @@ def _patients_figure(inputs: ReportInputs) -> Figure:
     counts = table.values("images")
     most = counts[: max(1, len(counts) // 10)]
     return Figure(
-        title=f"A few patients dominate: {len(most)} of {text.counted(len(counts), 'patient')} "
+        title=f"{len(most)} of {text.counted(len(counts), 'patient')} "
         f"{'has' if len(most) == 1 else 'have'} {text.percent(sum(most) / sum(counts))} of the images",
         caption=f"Labelled images of each patient: {text.count(counts[-1])} to {text.count(counts[0])}.",
         plot=figures.plot(traces, x, figures.axis("Images (number)"), bargap=0.15, barmode="stack"),

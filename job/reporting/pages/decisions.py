@@ -19,14 +19,14 @@ def page(inputs: ReportInputs) -> Page | None:
         for entry in entries
         for point in entry["points"]
     ]
-    tables = {"points": _points(points), "predictive": _predictive(points)} if points else {}
+    tables = {"points": _points(points, inputs.unit), "predictive": _predictive(points)} if points else {}
     tables |= {"calibration": _calibration(inputs), "abstention": _abstention(inputs)}
     drawn = {"thresholds": _thresholds(inputs)} if any(entry["decision_curve"] for entry in entries) else {}
     drawn |= {"risk": _risk(inputs), "reliability": _reliability(inputs)}
     return Page(slug="decisions", title="Decisions", facts={"inputs": inputs}, tables=tables, figures=drawn)
 
 
-def _points(points: list[dict[str, Any]]) -> Table:
+def _points(points: list[dict[str, Any]], unit: str) -> Table:
     rates = {"sensitivity": "Sensitivity, %", "specificity": "Specificity, %"}
     heads = columns("method", method="Method") + columns("name", name="Threshold by")
     heads += columns("ratio", threshold="Threshold")
@@ -34,7 +34,7 @@ def _points(points: list[dict[str, Any]]) -> Table:
     heads += columns("percent", "Validation, where it is chosen", **chosen)
     heads += columns("count", "Test set, where it is tried", **{"test.FN": "Missed", "test.FP": "False alarms"})
     for key, label in rates.items():
-        heads += interval_columns("percent", f"{label[:-3]} per patient, %", f"by_subject.{key}")
+        heads += interval_columns("percent", f"{label[:-3]} per {unit}, %", f"by_subject.{key}")
     rows = [point | {"name": ": ".join(filter(None, (point["name"], point["reason"])))} for point in points]
     return Table.of("thresholds", "Operating points.", heads, rows)
 
@@ -154,9 +154,10 @@ def _reliability(inputs: ReportInputs) -> Figure:
         for part in parts
     ]
     losses = [
-        f"{text.method_name(entry['method'])} {before:.3f} without, {after:.3f} with it"
+        f"{text.method_name(entry['method'])} {before} without, {after} with it"
         for entry in inputs.evaluation["calibration"]
-        for before, after in [[entry["test"][when]["metrics"]["log_loss"] for when in ("before", "after")]]
+        for losses_of in [[entry["test"][when]["metrics"]["log_loss"] for when in ("before", "after")]]
+        for before, after in [[text.cell(loss, "ratio") for loss in losses_of]]
     ]
     return reliability(bins, f"Log loss on the test set and the temperature: {'; '.join(losses)}")
 

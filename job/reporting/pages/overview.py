@@ -105,11 +105,11 @@ def intervals_table(inputs: ReportInputs, models: Sequence[tuple[str, Model | No
     """Figures per patient with 95 % intervals, of models by their names; without those that are None."""
     rates = ["sensitivity", "specificity"] if inputs.evaluation["positive"] is not None else []
     metrics = ["balanced_accuracy", *rates, "auroc"]
-    heads = columns("name", name="Model") + columns("count", subjects="Patients")
+    heads = columns("name", name="Model") + columns("count", subjects=f"{inputs.unit.capitalize()}s")
     for column in metric_columns(metrics):
         heads += interval_columns(column.kind, column.label, f"by_subject.{column.key}")
     rows = [{**model, "name": name} for name, model in models if model]
-    return Table.of("per-patient", "Figures per patient with 95 % intervals.", heads, rows)
+    return Table.of("per-patient", f"Figures per {inputs.unit} with 95 % intervals.", heads, rows)
 
 
 def forest(inputs: ReportInputs, table: Table) -> Figure:
@@ -123,7 +123,7 @@ def forest(inputs: ReportInputs, table: Table) -> Figure:
     x = figures.axis("Balanced accuracy (%)", range=[0, 102])
     reached = [f"{name} {text.percent(share)}" for name, share in zip(names, shares, strict=True)]
     return Figure(
-        title=f"Balanced accuracy per patient: {text.listed(reached)}",
+        title=f"Balanced accuracy per {inputs.unit}: {text.listed(reached)}",
         caption=f"Dotted: guessing, {chance:.3g} %.",
         plot=figures.plot(dots, x, figures.rows_axis(names), shapes=[figures.vertical(chance)], showlegend=False),
         table=table,

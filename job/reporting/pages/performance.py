@@ -6,18 +6,11 @@ from job.reporting import figures, published, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import curves, patients
-from job.reporting.tables import Table, columns, interval_columns, metric_columns
+from job.reporting.tables import Column, Table, columns, interval_columns, metric_columns
 from job.reporting.trace import traces
 
 _FOLDS = ("accuracy", "sensitivity", "specificity", "ppv", "f1", "balanced_accuracy")
 _RULES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "auprc", "brier")
-
-DIFFERENCE = [
-    *columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to"),
-    *columns("ratio", p="p", p_holm="p, Holm"),
-    *columns("count", "Patients", positive="Better in", negative="worse in", subjects="of"),
-]
-"""What is told of a paired difference of two models."""
 
 
 def page(inputs: ReportInputs) -> Page:
@@ -100,7 +93,7 @@ def _rules(inputs: ReportInputs) -> Table:
     """The votes by rule on the test images, and the folds together on their validation images."""
     heads = columns("method", method="Voters") + columns("name", rule="Rule")
     heads += metric_columns(_RULES, prefix="metrics.") + columns("count", ties="Ties")
-    heads += interval_columns("ratio", "AUROC per patient, 95 % interval", "by_subject.auroc")
+    heads += interval_columns("ratio", f"AUROC per {inputs.unit}, 95 % interval", "by_subject.auroc")
     rows = [
         model | {"method": model["method"] or "across", "rule": text.RULES[model["rule"] or model["kind"]]}
         for model in inputs.models(kind="ensemble") + inputs.models(kind="out_of_fold", role="validation")
@@ -109,13 +102,23 @@ def _rules(inputs: ReportInputs) -> Table:
     return Table.of("vote-rules", "Rules of the vote on the test set, and validation images out of fold.", heads, rows)
 
 
+def difference_columns(unit: str) -> list[Column]:
+    """What is told of a paired difference of two models, in which a `unit` counts once."""
+    return [
+        *columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to"),
+        *columns("ratio", p="p", p_holm="p, Holm"),
+        *columns("count", f"{unit.capitalize()}s", positive="Better in", negative="worse in", subjects="of"),
+    ]
+
+
 def differences(inputs: ReportInputs) -> dict[str, Table]:
     """The declared comparisons; nothing without any."""
-    heads = [*columns("name", metric="Per patient", model="Model", other="minus"), *DIFFERENCE]
+    heads = [*columns("name", metric=f"Per {inputs.unit}", model="Model", other="minus")]
+    heads += difference_columns(inputs.unit)
     rows = [
         row | {key: text.model_name(row[key]) for key in ("model", "other")}
         | {"metric": text.METRICS[row["metric"]].label}
         for row in inputs.comparisons
     ]  # fmt: skip
-    table = Table.of("differences", "Declared comparisons, every patient counting once.", heads, rows)
+    table = Table.of("differences", f"Declared comparisons, every {inputs.unit} counting once.", heads, rows)
     return {"differences": table} if rows else {}

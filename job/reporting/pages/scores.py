@@ -14,7 +14,7 @@ def page(inputs: ReportInputs) -> Page:
     models = inputs.models()
     intervals = overview.intervals_table(inputs, [(model["model"], model) for model in models])
     heads = columns("name", model="Model", metric="Metric") + columns("ratio", value="Per cell")
-    heads += columns("ratio", "Per patient, with 95 % interval", patient="Value", low="from", high="to")
+    heads += columns("ratio", f"Per {inputs.unit}, with 95 % interval", patient="Value", low="from", high="to")
     heads += columns("text", note="Note")
     rows: list[list[Any]] = []
     for model in models:

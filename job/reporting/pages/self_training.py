@@ -8,7 +8,7 @@ from typing import Any
 from job.reporting import figures, text
 from job.reporting.figures import Figure, Page
 from job.reporting.inputs import ReportInputs
-from job.reporting.pages.performance import DIFFERENCE
+from job.reporting.pages.performance import difference_columns
 from job.reporting.tables import Table, columns
 from job.reporting.trace import Trace, traces
 
@@ -45,14 +45,15 @@ def page(inputs: ReportInputs) -> Page | None:
 
 def _gain(inputs: ReportInputs, trained: list[Trace]) -> Figure:
     """The declared differences of every student in balanced accuracy per patient; those that are missing, in words."""
-    heads = [*columns("method", method="Student"), *columns("text", other="minus"), *DIFFERENCE]
+    heads = [*columns("method", method="Student"), *columns("text", other="minus")]
+    heads += difference_columns(inputs.unit)
     heads += columns("text", note="Compared")
     rows = [
         {**(row or {}), "method": trace.method, "other": other, "note": note}
         for trace in trained
         for other, note, row in _others(inputs, trace.method)
     ]
-    table = Table.of("self-training-gain", "Last students against others, per patient.", heads, rows)
+    table = Table.of("self-training-gain", f"Last students against others, per {inputs.unit}.", heads, rows)
     others, dots, findings = list(table.by("other")), [], []
     for n, (method, group) in enumerate(table.by("method").items()):
         rows_of = [row + 0.2 * (n - (len(trained) - 1) / 2) for row in range(len(others))]
