@@ -87,7 +87,7 @@ def reaching(pairs: Sequence[NearCopy], bar: float) -> list[NearCopy]:
 
 def agreements(paths: Sequence[Path], subject: Sequence[str]) -> np.ndarray:
     """Agreement of every pair of these cells of two subjects whose outlines cover each other."""
-    views = [near_copies._read(str(path)) for path in tqdm(paths, desc="cells", disable=None)]
+    views = [near_copies._read(str(path), 1) for path in tqdm(paths, desc="cells", disable=None)]
     areas = [int(view.cell.sum()) for view in views]
     found = []
     for one, other in tqdm(combinations(range(len(views)), 2), total=len(views) * (len(views) - 1) // 2, disable=None):
