@@ -214,7 +214,7 @@ def errors(run: Run) -> pd.DataFrame:
 def write(folder: Path, name: str, table: pd.DataFrame, shown: pd.DataFrame | None = None) -> None:
     """A table as a CSV file, and as Markdown, or of it the rows that are `shown`."""
     path = folder / f"{name}.csv"
-    path.write_text(table.to_csv(index=False, float_format="%.4f", lineterminator="\n"), encoding="utf-8")
+    path.write_text(table.to_csv(index=False, float_format="%.6f", lineterminator="\n"), encoding="utf-8")
     print(f"{path}\n\n{markdown(table if shown is None else shown)}\n", flush=True)
 
 

@@ -79,7 +79,7 @@ CONTROL_EPOCHS = {0.1: (48, 31), 0.2: (20, 12), 0.5: (8, 3)}
 over the masked ones. Counted with the stage `split`: patients are masked as a whole, so that a tenth of the labels is
 333 of 4,464 images with fold 0 held out, and 539 of 4,678 with fold 1."""
 FEWEST = SHARES[0]
-"""Where a second seed measures how much another start moves a figure, and where the final part is a pool too."""
+"""Where a second seed measures how much another start moves a figure; with the first the final part is a pool too."""
 EFFICIENTNET = {"methods": "[efficientnet]", "efficientnet.labels": "half"}
 NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
 SELF_TRAINING: dict[str, dict[str, str | int | float]] = {
@@ -181,7 +181,8 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
     """What pseudo-labels bring where this share of the labels is known, on the held-out official folds."""
     # The linear probe, were it chosen, does not say how a network learns.
     learning = {key: value for key, value in (BASE | dict(chosen)).items() if key.startswith("train.")}
-    arms = {arm: which for arm, which in SELF_TRAINING.items() if share == FEWEST or "split.unlabelled" not in which}
+    with_pool = share == FEWEST and len(seeds) == 1
+    arms = {arm: which for arm, which in SELF_TRAINING.items() if with_pool or "split.unlabelled" not in which}
     held_out = HELD_OUT[:2]
     names = {arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in held_out] for seed in seeds] for arm in arms}
     wanted: dict[str, Settings] = {
@@ -192,13 +193,10 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
         for column, fold in enumerate(held_out)
     }  # fmt: skip
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
-        finished = clone.finished()
-        # Several seeds, and so p, which counts all comparisons, when all are there; until then the first, without p.
-        runs = {n: set(chain(*chain(*(by_seed[:n] for by_seed in names.values())))) for n in range(1, len(seeds) + 1)}
-        count = max((n for n, of in runs.items() if finished >= of), default=1)
-        done = {arm: by[:count] for arm, by in names.items() if finished.issuperset(chain(*by[:count]))}
-        if done.keys() > set(tables.CONTROLS):
-            name = f"self_training_{round(100 * share)}"
+        done = {arm: runs for arm, runs in names.items() if clone.finished().issuperset(chain(*runs))}
+        # Of one seed there is no p, which counts all comparisons: what is there may be shown.
+        if done.keys() > set(tables.CONTROLS) and (len(seeds) == 1 or len(done) == len(names)):
+            name = f"self_training_{round(100 * share)}{'_seeds' if len(seeds) > 1 else ''}"
             _write(clone, name, tables.self_training(clone, done))
             _write(clone, f"{name}_trace", tables.trace(clone, done))
 

@@ -149,14 +149,15 @@ def test_self_training_is_compared_with_labelled_images_alone_and_with_its_contr
     steps = {"fold_0": 23, "fold_1": 36}
     taken = [settings["train.epochs"] * steps[settings["split.test"]] for settings in control]
     assert taken == pytest.approx([4 * 276] * len(taken), rel=0.02)
-    table = pd.read_csv(tmp_path / "self_training_10.csv").set_index("arm")
-    turns = pd.read_csv(tmp_path / "self_training_10_trace.csv")
-    assert set(turns["arm"]) == {arm for arm, of in study.SELF_TRAINING.items() if of["methods"] == "[noisy_student]"}
-    assert turns.loc[0, ["share_positive", "share_all"]].tolist() == [0.75, 0.25]
+    table = pd.read_csv(tmp_path / "self_training_10_seeds.csv").set_index("arm")
     for number, less in enumerate(study_tables.CONTROLS.values(), start=1):
         assert table[[f"{less}, low", f"{less}, p (Holm)"]].notna().sum().tolist() == [len(table) - number] * 2
     # Of one seed nobody knows what another training would give, and there is no p.
-    study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, 0.2, (1,))
-    assert not pd.read_csv(tmp_path / "self_training_20.csv").filter(regex="Holm").columns.size
+    for share in (0.1, 0.2):
+        study.self_training(clone, study.CANDIDATES["and balanced loss"], 1, share, (1,))
+        assert not pd.read_csv(tmp_path / f"self_training_{100 * share:.0f}.csv").filter(regex="Holm").columns.size
+    turns = pd.read_csv(tmp_path / "self_training_10_trace.csv")
+    assert set(turns["arm"]) == {arm for arm, of in study.SELF_TRAINING.items() if of["methods"] == "[noisy_student]"}
+    assert turns.loc[0, ["share_positive", "share_all"]].tolist() == [0.75, 0.25]
     assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
     assert {settings["train.seed"] for settings in clone.ran.values()} == {1, 2}
