@@ -3,7 +3,7 @@
 Plotly draws them in the browser, as it draws the report's figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,11 +13,11 @@ from playwright.sync_api import sync_playwright
 from plotly.offline import get_plotlyjs
 
 from benchmarks.study import ONCE, RESULTS, SHARES
-from benchmarks.study_tables import CONTROLS, STEPS
 from job.files import write_text
 
 CHROMIUM = "/usr/bin/chromium"
 DOCS = Path("docs")
+COLOURS = ("#1f5fa8", "#c2571a", "#4a7c59")
 AUROC = "AUROC per patient, 95 % interval over patients"
 
 
@@ -27,20 +27,17 @@ def main() -> None:
     choice = _read("choice")
     if len(choice):
         rows = [f"per patient, {part}" for part in ("value", "low", "high")]
-        charts["choice"] = forest(choice, "candidate", rows, f"{AUROC}: held-out folds of the training part")
+        charts["choice"] = forest({"": choice}, "candidate", rows, f"{AUROC}: held-out folds of the training part")
     systems = _read("systems")
     for where, table in systems[systems["test set"].isin(ONCE)].groupby("test set", sort=False):
         rows = [f"AUROC per patient{part}" for part in ("", ", low", ", high")]
         name = f"systems-{str(where).replace(',', '').replace(' ', '-').lower()}"
         # A majority's AUROC is that of the mean probability: one row for the two.
         shown = table[~table["system"].str.endswith((", mean", "out of fold"))].dropna(subset=rows[0])
-        charts[name] = forest(shown, "system", rows, f"{AUROC}: {where}")
-    for share in SHARES:
-        table = _read(f"self_training_{round(100 * share)}")
-        if len(table):
-            rows = [f"{CONTROLS[STEPS]}{end}" for end in ("", ", low", ", high")]
-            title = f"AUROC less that of labelled images alone with the same steps: {share:.0%} of the labels"
-            charts[f"self-training-{round(100 * share)}"] = forest(table.dropna(subset=rows[0]), "arm", rows, title, 0)
+        charts[name] = forest({"": shown}, "system", rows, f"{AUROC}: {where}")
+    by_share = {f"{share:.0%} of the labels": _read(f"self_training_{round(100 * share)}") for share in SHARES}
+    if found := {name: table for name, table in by_share.items() if len(table)}:
+        charts["self-training"] = forest(found, "arm", ["value", "low", "high"], f"{AUROC}: few labels, seed 1")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
@@ -54,24 +51,25 @@ def main() -> None:
             print(path)
 
 
-def forest(table: pd.DataFrame, name: str, columns: Sequence[str], title: str, line: float | None = None) -> go.Figure:
-    """A row per entry of the column `name`: a value with its interval, the three `columns`; a line at `line`."""
-    value, low, high = (table[column].astype(float) for column in columns)
-    points = go.Scatter(
-        x=value.tolist(), y=table[name].tolist(), mode="markers", marker={"size": 9, "color": "#1f5fa8"},
-        error_x={"type": "data", "array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "width": 0},
-    )  # fmt: skip
-    figure = go.Figure(points, {
-        "template": "simple_white", "title": {"text": title, "font": {"size": 14}}, "height": 110 + 34 * len(table),
-        "yaxis": {"autorange": "reversed", "automargin": True}, "margin": {"l": 8, "r": 16, "t": 48, "b": 36},
-        "xaxis": {"showgrid": True}, "font": {"family": "sans-serif", "size": 13},
+def forest(tables: Mapping[str, pd.DataFrame], name: str, columns: Sequence[str], title: str) -> go.Figure:
+    """A row per entry of the column `name`, in it a value with its interval of each table: the three `columns`."""
+    points = []
+    for (series, table), colour in zip(tables.items(), COLOURS, strict=False):
+        value, low, high = (table[column].astype(float) for column in columns)
+        ends = {"type": "data", "array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "width": 0}
+        points.append(go.Scatter(
+            x=value.tolist(), y=table[name].tolist(), error_x=ends, name=series, orientation="h", mode="markers",
+            marker={"size": 9, "color": colour},
+        ))  # fmt: skip
+    every = pd.concat(tables.values())
+    rows, around = every[name].nunique(), [every[columns[1]].min() - 0.02, every[columns[2]].max() + 0.02]
+    return go.Figure(points, {
+        "template": "simple_white", "title": {"text": title, "font": {"size": 14}}, "scattermode": "group",
+        "height": 110 + (22 + 12 * len(tables)) * rows, "yaxis": {"autorange": "reversed", "automargin": True},
+        "margin": {"l": 8, "r": 16, "t": 48, "b": 36}, "xaxis": {"showgrid": True, "range": around},
+        "font": {"family": "sans-serif", "size": 13}, "showlegend": len(tables) > 1,
+        "legend": {"orientation": "h", "y": -0.08},
     })  # fmt: skip
-    # The template's own lines have no width.
-    return (
-        figure
-        if line is None
-        else figure.add_vline(line, line={"dash": "dot", "width": 2, "color": "#767676"}, opacity=1)
-    )
 
 
 def _read(name: str) -> pd.DataFrame:
