@@ -91,7 +91,7 @@ class Comparison:
     def figure(self, model: str, metric: str) -> dict[str, float | None]:
         """`value, low, high`: the mean over the seeds, with its interval over subjects, for these networks."""
         parts = _over_seeds([seed[metric] for seed in self._figures[model]])
-        freedom = self._freedom(parts)
+        freedom = self._freedom(parts) if min(part.fewest for part in parts) > 1 else 0
         return intervals.entry(replace(intervals.average(parts), fewest=1 + freedom))
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> dict[tuple[str, str], Difference]:
@@ -112,7 +112,10 @@ class Comparison:
         parts = _over_seeds(seeds)
         mean = intervals.average(parts)
         total = mean.error**2 + of_seeds
-        if sum(part.fewest for part in parts) < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
+        # Of one subject nobody knows how much another would differ.
+        fewest = min(1 + sum(part.fewest - 1 for part in parts), self._fewest)
+        alone = any(part.fewest < 2 for part in parts)
+        if alone or fewest < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
             return Difference(mean.value, np.nan, np.nan, by_seed, np.nan)
         subjects = mean.error**4 / self._freedom(parts)
         freedom = total**2 / (subjects + of_seeds**2 / max(len(seeds) - 1, 1))

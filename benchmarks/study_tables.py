@@ -61,7 +61,7 @@ def _by_fold(candidate: str, tests: Mapping[str, pd.DataFrame]) -> dict[str, obj
 def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
     """A row per test set and model: figures per cell, and per patient with 95 % intervals over subjects.
 
-    Out of fold is what each network says of the training images that it has not learned from: the networks' mean.
+    Out of fold is what each network says of the training images that it has not learned from.
     """
     rows = []
     for (where, arm), name in names.items():
@@ -175,7 +175,10 @@ def _per_cell(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _figures(clone: Clone, table: pd.DataFrame) -> dict[str, float | None]:
-    """Per cell, and AUROC and balanced accuracy per patient with intervals; of several networks their mean."""
+    """Per cell, and AUROC and balanced accuracy per patient with intervals.
+
+    Of several networks it is their mean, but for the balanced accuracy per patient: their calls are on one scale.
+    """
     parts = [part for _, part in table.groupby("network")] if "network" in table else [table]
     result: dict[str, float | None] = pd.DataFrame([_per_cell(part) for part in parts]).mean().to_dict()
     comparison = Comparison({"": [table]}, _dataset(clone))

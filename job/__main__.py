@@ -10,7 +10,7 @@ import argparse
 import atexit
 import ctypes
 import errno
-import importlib
+import importlib.util
 import os
 import re
 import signal
@@ -78,10 +78,13 @@ def _of_the_machine(error: Exception) -> str:
     A file that should be there and is not is such a fault.
     """
     if isinstance(error, ModuleNotFoundError):
-        found = f"{error.name} is not installed for {sys.executable}: `source .venv/bin/activate`, or `make install`"
-        return "" if str(error.name).startswith("job") else found
+        package = (error.name or "").partition(".")[0]
+        absent = package not in ("", "job") and importlib.util.find_spec(package) is None
+        remedy = f"is not installed for {sys.executable}: `source .venv/bin/activate`, or `make install`"
+        return f"{package} {remedy}" if absent else ""
     # torch has no one class for it.
-    if isinstance(error, MemoryError) or re.search("(?i)out of memory|can('t|not) allocate|ALLOC_FAILED", str(error)):
+    named = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate|ALLOC_FAILED", str(error))
+    if named or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return f"out of memory: {_LESS_MEMORY}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""

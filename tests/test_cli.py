@@ -204,15 +204,22 @@ def test_want_of_memory_is_named_with_what_to_change(monkeypatch, capsys, error)
 
 def test_a_package_that_is_not_installed_is_named_with_what_to_do(monkeypatch, capsys):
     """As without the virtual environment."""
-    absent = ModuleNotFoundError("No module named 'pandas'", name="pandas")
+    absent = ModuleNotFoundError("No module named 'jobs_of_others'", name="jobs_of_others.tools")
     monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=absent))
     assert main(["folds"]) == 2
-    assert "pandas is not installed for " in (said := capsys.readouterr().err)
+    assert "jobs_of_others is not installed for " in (said := capsys.readouterr().err)
     assert "source .venv/bin/activate" in said
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shapes differ"), ModuleNotFoundError("no job.wrong", name="job.wrong")]
+    "error",
+    [
+        RuntimeError("shapes differ"),
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/out of memory/1.png"),
+        ModuleNotFoundError("no job.wrong", name="job.wrong"),
+        ModuleNotFoundError("no torch.wrong", name="torch.wrong"),
+        ModuleNotFoundError("nobody knows"),
+    ],
 )
 def test_other_errors_keep_their_traceback(monkeypatch, error):
     monkeypatch.setattr("job.commands.folds.run", Mock(side_effect=error))

@@ -46,6 +46,7 @@ def compare(revisions: tuple[str | None, str | None], names: tuple[str, str]) ->
     changed = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
     return Comparison(
         names=names,
+        unit="patient" if next(iter(first.values())).cells.dataset.patients_known else "image",
         parameters=[(key, before.get(key), after.get(key)) for key in changed],
         figures=rows,
         images=(len(one), len(other), len(one.merge(other))),

@@ -36,11 +36,9 @@ class OnnxEnsemble:
         self.digest = sha256(path)
         if digest and digest.strip().lower() != self.digest:
             raise UserError(f"{path} has the SHA-256 {self.digest} and not {digest}: fetch it again, or do not use it")
-        cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        if device == "cuda" and not cuda:
-            raise UserError("--device cuda: this ONNX Runtime has no CUDA: install onnxruntime-gpu, or use auto or cpu")
+        cuda = "CUDAExecutionProvider"
         # By default it would multiply with 10 bits of mantissa.
-        gpu = [("CUDAExecutionProvider", {"use_tf32": 0})] if cuda and device != "cpu" else []
+        gpu = [(cuda, {"use_tf32": 0})] if device != "cpu" and cuda in onnxruntime.get_available_providers() else []
         try:
             self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
             self.manifest = Manifest(**json.loads(self.session.get_modelmeta().custom_metadata_map[KEY]))
@@ -48,6 +46,9 @@ class OnnxEnsemble:
             raise UserError(
                 f"{path} is not an ensemble that `python -m job export` wrote, or an older one ({error})"
             ) from None
+        # Without its libraries it falls back to the CPU, and says so in its log alone.
+        if device == "cuda" and cuda not in self.session.get_providers():
+            raise UserError("--device cuda: ONNX Runtime finds no CUDA: install onnxruntime-gpu, or use auto or cpu")
 
     def judge(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Ensemble` says, for images of shape (B, S, S, 3)."""

@@ -83,6 +83,16 @@ def test_a_network_with_few_subjects_makes_the_interval_wide():
     assert found.p == pytest.approx(2 * stats.t.sf(abs(found.value) / np.sqrt(sum(variances)), freedom))
 
 
+def test_of_one_subject_of_a_class_nothing_is_known():
+    one, two = drawn(0.6, 1), drawn(0.5, 4)
+    subject = one["subject"].str[1:].astype(int)
+    network = np.where((subject % 2 == 1) & (subject < 20), "one", "many")
+    one["network"] = two["network"] = np.where(subject == 0, "one", network)  # one healthy subject, ten with ALL
+    found = Comparison({"one": [one], "two": [two]}, DATASET)
+    assert found.figure("one", "auroc")["low"] is None
+    assert np.isnan(found.differences([("one", "two")], "auroc")["one", "two"].p)
+
+
 def test_differences_are_paired_by_seed_whatever_the_order_of_the_rows():
     one, two = [drawn(1.0, seed, order=seed) for seed in (1, 2)], [drawn(0.5, seed) for seed in (11, 12)]
     found = compare(one, two)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 import sys
@@ -45,6 +46,18 @@ def test_a_reader_that_ended_does_not_end_a_training(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
         progress.resumed("base", 2, 64)
     assert "base goes on after 2 epochs" in paths.log("efficientnet", 1).read_text()
+
+
+def test_the_time_of_a_resumed_fold_is_not_known(tmp_path, monkeypatch):
+    """Only the last process's is."""
+    monkeypatch.chdir(tmp_path)
+    for resumed in (False, True):
+        progress = Progress("efficientnet", 1, "the CPU")
+        if resumed:
+            progress.resumed("base", 2, 64)
+        progress.close()
+        kept = json.loads(paths.log("efficientnet", 1).with_suffix(".json").read_text())
+        assert ("seconds" in kept) is not resumed
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored(monkeypatch):

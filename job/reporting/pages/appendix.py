@@ -32,7 +32,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two revisions by `names`.
+    """Two revisions by `names`; a `unit`, patient or image, counts once.
 
     `parameters` are those that differ: name and both values. `figures` has a row per vote and metric: both values with
     their intervals, then the second minus the first: difference, interval, patients better, patients; None where there
@@ -40,6 +40,7 @@ class Comparison:
     """
 
     names: tuple[str, str]
+    unit: str
     parameters: Sequence[tuple[str, Any, Any]]
     figures: Sequence[Sequence[Any]]
     images: tuple[int, int, int]
@@ -49,7 +50,7 @@ class Comparison:
     def verdict(self) -> str:
         """Whether the figures may be subtracted, in words."""
         if self.same:
-            return f"Both were tested on the same {text.counted(self.images[0], 'image')} of the same patients."
+            return f"Both were tested on the same {text.counted(self.images[0], 'image')} of the same {self.unit}s."
         return (
             f"The test sets differ ({text.count(self.images[0])} and {text.counted(self.images[1], 'image')}, "
             f"{text.count(self.images[2])} in both): the figures are no comparison, and no difference is given."
@@ -117,11 +118,11 @@ def comparison_tables(found: Comparison) -> dict[str, Table]:
     numbers = columns("name", model="Model", metric="Metric")
     for key, group in (("first", first), ("second", second), ("difference", f"{second} minus {first}")):
         numbers += interval_columns("ratio", group, key)
-    numbers += columns("count", "Patients", positive="Better in", negative="worse in", subjects="of")
+    numbers += columns("count", f"{found.unit.capitalize()}s", positive="Better in", negative="worse in", subjects="of")
     rows = [[text.model_name(model), text.METRICS[metric].label, *row] for model, metric, *row in found.figures]
     return {
         "changed": Table("changed", "Parameters that differ.", heads, changed),
-        "figures": Table("compared", "Figures per patient, with 95 % intervals.", numbers, rows),
+        "figures": Table("compared", f"Figures per {found.unit}, with 95 % intervals.", numbers, rows),
     }
 
 
