@@ -91,8 +91,7 @@ class Comparison:
     def figure(self, model: str, metric: str) -> dict[str, float | None]:
         """`value, low, high`: the mean over the seeds, with its interval over subjects, for these networks."""
         parts = _over_seeds([seed[metric] for seed in self._figures[model]])
-        freedom = self._freedom(parts) if min(part.fewest for part in parts) > 1 else 0
-        return intervals.entry(replace(intervals.average(parts), fewest=1 + freedom))
+        return intervals.entry(replace(intervals.average(parts), fewest=1 + self._freedom(parts)))
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> dict[tuple[str, str], Difference]:
         """Every pair's mean over the seeds of the first model's figure less that of the second with the same seed."""
@@ -112,13 +111,11 @@ class Comparison:
         parts = _over_seeds(seeds)
         mean = intervals.average(parts)
         total = mean.error**2 + of_seeds
-        # Of one subject nobody knows how much another would differ.
+        of_parts = self._freedom(parts)
         fewest = min(1 + sum(part.fewest - 1 for part in parts), self._fewest)
-        alone = any(part.fewest < 2 for part in parts)
-        if alone or fewest < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
+        if not of_parts or fewest < intervals.FEWEST_FOR_A_DIFFERENCE or total < 1e-18:
             return Difference(mean.value, np.nan, np.nan, by_seed, np.nan)
-        subjects = mean.error**4 / self._freedom(parts)
-        freedom = total**2 / (subjects + of_seeds**2 / max(len(seeds) - 1, 1))
+        freedom = total**2 / (mean.error**4 / of_parts + of_seeds**2 / max(len(seeds) - 1, 1))
         half = float(stats.t.ppf(0.975, freedom) * np.sqrt(total))
         p = float(2 * stats.t.sf(abs(mean.value) / np.sqrt(total), freedom))
         return Difference(mean.value, mean.value - half, mean.value + half, by_seed, p)
@@ -126,12 +123,13 @@ class Comparison:
     def _freedom(self, parts: Sequence[SubjectMean]) -> float:
         """Degrees of freedom of the parts' mean: Satterthwaite's, at most the subjects of the smaller class, less one.
 
-        (With folds by image a subject is in several parts.)
+        (With folds by image a subject is in several parts.) There is none where a part has one subject of a class: nobody
+        knows how much another would differ.
         """
         variances, own = np.array([(part.error**2, part.fewest - 1) for part in parts]).T
-        if len(parts) == 1 or not variances.sum():
+        if len(parts) == 1 or not own.min() or not variances.sum():
             return float(own.min())
-        return float(min(variances.sum() ** 2 / (variances**2 / own.clip(1)).sum(), self._fewest - 1))
+        return float(min(variances.sum() ** 2 / (variances**2 / own).sum(), self._fewest - 1))
 
 
 def _over_seeds(seeds: Sequence[Sequence[SubjectMean]]) -> list[SubjectMean]:

@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_the_machine(error: Exception) -> str:
-    """What a disk, the want of memory or of a package stopped, as a sentence; empty for a fault, which keeps its trace.
+    """What a disk or the want of memory or a package stopped, in a sentence; nothing for a fault, kept as a traceback.
 
     A file that should be there and is not is such a fault.
     """

@@ -156,8 +156,8 @@ def _reliability(inputs: ReportInputs) -> Figure:
     losses = [
         f"{text.method_name(entry['method'])} {before} without, {after} with it"
         for entry in inputs.evaluation["calibration"]
-        for losses_of in [[entry["test"][when]["metrics"]["log_loss"] for when in ("before", "after")]]
-        for before, after in [[text.cell(loss, "ratio") for loss in losses_of]]
+        for at in [entry["test"]]
+        for before, after in [[text.cell(at[when]["metrics"]["log_loss"], "ratio") for when in ("before", "after")]]
     ]
     return reliability(bins, f"Log loss on the test set and the temperature: {'; '.join(losses)}")
 
