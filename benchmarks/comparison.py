@@ -123,7 +123,7 @@ class Comparison:
     def _freedom(self, parts: Sequence[SubjectMean]) -> float:
         """Degrees of freedom of the parts' mean: Satterthwaite's, at most the subjects of the smaller class, less one.
 
-        (With folds by image a subject is in several parts.) There is none where a part has one subject of a class: nobody
+        (With folds by image a subject is in several parts.) None where a part has one subject of a class: nobody
         knows how much another would differ.
         """
         variances, own = np.array([(part.error**2, part.fewest - 1) for part in parts]).T
