@@ -4,7 +4,8 @@ Every training is an experiment of DVC in a clone under `.work/study/`, which ke
 may be killed anywhere and started again; what is finished is not repeated, and each table is written as soon as its
 experiments are there, with the summary of each run on a test set. The order of `main` is the protocol: the candidates
 are judged on the three official folds of the training part, each held out in turn, without the preliminary part, and
-what comes after takes the winner as it is. Self-training is compared on these folds too, and on no test set.
+what comes after takes the winner as it is. Self-training is compared on these folds too, and on no test set. One part
+can run alone, on a machine that has not done the rest: it takes the winner of benchmarks/study/choice.csv.
 
 DIR is the folder that holds `training_data/`; nothing of it is copied into the repository but figures.
 """
@@ -14,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain, product
 from pathlib import Path
 
@@ -109,18 +110,16 @@ def main() -> int:
         default=len(os.sched_getaffinity(0)),
         help="experiments at a time; 0 runs none and shows what there is",
     )
+    parser.add_argument("--only", choices=PARTS, help="this part alone, with the choice of an earlier run")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     try:
         with opened(FOLDER) as clone:
             clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
-            chosen = choose(clone, options.jobs)
-            if chosen:
-                systems(clone, chosen, options.jobs)
-                for share in SHARES:
-                    self_training(clone, chosen, options.jobs, share, seeds=(1,))
-                self_training(clone, chosen, options.jobs, FEWEST, seeds=(1, 2))
-                larger(clone, chosen, options.jobs)
+            if chosen := _winner() if options.only else choose(clone, options.jobs):
+                for name, part in PARTS.items():
+                    if options.only in {None, name}:
+                        part(clone, chosen, options.jobs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -135,7 +134,13 @@ def choose(clone: Clone, jobs: int) -> Settings:
     if len(finished) < len(CANDIDATES):
         print(f"{len(finished)} of {len(CANDIDATES)} candidates are finished: nothing is chosen yet")
         return {}
-    best = str(table.loc[table["auroc"].drop(table.index[-1]).idxmax(), "candidate"])
+    return _winner()
+
+
+def _winner() -> Settings:
+    """The best of the candidates' table, whose last row is the cell's size."""
+    table = pd.read_csv(RESULTS / "choice.csv").iloc[:-1]
+    best = str(table.loc[table["auroc"].idxmax(), "candidate"])
     print(f"chosen: {best}")
     return CANDIDATES[best]
 
@@ -157,7 +162,7 @@ def larger(clone: Clone, chosen: Settings, jobs: int) -> None:
     name = next(arm for arm, settings in CANDIDATES.items() if settings == chosen)
     arms = {f"{name}, {what}": chosen | more for what, more in LARGER.items()}
     if found := _held_out(clone, "larger", arms, jobs):
-        alone = _held_out(clone, "choice", {name: chosen}, 0)
+        alone = _held_out(clone, "choice", {name: chosen}, jobs)
         _write(clone, "larger", tables.choice(clone, alone | found, name))
 
 
@@ -177,11 +182,23 @@ def systems(clone: Clone, chosen: Settings, jobs: int) -> None:
             (RESULTS / f"{name}-{file}").write_text(clone.read(name, f"results/{file}"), encoding="utf-8")
 
 
+def few_labels(clone: Clone, chosen: Settings, jobs: int) -> None:
+    """Every share of the labels, once."""
+    for share in SHARES:
+        self_training(clone, chosen, jobs, share, seeds=(1,))
+
+
+def second_seed(clone: Clone, chosen: Settings, jobs: int) -> None:
+    """The fewest labels once more, by itself and, where the first seed ran too, both together."""
+    self_training(clone, chosen, jobs, FEWEST, seeds=(2,))
+    self_training(clone, chosen, 0, FEWEST, seeds=(1, 2))
+
+
 def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds: tuple[int, ...]) -> None:
     """What pseudo-labels bring where this share of the labels is known, on the held-out official folds."""
     # The linear probe, were it chosen, does not say how a network learns.
     learning = {key: value for key, value in (BASE | dict(chosen)).items() if key.startswith("train.")}
-    with_pool = share == FEWEST and len(seeds) == 1
+    with_pool = share == FEWEST and seeds == (1,)
     arms = {arm: which for arm, which in SELF_TRAINING.items() if with_pool or "split.unlabelled" not in which}
     held_out = HELD_OUT[:2]
     names = {arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in held_out] for seed in seeds] for arm in arms}
@@ -196,13 +213,19 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
         done = {arm: runs for arm, runs in names.items() if clone.finished().issuperset(chain(*runs))}
         # Of one seed there is no p, which counts all comparisons: what is there may be shown.
         if done.keys() > set(tables.CONTROLS) and (len(seeds) == 1 or len(done) == len(names)):
-            name = f"self_training_{round(100 * share)}{'_seeds' if len(seeds) > 1 else ''}"
+            which = {(1,): "", (2,): "_seed_2"}.get(seeds, "_seeds")
+            name = f"self_training_{round(100 * share)}{which}"
             _write(clone, name, tables.self_training(clone, done))
             _write(clone, f"{name}_trace", tables.trace(clone, done))
 
 
 def _steps(arm: str, share: float, column: int) -> Settings:
     return {"train.epochs": CONTROL_EPOCHS[share][column]} if arm in {tables.STEPS, tables.NOISE} else {}
+
+
+PARTS: dict[str, Callable[[Clone, Settings, int], None]] = {
+    "systems": systems, "few-labels": few_labels, "second-seed": second_seed, "larger": larger,
+}  # fmt: skip
 
 
 def _write(clone: Clone, name: str, table: pd.DataFrame) -> None:
