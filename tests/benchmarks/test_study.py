@@ -1,6 +1,7 @@
 """The protocol of the study: what is chosen, on what, and what is looked at afterwards."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from job.params import Params
 from tests import ROOT
 
 RNG = np.random.default_rng(0)
+SLUGS = ("160-pixels", "ten-epochs", "lite2")
 
 
 class Experiments:
@@ -27,8 +29,8 @@ class Experiments:
     def run_all(self, wanted, jobs):  # noqa: ARG002 - as the clone's
         self.ran |= wanted
 
-    def run_each(self, wanted, jobs):  # noqa: ARG002 - as the clone's
-        for name, settings in wanted.items():
+    def run_each(self, wanted, jobs):
+        for name, settings in wanted.items() if jobs else ():
             self.ran[name] = settings
             yield name
 
@@ -161,3 +163,21 @@ def test_self_training_is_compared_with_labelled_images_alone_and_with_its_contr
     assert turns.loc[0, ["share_positive", "share_all"]].tolist() == [0.75, 0.25]
     assert not {settings["split.test"] for settings in clone.ran.values()} - set(study.HELD_OUT)
     assert {settings["train.seed"] for settings in clone.ran.values()} == {1, 2}
+
+
+@pytest.mark.parametrize("part", ["larger", "second-seed"])
+def test_one_part_alone_takes_the_recorded_choice_and_trains_nothing_else(clone, tmp_path, monkeypatch, part):
+    study.choose(clone, 1)
+    clone.ran.clear()
+    clone.prepare = lambda *_, **__: None
+    monkeypatch.setattr(study, "opened", lambda _: nullcontext(clone))
+    monkeypatch.setattr("sys.argv", ["study", "--root", "cells", "--only", part])
+    assert study.main() == 0
+    assert all(settings["train.class_weights"] == "balanced" for settings in clone.ran.values())
+    if part == "larger":
+        kinds = {name.rpartition("-fold")[0] for name in clone.ran}
+        assert kinds == {"choice-and-balanced-loss", *(f"larger-and-balanced-loss-{of}" for of in SLUGS)}
+    else:
+        assert {settings["train.seed"] for settings in clone.ran.values()} == {2}
+        assert (tmp_path / "self_training_10_seed_2.csv").is_file()
+        assert not (tmp_path / "self_training_10_seeds.csv").exists(), "the first seed is not there"
