@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from job.commands import machine
 from job.contracts.paths import EVALUATION
+from job.contracts.paths import ensemble as ensemble_folder
 from job.data import tree
 from job.ensemble import scoring
 from job.errors import UserError
@@ -150,14 +151,20 @@ def _threshold(text: str, classes: Sequence[str]) -> tuple[str, float]:
     return name, number
 
 
-def operating_points(method: str, path: Path = EVALUATION) -> scoring.Points:
+def operating_points(method: str) -> scoring.Points:
     """The operating points of a method, as `evaluate` found them.
 
     The threshold is one of calibrated probabilities: the mean of the members' logits, divided by the temperature (Guo
     et al. 2017).
+
+    Raises:
+        UserError: the evaluation is of another ensemble: one with another temperature.
     """
-    evaluation = read_json(path)
+    evaluation = read_json(EVALUATION)
     temperatures = {entry["method"]: entry["temperature"] for entry in evaluation.get("calibration", [])}
+    ensemble = ensemble_folder(method) / "ensemble.json"
+    if temperatures.get(method) not in {None, read_json(ensemble)["temperature"]}:
+        raise UserError(f"{EVALUATION} is of other networks than {ensemble}: run `dvc repro`, which evaluates anew")
     return {
         point["name"]: (evaluation["positive"], point["threshold"], temperatures[method], point["reason"])
         for entry in evaluation.get("operating_points", [])

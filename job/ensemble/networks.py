@@ -124,8 +124,8 @@ def _description(method: str) -> dict[str, Any]:
             "--model, run `dvc repro`, or fetch one with `dvc pull ensemble train`"
         )
     description: dict[str, Any] = read_json(file)
-    if "views" not in description:
-        raise UserError(f"{file} is of an older version of this code: run `dvc repro`")
+    if missing := {"members", "classes", "views", "temperature"} - description.keys():
+        raise UserError(f"{file} is not of this version of the code (no {', '.join(sorted(missing))}): run `dvc repro`")
     return description
 
 

@@ -64,6 +64,7 @@ def trained(tmp_path_factory):
     (root / "runs/two").symlink_to("efficientnet")
     for method, chosen in (("efficientnet", members), ("two", members[1:])):
         described = {"method": method, "classes": CLASSES, "members": chosen, "rule": "majority", "views": 1}
+        described["temperature"] = 0.1
         (root / "ensembles" / method).mkdir(parents=True)
         (root / "ensembles" / method / "ensemble.json").write_text(json.dumps(described))
     return root
@@ -158,6 +159,16 @@ def test_an_operating_point_is_met_on_the_calibrated_mean_of_the_members_logits(
         evaluation(here, threshold=None, reason="the validation images are all of one class")
         assert main(["predict", "cells", "--out", str(tmp_path / "no.csv"), "--operating-point", name]) == 2
         assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["predict", "cells", "--operating-point", "sensitivity"], ["export"]])
+def test_an_operating_point_of_other_networks_is_refused(here, tmp_path, capsys, command):
+    evaluation(here, threshold=0.5)
+    file = here / "results/evaluation.json"
+    file.write_text(file.read_text().replace("0.1", "0.2"))
+    assert main([*command, "--out", str(tmp_path / "out.onnx")]) == 2
+    assert "results/evaluation.json is of other networks than" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_onnx_file_has_the_operating_points_of_its_own_networks(here, exported, tmp_path):
@@ -498,7 +509,7 @@ def test_an_image_is_seen_as_often_as_evaluated_whatever_the_parameters_say_now(
     del described["views"]
     Path("ensembles/efficientnet/ensemble.json").write_text(json.dumps(described))
     assert main(["predict", "cells", "--out", "no.csv"]) == 2
-    assert "ensemble.json is of an older version of this code: run `dvc repro`" in capsys.readouterr().err
+    assert "ensemble.json is not of this version of the code (no views): run `dvc repro`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("which", "factor"), [(0, 1.1), (0, np.nan), (1, 1.5)])

@@ -52,7 +52,7 @@ def test_intervals_are_of_subjects_and_wider_than_those_of_images(report):
 
 
 @pytest.mark.parametrize("method", ["efficientnet", "noisy_student"])
-def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evaluated, scored, method):
+def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evaluated, scored, method, monkeypatch):
     """The report promises a sensitivity; whoever uses the point on new cells must get that very rule."""
     test = scored[(scored["role"] == "test") & (scored["method"] == method) & (scored["kind"] == "fold")]
     columns = [f"p_{name}" for name in report["classes"]]
@@ -62,7 +62,8 @@ def test_predict_decides_at_an_operating_point_as_evaluate_counted(report, evalu
     truth = test.drop_duplicates("image").sort_values("image")["label"].to_numpy()
     manifest = scoring.Manifest(method, tuple(range(len(members))), tuple(report["classes"]), 8, 0, "cell")
     entry = next(entry for entry in report["operating_points"] if entry["method"] == method)
-    points = predict.operating_points(method, evaluated / "results/evaluation.json")
+    monkeypatch.chdir(evaluated)
+    points = predict.operating_points(method)
     for point in entry["points"]:
         label, threshold, temperature, _ = points[point["name"]]
         numbers, _ = scoring.verdicts(members, scoring.Rule((label, threshold), temperature), manifest)
