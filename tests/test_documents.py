@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 
+import pandas as pd
 import pytest
 
 from tests import ROOT
 from tests.pipeline import repository
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+PRECISIONS = ((1, 3), (1, 2), (100, 1))
 NOT_HERE = {"data", "docker", "gpu"}
 # Targets that run this test, or hours: that they exist and what they would run is checked.
 DRY = r"make (test|test-all|bench|chaos|ablation|lint)\b"
@@ -28,6 +30,23 @@ def anchors(document):
     """Anchors of the headings of a document, as GitHub makes them."""
     for heading in re.findall(r"^#+ (.*)$", read(document), re.MULTILINE):
         yield re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+
+
+def test_every_interval_about_real_cells_stands_in_a_committed_table():
+    """A slip of the hand, or a table made anew, would part them."""
+    known = set()
+    for file in (ROOT / "benchmarks").rglob("*.csv"):
+        table = pd.read_csv(file)
+        for column in table.columns[table.columns.str.contains(r"(?:\b|_)low\b")]:
+            ends = table[[column, column.replace("low", "high")]].dropna().to_numpy()
+            # As they are, with the sign turned, and in points.
+            for pair in (*ends, *-ends[:, ::-1]):
+                known |= {tuple(f"{factor * end:.{digits}f}" for end in pair) for factor, digits in PRECISIONS}
+    told = read("README.md").partition("**synthetic** cells of the demo")[0], read("docs/model_card_cnmc.md")
+    told += (read("docs/results.md").partition("## Real cells")[2],)
+    written = [re.findall(r"\[\+?(-?\d+\.\d+), \+?(-?\d+\.\d+)\]", text) for text in told]
+    assert [len(found) > 1 for found in written] == [True] * 3
+    assert not [pair for found in written for pair in found if pair not in known]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
