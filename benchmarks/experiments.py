@@ -62,24 +62,25 @@ class Clone:
         self.repository = folder / "repository"
         self._lock = lock
 
-    def prepare(self, common: Settings, *, pinned: bool = False) -> None:
+    def prepare(self, common: Settings, *, pinned: bool = False, code: str | None = None) -> None:
         """Clone the repository, set what all arms share, and make images and split once: the experiments' baseline.
 
-        A `pinned` clone keeps the code it began with, for experiments that take longer than a version lives.
+        A `pinned` clone keeps the code it began with, for experiments that take longer than a version lives. `code`
+        names a commit of old in place of today's.
         """
         before = read_json(self.folder / "baseline.json") if (self.folder / "baseline.json").is_file() else {}
-        keep = pinned and before.get("common") == dict(common)
-        state = before if keep else {"of": _digests(), "common": dict(common)}
+        keep = pinned and before.get("common") == dict(common) and code in {None, before.get("code")}
+        state = before if keep else {"of": _digests(code), "common": dict(common)} | ({"code": code} if code else {})
         if before == state:
             self._name_a_remote()
             shutil.rmtree(self.repository / ".dvc/tmp/exps/standalone", ignore_errors=True)
             return
-        self._renew(common)
+        self._renew(common, code)
         write_json(self.folder / "baseline.json", state)
 
-    def _renew(self, common: Settings) -> None:
+    def _renew(self, common: Settings, code: str | None) -> None:
         (self.folder / "baseline.json").unlink(missing_ok=True)
-        head = _git(Path(), "rev-parse", "HEAD")
+        head = _git(Path(), "rev-parse", code or "HEAD")
         here = self.repository
         if not (here / ".git").is_dir():
             shutil.rmtree(here, ignore_errors=True)
@@ -216,11 +217,11 @@ class Clone:
         return float(read_json(path)) if path.is_file() else None
 
 
-def _digests() -> dict[str, str]:
+def _digests(code: str | None) -> dict[str, str]:
     """What decides the figures, as Git knows it."""
-    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *_DECIDES], check=False).returncode:  # noqa: S607
+    if not code and subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *_DECIDES], check=False).returncode:  # noqa: S607
         raise UserError(f"{', '.join(_DECIDES)}: commit the changes first, experiments run on what is committed")
-    return {path: _git(Path(), "rev-parse", f"HEAD:{path}") for path in _DECIDES}
+    return {path: _git(Path(), "rev-parse", f"{code or 'HEAD'}:{path}") for path in _DECIDES}
 
 
 def _git(where: Path, *arguments: str) -> str:

@@ -75,17 +75,13 @@ ONCE = (OFFICIAL, "Table 1, draw 1")
 SHARES = (0.1, 0.2, 0.5)
 """Of the labels, all on the same patients: folds 0 and 1 held out, each in turn. With fold 2 held out a tenth of the
 labels holds no HEM patient where fold 1 validates, as halves have whole patients; the stage `split` refuses that."""
-CONTROL_EPOCHS = {0.1: (48, 31), 0.2: (20, 12), 0.5: (8, 3)}
-"""Of the controls, by share and held-out fold: as many steps over the labelled images as a student takes in four epochs
-over the masked ones. Counted with the stage `split`: patients are masked as a whole, so that a tenth of the labels is
-333 of 4,464 images with fold 0 held out, and 539 of 4,678 with fold 1."""
 FEWEST = SHARES[0]
 """Where a second seed measures how much another start moves a figure; with the first the final part is a pool too."""
 EFFICIENTNET = {"methods": "[efficientnet]", "efficientnet.labels": "half"}
 NOISY = {"methods": "[noisy_student]", "noisy_student.augment": "cells"}
 SELF_TRAINING: dict[str, dict[str, str | int | float]] = {
     tables.ALONE: EFFICIENTNET,
-    tables.STEPS: EFFICIENTNET,  # and epochs, see CONTROL_EPOCHS
+    tables.STEPS: EFFICIENTNET,  # as long as a student learns, see `self_training`
     tables.NOISE: EFFICIENTNET | {"train.augment": "cells"},
     "recommended form": NOISY | RECOMMENDED,
     "as published": {"methods": "[noisy_student]"},
@@ -111,11 +107,12 @@ def main() -> int:
         help="experiments at a time; 0 runs none and shows what there is",
     )
     parser.add_argument("--only", choices=PARTS, help="this part alone, with the choice of an earlier run")
+    parser.add_argument("--code", help="commit whose code the experiments run; today's, or that of the work folder")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     try:
         with opened(FOLDER) as clone:
-            clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True)
+            clone.prepare(COMMON | {"data.root": str(options.root.resolve())}, pinned=True, code=options.code)
             if chosen := _winner() if options.only else choose(clone, options.jobs):
                 for name, part in PARTS.items():
                     if options.only in {None, name}:
@@ -202,13 +199,19 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
     arms = {arm: which for arm, which in SELF_TRAINING.items() if with_pool or "split.unlabelled" not in which}
     held_out = HELD_OUT[:2]
     names = {arm: [[f"few-{share}-{_slug(arm)}-{fold}-{seed}" for fold in held_out] for seed in seeds] for arm in arms}
+    common = {"split.labelled_share": share} | SHORT | learning
     wanted: dict[str, Settings] = {
-        names[arm][row][column]: SHORT | learning | settings | _steps(arm, share, column)
-        | {"split.test": fold, "split.labelled_share": share, "train.seed": seed}
+        names[arm][row][column]: common | settings | {"split.test": fold, "train.seed": seed}
         for arm, settings in arms.items()
         for row, seed in enumerate(seeds)
         for column, fold in enumerate(held_out)
-    }  # fmt: skip
+    }
+    alone = list(chain(*names[tables.ALONE]))
+    clone.run_all({name: wanted[name] for name in alone}, jobs)
+    for name, *controls in zip(alone, chain(*names[tables.STEPS]), chain(*names[tables.NOISE]), strict=True):
+        if name in clone.finished():
+            epochs = round(SHORT["train.epochs"] * tables.steps_of_a_student(clone, name))
+            wanted |= {control: wanted[control] | {"train.epochs": epochs} for control in controls}
     for _ in chain(clone.run_each(wanted, jobs), ["nothing was missing"]):
         done = {arm: runs for arm, runs in names.items() if clone.finished().issuperset(chain(*runs))}
         # Of one seed there is no p, which counts all comparisons: what is there may be shown.
@@ -217,10 +220,6 @@ def self_training(clone: Clone, chosen: Settings, jobs: int, share: float, seeds
             name = f"self_training_{round(100 * share)}{which}"
             _write(clone, name, tables.self_training(clone, done))
             _write(clone, f"{name}_trace", tables.trace(clone, done))
-
-
-def _steps(arm: str, share: float, column: int) -> Settings:
-    return {"train.epochs": CONTROL_EPOCHS[share][column]} if arm in {tables.STEPS, tables.NOISE} else {}
 
 
 PARTS: dict[str, Callable[[Clone, Settings, int], None]] = {

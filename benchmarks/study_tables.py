@@ -2,10 +2,12 @@
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import pandas as pd
+from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 
 from benchmarks.comparison import Comparison
@@ -85,6 +87,16 @@ def systems(clone: Clone, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
             held_in = held_in.assign(network=held_in["image"].map(fold_of))
             rows.append({"test set": where, "system": f"{label}, out of fold"} | _figures(clone, held_in))
     return pd.DataFrame(rows)
+
+
+def steps_of_a_student(clone: Clone, name: str) -> float:
+    """Steps of an epoch over the masked images, a student's, for each of one over the labelled images, its control's.
+
+    Patients are masked as a whole, so this is not the ratio of the shares: it is counted in the experiment's split.
+    """
+    of_fold = _table(clone, name, "data/split.csv").query("role == 'train' and fold != 1")["half"].value_counts()
+    batch = YAML(typ="safe").load(clone.read(name, "params.yaml"))["train"]["batch_size"]
+    return math.ceil(of_fold["masked"] / batch) / math.ceil(of_fold["labelled"] / batch)
 
 
 def self_training(clone: Clone, names: Mapping[str, Sequence[Sequence[str]]]) -> pd.DataFrame:
