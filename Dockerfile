@@ -53,6 +53,7 @@ RUN if id ubuntu 2>/dev/null; then userdel --remove ubuntu; fi \
     && useradd --uid 1000 --create-home --home-dir /home/job job \
     && chmod 1777 /home/job /opt/torch/hub/checkpoints
 ENV PATH=/opt/venv/bin:$PATH \
+    JOB_VENV=/opt/venv \
     HOME=/home/job \
     USER=job \
     LANG=C.UTF-8 \

@@ -5,7 +5,8 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc)
 # Only a number that somebody gives: without one, folds that have GPUs do not share them.
 ASKED = $(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
-BIN := $(CURDIR)/.venv/bin
+# The container has its packages elsewhere, and installs none.
+BIN := $(or $(JOB_VENV),$(CURDIR)/.venv)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 # CPU=1 installs torch without CUDA, which another index serves than PyPI. What .venv holds once stays of its kind.
@@ -41,11 +42,11 @@ experiments: .venv/installed  ## what was tried: changed parameters, balanced ac
 	@dvc exp show --only-changed --hide-workspace \
 	  --drop 'State|Executor|params.yaml|.*/.*|runs|ensembles|predictions|.*[.](accuracy|f1|sensitivity|specificity)'
 
-clean:  ## remove what the pipeline and the tools made here; your own data and the cache of DVC stay
+clean:  ## remove what the pipeline and the tools made here; your data, DVC's cache and the experiments in .work stay
 	rm -rf data/checked.json data/raw/demo data/prepared data/split.csv data/truth.csv data/split.json
 	rm -rf runs/*/fold-* predictions/*/fold-*.csv ensembles/*/ site
 	rm -rf results/predictions.csv results/differences.csv results/history.csv results/evaluation.json results/explanations
-	rm -rf .venv logs .state .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv logs .state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 ##@ Develop
 
@@ -102,10 +103,13 @@ help:
 # The virtual environment, from the locks and nothing else. pip checks every hash. Those of torch without CUDA are in
 # requirements-cpu.lock, which `make lock` writes; as long as it is not there, they are those that the index states.
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+ifneq ($(JOB_VENV),)
+.venv/installed: ;
+else
 .venv/installed: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12"; exit 2; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || \
 	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 ifeq ($(CPU),)
 	@echo "Installing the locked packages into .venv (7 GiB, once; 2 GiB without a GPU: make CPU=1) ..."
@@ -118,3 +122,4 @@ else
 	@$(PIP) --no-deps --require-hashes --requirement .venv/rest
 endif
 	@touch $@
+endif

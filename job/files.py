@@ -37,22 +37,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, seconds: float, what: str) -> Iterator[None]:
-    """Run a block that one process at a time may run; the lock file holds its number, and goes when it is done.
+    """Run a block that one process at a time may run; its number stands beside the lock file, and both go at the end.
 
     After so many seconds a UserError says `what` another process does, such as `trains this fold`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    holder = path.with_suffix(".pid")  # not in the lock file, whose content is the lock where `flock` is missing
     try:
         lock = FileLock(path).acquire(timeout=seconds, poll_interval=0.2)
     except Timeout:
+        number = holder.read_text(encoding="utf-8") if holder.is_file() else "unknown"
         raise UserError(
-            f"process {path.read_text(encoding='utf-8')} {what} already ({path} is locked): wait until it ends, or end "
-            "it; what it has done is kept and used by the next run"
+            f"process {number} {what} already ({path} is locked): wait until it ends, or end it; what it has done is "
+            "kept and used by the next run"
         ) from None
     with lock:
-        path.write_text(str(os.getpid()), encoding="utf-8")
+        holder.write_text(str(os.getpid()), encoding="utf-8")
         yield
-        path.unlink()
+        for file in (holder, path):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -104,14 +107,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def dvc_settings() -> Any:
+    """The settings of DVC in this folder; a UserError where a file of them is damaged."""
+    # Imported where it is used: few commands need it.
+    from dvc.config import Config, ConfigError  # noqa: PLC0415
+
+    try:
+        return Config(".dvc")
+    except ConfigError as error:
+        raise UserError(f"the settings of DVC in .dvc/ cannot be read ({error}): mend or restore that file") from None
+
+
 def check_cache() -> None:
     """Refuse to begin long work where DVC could not keep its result, in a read-only cache or in another user's."""
     if not Path(".dvc").is_dir():
         return
-    # Imported where it is used: few commands need it.
-    from dvc.config import Config  # noqa: PLC0415
-
-    cache = Path(Config(".dvc")["cache"].get("dir") or ".dvc/cache")
+    cache = Path(dvc_settings()["cache"].get("dir") or ".dvc/cache")
     for folder in (cache, *cache.glob("runs/*"), *cache.glob("files/md5/*")):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(

@@ -53,7 +53,9 @@ class Data(Section):
     root: Annotated[str, Field(min_length=1)]
     layout: Literal["auto", "c-nmc", "csv", "folders"]
     # `-S data.positive=1` arrives as a number, and a class may be called so.
-    positive: Annotated[str, pydantic.BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(min_length=1)]
+    positive: Annotated[
+        str, pydantic.BeforeValidator(lambda v: str(v) if type(v) in {int, float} else v), Field(min_length=1)
+    ]
     pixels: Annotated[int, Field(ge=32, le=1024)]
     crop: Annotated[int, Field(ge=0, le=4096)]
     center: Literal["cell", "image"]

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 
 from job import params
 from job.__main__ import main
-from job.commands import folds
+from job.commands import folds, setup
 from job.contracts import paths
 from job.errors import UserError
 from job.files import check_cache, locked
@@ -108,8 +109,24 @@ def test_gpus_are_handed_out_in_turn(monkeypatch):
     train = params.load(ROOT / "params.yaml").train
     free = deque(folds._environments(train, folds._gpus(), jobs=None))
     for name in ("a", "b", "c"):
-        folds._fold(name, free, set())
+        folds._fold(name, free, set(), Event())
     assert runs == [("a", "2"), ("b", "5"), ("c", "2")]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failing_fold_starts_no_other(monkeypatch, jobs):
+    began = []
+
+    def dvc(name, *_):
+        began.append(name)
+        return 1
+
+    monkeypatch.setattr(folds, "_dvc", dvc)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: SimpleNamespace(returncode="status" in command))
+    monkeypatch.setattr(folds, "_gpus", list)
+    with pytest.raises(UserError, match="failed: see its message above"):
+        folds._run(params.load(ROOT / "params.yaml"), [f"m-{fold}" for fold in range(9)], jobs)
+    assert 1 <= len(began) <= jobs
 
 
 @pytest.mark.parametrize(
@@ -237,6 +254,10 @@ def test_a_cache_that_cannot_be_written_to_is_found_before_training(monkeypatch,
     monkeypatch.setattr("os.access", lambda path, _mode: path.name != "92")  # nothing is closed to root
     with pytest.raises(UserError, match=r"cannot write to .*/shared/runs/92.*dvc cache dir"):
         check_cache()
+    (tmp_path / ".dvc/config.local").write_text("[core]\n    remot = lab\n")
+    with pytest.raises(UserError, match=r"settings of DVC .* cannot be read"):
+        check_cache()
+    assert setup._remote().state == "wrong"
 
 
 def test_a_fold_that_wants_more_gpus_than_there_are_is_not_started(monkeypatch):

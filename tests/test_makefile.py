@@ -28,9 +28,9 @@ def outputs():
 
 def test_clean_removes_what_the_pipeline_made_and_nothing_of_the_users(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
-    made = [*outputs(), ".state/efficientnet-1", ".work/page.png", "logs/efficientnet-1.csv", ".venv/installed"]
+    made = [*outputs(), ".state/efficientnet-1", "logs/efficientnet-1.csv", ".venv/installed"]
     mine = ["data/mine.csv", "data/mine.json", "data/raw/mine/1.bmp", "results/summary.json", "results/mine.csv",
-            "predictions/mine.csv", "params.yaml"]  # fmt: skip
+            "predictions/mine.csv", "params.yaml", ".work/study/repository/.git/HEAD"]  # fmt: skip
     assert len(made) > 15
     for name in [*made, *mine]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,13 @@ def test_clean_removes_what_the_pipeline_made_and_nothing_of_the_users(tmp_path)
     assert [name for name in made if (tmp_path / name).exists()] == []
     assert [name for name in mine if not (tmp_path / name).exists()] == []
     assert not (tmp_path / ".state").exists()
+
+
+def test_the_container_installs_nothing(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    said = subprocess.check_output(["make", "--dry-run", "lint", "JOB_VENV=/opt/venv"], cwd=tmp_path, text=True)
+    assert "venv" not in said
+    assert "ruff check" in said
 
 
 def test_make_alone_lists_every_target_in_three_groups():

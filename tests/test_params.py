@@ -70,8 +70,9 @@ def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path, key, value, expec
 
 
 def test_a_class_that_is_called_by_a_number_can_be_the_positive_one(tmp_path):
-    """`-S data.positive=1` arrives as an integer, and is what the job asks for."""
+    """`-S data.positive=1` and `1.0` arrive as numbers, and are what the job asks for."""
     assert params.load(changed(tmp_path, **{"data.positive": 1})).data.positive == "1"
+    assert params.load(changed(tmp_path, **{"data.positive": 1.0})).data.positive == "1.0"
 
 
 def test_all_wrong_values_are_named_at_once(tmp_path):

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import takewhile
+from threading import Event
 
 from tqdm import tqdm
 
@@ -63,10 +64,10 @@ def _run(params: Params, names: list[str], jobs: int | None) -> str:
     targets = [f"{stage}@{name}" for stage in ("train", "predict") for name in names]
     if subprocess.run([*_DVC, "status", "--quiet", *targets], check=False).returncode == 0:
         return f"all {len(names)} folds are up to date"
-    free, running = deque(environments), set[subprocess.Popen[str]]()
+    free, running, failed = deque(environments), set[subprocess.Popen[str]](), Event()
     pool = ThreadPoolExecutor(len(environments))
     try:
-        waiting = {pool.submit(_fold, name, free, running): name for name in names}
+        waiting = {pool.submit(_fold, name, free, running, failed): name for name in names}
         for done in tqdm(as_completed(waiting), total=len(names), desc="folds", unit="fold", disable=None):
             if done.result():
                 raise UserError(f"fold {waiting[done]} failed: see its message above; finished folds are kept")
@@ -80,11 +81,17 @@ def _run(params: Params, names: list[str], jobs: int | None) -> str:
     return f"{len(names)} folds are trained and predicted"
 
 
-def _fold(name: str, free: deque[dict[str, str]], running: set[subprocess.Popen[str]]) -> int:
-    """Train and predict one fold with one of the free additions to the environment; the exit code of DVC."""
+def _fold(name: str, free: deque[dict[str, str]], running: set[subprocess.Popen[str]], failed: Event) -> int:
+    """Train and predict one fold with one of the free additions to the environment; the exit code of DVC.
+
+    Nothing is done once another fold has `failed`: a worker takes its next fold before anybody sees the result.
+    """
     environment = free.popleft()
     try:
-        return _dvc(name, os.environ | environment, running)
+        code = 0 if failed.is_set() else _dvc(name, os.environ | environment, running)
+        if code:
+            failed.set()
+        return code
     finally:
         free.append(environment)
 

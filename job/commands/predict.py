@@ -39,7 +39,7 @@ def run(
     What lies in the folders and is not scored is listed beside it, in `NAME.left_out.csv`, with the reason.
     """
     machine.check_file(out)
-    beside = out.with_suffix(".left_out.csv")
+    beside = out.with_name(f"{out.name.removesuffix('.csv')}.left_out.csv")
     if not 0 <= min_agreement <= 1:
         raise UserError(f"--min-agreement is a share of the members between 0 and 1, such as 0.8, not {min_agreement}")
     files, left_out, reasons = _find(paths)

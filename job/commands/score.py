@@ -14,6 +14,13 @@ from job.reporting import site
 from job.reporting.inputs import ReportInputs
 from job.reporting.pages import scores
 
+_WRITTEN = {
+    "predictions.csv": rb"model,method,kind,",
+    "differences.csv": rb"model,other,metric,",
+    "evaluation.json": rb'{\s+"name":',
+}
+"""What is written into the folder, and how it begins."""
+
 
 def run(
     file: Path, out: Path, *, site_too: bool, synthetic: bool, title: str | None = None, positive: str | None = None
@@ -25,9 +32,13 @@ def run(
     """
     settings = params.load()
     machine.check_folder(out)
-    if file.resolve() in {(out / name).resolve() for name in ("predictions.csv", "differences.csv")}:
+    if file.resolve() in {(out / name).resolve() for name in _WRITTEN}:
         raise UserError(f"--out {out} holds {file.name}, which would be replaced: name another folder")
+    for name, beginning in _WRITTEN.items():
+        machine.check_replaced(out / name, beginning)
     pages_folder = out / "site"
+    if site_too:
+        machine.check_folder(pages_folder, "--site")
     ours = _facts(pages_folder / site.FRAME).get("methods") == []
     if site_too and pages_folder.is_dir() and any(pages_folder.iterdir()) and not ours:
         raise UserError(f"{pages_folder} holds other files than this command's pages: name another folder with --out")
@@ -66,6 +77,8 @@ def run(
         with files.replacing_folder(pages_folder) as folder:
             pages = site.render(inputs, folder, makers=site.SCORED)
         sentence += f"\nThe pages are ready: {pages_folder / pages[0]}"
+    elif ours:
+        sentence += f"\nThe pages in {pages_folder} are of an earlier call: --site renews them"
     return sentence
 
 

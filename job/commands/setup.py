@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from dvc.config import Config
 
 from job import params as parameters
 from job.commands.doctor import GIB, Finding
 from job.commands.machine import gpus
 from job.contracts import paths
 from job.errors import UserError
-from job.files import awaits_fetch, check_cache
+from job.files import awaits_fetch, check_cache, dvc_settings
 from job.inference import runtime
 from job.models import weights
 from job.params import Params
@@ -94,7 +93,11 @@ def _weights(params: Params) -> Finding:
 
 
 def _remote() -> Finding:
-    if not (name := Config(".dvc")["core"].get("remote") if Path(".dvc").is_dir() else None):
+    try:
+        name = dvc_settings()["core"].get("remote") if Path(".dvc").is_dir() else None
+    except UserError as error:
+        return Finding("wrong", str(error))
+    if not name:
         return Finding("ok", "none: data and runs stay on this machine")
     # A process of its own, because a remote that does not answer must not hold this one.
     ask = "from dvc.repo import Repo; remote = Repo().cloud.get_remote(); remote.fs.ls(remote.fs.parent(remote.path))"

@@ -13,9 +13,10 @@ _GAPS = frozenset({
 })  # fmt: skip
 _ERROR = re.compile(r"#\S+[!?]|#nv|\\n")  # of spreadsheets in any language, and of databases
 
-# What people write before a patient's number, in small letters; several may stand together.
+# What people write before a patient's number, in small letters; several may stand together. A donor is another person
+# than the patient of that number: the healthy control.
 _PATIENT = re.compile(
-    "(p|pt|pat|patients?|person|subjects?|subj|sub|case|fall|donor|participant|proband|individual|mrn|u?id|no|nr|num|number)+"
+    "(p|pt|pat|patients?|person|subjects?|subj|sub|case|fall|participant|individual|mrn|u?id|no|nr|num|number)+"
 )
 
 # Other names of columns, without case and signs. `dataset` and `part` often name a source: they stand for nothing here.
@@ -23,12 +24,12 @@ _PARTS = {"split", "role", "set", "subset", "partition"}
 _COLUMNS = {
     "split": _PARTS, "role": _PARTS, "model": {"method", "classifier", "algorithm"},
     "patient": {"patientid", "patientname", "patientno", "person", "case", "caseid", "donor", "mrn"},
-    "predicted": {"ypred", "prediction"},
+    "predicted": {"ypred", "prediction", "call"},
 }  # fmt: skip
 
 # Words of a class's name, in small letters.
 _NO = frozenset({"non", "not", "no", "without"})
-_NEGATIVE = frozenset({"hem", "healthy", "normal", "benign", "control", "controls", "negative", "neg", "false"})
+_NEGATIVE = frozenset({"hem", "healthy", "normal", "benign", "control", "controls", "negative", "neg", "false", "free"})
 _POSITIVE = frozenset({
     "all", "aml", "blast", "blasts", "leukemia", "leukaemia", "leukemic", "leukaemic", "malignant", "cancer", "tumor",
     "tumour", "positive", "pos", "abnormal", "ill", "sick", "disease", "diseased", "yes", "true",
@@ -93,7 +94,7 @@ def one_person(patients: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         f"beside it are one person: {shown}. Where they are two persons, give them names that differ in more."
     )
     sentences = [sentence] if groups else []
-    if cut := [name for group in alike.values() for name in group if re.fullmatch(r"\d[.,]\d+E\+\d\d", name)]:
+    if cut := [name for group in alike.values() for name in group if re.fullmatch(r"\d([.,]\d+)?E\+\d\d", name)]:
         what = f"A spreadsheet has shortened numbers of patients, such as {cut[0]}: several persons may have one name."
         sentences.append(f"{what} Write the numbers again, in a column of text.")
     return {name: group[0] for group in groups for name in group}, sentences

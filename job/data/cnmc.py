@@ -38,7 +38,7 @@ _PARTS = {
 }  # fmt: skip
 """Folders of the parts, as The Cancer Imaging Archive and as Kaggle call them, and where they are in Kaggle's copy."""
 
-_OWN = tuple(name for name in _PARTS if name not in ("validation_data", "testing_data"))  # no other data has these
+_OWN = tuple(name for name in _PARTS if name not in ("validation_data", "testing_data"))
 _NAME = re.compile(r"UID_(?P<patient>H?\d+)_\d+_\d+_(?P<label>all|hem)", re.IGNORECASE | re.ASCII)
 
 
@@ -68,8 +68,16 @@ def _plain(folder: str) -> str:
 
 
 def mark(tree: Tree) -> str:
-    """What shows that a folder has this layout: images in a folder that is called like one of its parts; or nothing."""
-    folders = {folder for image in tree.images for folder in image.split("/")[:-1] if _plain(folder) in _OWN}
+    """What shows that a folder has this layout: images in a folder that is called like one of its parts; or nothing.
+
+    Other data has a `training_data` too: there the names of images count.
+    """
+    folders = {
+        folder
+        for image in tree.images
+        for folder in image.split("/")[:-1]
+        if _plain(folder) in _OWN and (_plain(folder) != TRAINING or parse_name(image))
+    }
     # The training part is named first.
     first = min(folders, key=lambda folder: (_OWN.index(_plain(folder)) > 1, folder), default="")
     return first and f"the folder {first}/ of C-NMC 2019"

@@ -86,6 +86,12 @@ def _recognise(root: Path, tree: Tree) -> tuple[str, str]:
         raise UserError(f"data.root: {root.absolute()} has both {' and '.join(marks.values())}: choose with {choices}")
     for name, mark in marks.items():
         return name, f"it has {mark}"
+    if named := [image for image in tree.images if cnmc.parse_name(image)]:
+        raise UserError(
+            f"data.root: {root.absolute()} holds images that are called as in C-NMC 2019, such as {named[0]}, but "
+            f"not the folder {cnmc.TRAINING}/ that they come in. {cnmc.HOW_TO_GET} Where they are other images, set "
+            "data.layout=folders, or name their patients in labels.csv."
+        )
     classes = sorted({image.split("/")[0] for image in tree.images if "/" in image})
     if doubt := _doubt(tree, classes) if len(classes) > 1 else "":
         raise UserError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 # Before the import: else ONNX Runtime writes an identifier into the home folder and reports its use to its maker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
 from job.data.images import Pixels
 from job.ensemble.scoring import Manifest
@@ -42,7 +42,7 @@ class OnnxEnsemble:
         try:
             self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
             self.manifest = Manifest(**json.loads(self.session.get_modelmeta().custom_metadata_map[KEY]))
-        except (KeyError, TypeError, Fail, InvalidGraph, InvalidProtobuf) as error:
+        except (KeyError, TypeError, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
             raise UserError(
                 f"{path} is not an ensemble that `python -m job export` wrote, or an older one ({error})"
             ) from None

@@ -5,7 +5,6 @@ it, at their temperature, and tried on the test cells with the folds' logits ave
 that reaches a threshold counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,7 +86,7 @@ def operating_points(method: Calibrated, settings: Evaluation) -> dict[str, Any]
         "method": method.name,
         "model": tried_on.model,
         "points": points,
-        "decision_curve": decision_curve(test_score, test_truth, settings.prevalences),
+        "decision_curve": decision_curve(test_score, test_truth, float(truth.mean())),
     }
 
 
@@ -158,23 +157,23 @@ def counts(score: FloatArray, positive: BoolArray, threshold: float) -> dict[str
     return {"TP": tp, "FN": fn, "FP": fp, "TN": tn, **shares}
 
 
-def decision_curve(score: FloatArray, positive: BoolArray, prevalences: Sequence[float]) -> list[dict[str, Any]]:
+def decision_curve(score: FloatArray, positive: BoolArray, share: float) -> list[dict[str, Any]]:
     """Net benefit per cell of following the model, and of taking every cell for positive; of taking none it is 0.
 
     Vickers and Elkin 2006, Med Decis Making 26:565, with the share of positive cells as a parameter (Rousson and
     Zumbrunn 2011): sensitivity x share - (1 - specificity) x (1 - share) x t / (1 - t), where t is the probability from
-    which on one would act. The share among test cells is one that the split made. There is an entry per threshold from
-    0.05 to 0.95 and prevalence, and none where the cells are all of one class.
+    which on one would act. The share is that of the cells on which the probabilities were calibrated: with another one
+    they would be others. There is an entry per threshold from 0.05 to 0.95, and none where the cells are all of one
+    class.
     """
     rows = []
     for percent in range(5, 100, 5) if 0 < positive.sum() < len(positive) else ():
         t = percent / 100
         reached = counts(score, positive, t)
         rates = {name: reached[name] for name in ("sensitivity", "specificity")}
-        for share in prevalences:
-            harm = (1 - share) * t / (1 - t)
-            benefit = rates["sensitivity"] * share - (1 - rates["specificity"]) * harm
-            rows.append({"threshold": t, "prevalence": share, **rates, "model": benefit, "all": share - harm})
+        harm = (1 - share) * t / (1 - t)
+        benefit = rates["sensitivity"] * share - (1 - rates["specificity"]) * harm
+        rows.append({"threshold": t, "prevalence": share, **rates, "model": benefit, "all": share - harm})
     return rows
 
 

@@ -204,18 +204,18 @@ def test_what_is_left_out_is_said_and_listed_and_a_file_named_twice_is_one_row(h
     (folder / "a/out.png").symlink_to("/etc/hostname")
     (folder / "a/equal.png").symlink_to("0.png")
     os.mkfifo(folder / "5.png")
-    out = tmp_path / "scores.csv"
+    out = tmp_path / "scores.A"
     assert len(predict(out, folder, folder / "a", folder / "a/../a/0.png")) == 11
     said = capsys.readouterr().out
     assert "11 images" in said
     assert "7 named twice" in said
     assert "2 not an image by its extension" in said
-    reasons = dict(csv.reader((tmp_path / "scores.left_out.csv").read_text().splitlines()))
+    reasons = dict(csv.reader((tmp_path / "scores.A.left_out.csv").read_text().splitlines()))
     assert reasons[f"{folder}/5.png"] == "not a regular file"
     assert reasons[f"{folder}/a/out.png"] == "symbolic link out of the root"
     assert reasons[f"{folder}/notes.txt"] == "not an image by its extension"
     predict(out, folder / "b")
-    assert not (tmp_path / "scores.left_out.csv").exists()
+    assert not (tmp_path / "scores.A.left_out.csv").exists()
     assert main(["predict", str(folder / "5.png"), "--out", str(out)]) == 2
     assert "(1 not a regular file)" in capsys.readouterr().err
 
@@ -387,6 +387,10 @@ def test_a_model_that_the_onnx_file_does_not_hold_is_an_error(here, exported, tm
     arguments = ["cells", "--onnx", str(exported), "--out", str(tmp_path / "scores.csv")]
     assert main(["predict", *arguments, "--model", "efficientnet"]) == 2
     assert "is an ensemble of two" in capsys.readouterr().err
+    for content in (b"", b"<html>"):
+        (tmp_path / "fetched.onnx").write_bytes(content)
+        assert main(["predict", "cells", "--onnx", str(tmp_path / "fetched.onnx"), "--out", arguments[-1]]) == 2
+        assert "is not an ensemble that" in capsys.readouterr().err
 
 
 def test_a_file_with_another_digest_than_stated_is_not_used(exported, here, tmp_path, capsys):

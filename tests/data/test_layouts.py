@@ -147,15 +147,31 @@ def test_a_root_that_lies_too_high_names_the_folder_to_take(tmp_path):
 
 
 def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path):
-    root = cells.write(tmp_path / "cnmc")
-    with pytest.raises(UserError, match="fold_0, fold_1, fold_2, which look like parts"):
-        prepared(root / "training_data", tmp_path / "out")
     for name in ("train", "test"):
         cells.save(tmp_path / "mine" / name / "1.png", cells.disc(len(name)))
     with pytest.raises(UserError, match="test, train, which look like parts"):
         prepared(tmp_path / "mine", tmp_path / "out")
     summary, _ = prepared(tmp_path / "mine", tmp_path / "out", layout="folders", positive="test")
     assert summary["classes"] == ["test", "train"]
+
+
+@pytest.mark.parametrize("inner", ["training_data", "training_data/fold_0"])
+def test_pictures_of_c_nmc_without_its_folders_are_not_taken_for_pictures_of_nobody(tmp_path, inner):
+    """Their patients are in their names, which the layout `folders` does not read."""
+    root = cells.write(tmp_path / "cnmc")
+    with pytest.raises(UserError, match=r"called as in C-NMC 2019, such as .*UID_.* folder that holds training_data/"):
+        prepared(root / inner, tmp_path / "out")
+    assert (
+        prepared(root / "training_data/fold_0", tmp_path / "out", layout="folders", positive="all")[0]["patients"] == 0
+    )
+
+
+def test_a_folder_training_data_of_other_images_is_not_c_nmc(tmp_path):
+    for number, name in enumerate(("ALL", "HEM")):
+        cells.save(tmp_path / "mine/training_data" / name / "1.png", cells.disc(number))
+    with pytest.raises(UserError, match="name the folder training_data if it holds the classes"):
+        prepared(tmp_path / "mine", tmp_path / "out")
+    assert prepared(tmp_path / "mine/training_data", tmp_path / "out")[0]["classes"] == ["ALL", "HEM"]
 
 
 PARTS = [
@@ -437,7 +453,7 @@ SPELLINGS = [
     ("7", "7.0"), ("7", "007"), ("7", "7."), ("P7", "p7"), ("P7", "P-07"), ("P7", "P 7"), ("P_7", "P7\u200b"),
     ("7", "７"), ("p 1", "p\u00a01"), ("7", "7,0"), ("7", "Patient 7"), ("P7", "7"), ("#7", "id_07"),
     ("7", "Patient #7"), ("7", "Patient No. 7"), ("P7", "PatientID7"), ("7", "patients/7"), ("7", "N° 7"), ("7", "'7"),
-    ("7", "7#"), ("7", "donor(7)"), ("100000", "1e+05"), ("123000", "1,23E+05"), ("7", "MRN 7"),
+    ("7", "7#"), ("7", "case(7)"), ("100000", "1e+05"), ("123000", "1,23E+05"), ("7", "MRN 7"),
     ("Anna-Smith", "Anna–Smith"),
 ]  # fmt: skip
 
@@ -451,7 +467,13 @@ def test_one_person_in_two_spellings_is_one_person_and_the_job_says_so(tmp_path,
     assert any("are one person" in sentence for sentence in summary["warnings"])
 
 
-@pytest.mark.parametrize("shortened", ["1.23E+11", "1,23E+11"])
+def test_a_donor_is_another_person_than_the_patient_of_that_number(tmp_path):
+    """The healthy controls of haematology are donors."""
+    text = "file,patient,label\n1.png,Patient 1,ALL\n2.png,Donor 1,HEM\n3.png,P1,ALL\n4.png,donor-1,HEM\n"
+    assert prepared(table(tmp_path / "mine", text), tmp_path / "out")[0]["patients"] == 2
+
+
+@pytest.mark.parametrize("shortened", ["1.23E+11", "1,23E+11", "1E+11"])
 def test_numbers_that_a_spreadsheet_has_shortened_are_said(tmp_path, shortened):
     """Patients 123456789012 and 123456789013 have one name then."""
     summary, _ = prepared(table(tmp_path / "mine", ROWS.replace(",p,", f',"{shortened}",')), tmp_path / "out")
@@ -553,6 +575,7 @@ POSITIVE = {
     ("HEM", "ALL"): "ALL", ("ALL", "Normal"): "ALL", ("blast", "healthy"): "blast", ("0", "1"): "1",
     ("Benign", "[Malignant] Pre-B"): "[Malignant] Pre-B", ("ALL", "non-ALL"): "ALL", ("normal cells", "Pro"): "Pro",
     ("abnormal", "normal"): "abnormal", ("no blast", "blast"): "blast", ("negative", "positive"): "positive",
+    ("disease-free", "relapse"): "relapse", ("leukemia_free", "MRD"): "MRD",
     ("A", "B"): None, ("AML", "ALL"): None, ("cells", "other"): None, ("healthy", "normal"): None, ("2", "1"): None,
 }  # fmt: skip
 

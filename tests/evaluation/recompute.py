@@ -307,7 +307,7 @@ def _check_decisions(report, groups):
         for point in next((e["points"] for e in report["operating_points"] if e["method"] == method), []):
             _check_point(point, after, calibrated, report)
         for curve in (e["decision_curve"] for e in report["operating_points"] if e["method"] == method):
-            _check_net_benefit(curve, calibrated, report["positive"])
+            _check_net_benefit(curve, after, calibrated, report["positive"])
         _check_abstention(next(e for e in report["abstention"] if e["method"] == method), after, calibrated, columns)
 
 
@@ -395,11 +395,12 @@ def _predictive_value(hit, miss, share):
     return good / (good + bad), tuple(1 / (1 + np.exp(-np.array(ends))))
 
 
-def _check_net_benefit(curve, rows, positive):
+def _check_net_benefit(curve, validation, rows, positive):
     truth = rows["label"] == positive
     for row in curve:
         called = rows[f"p_{positive}"] >= row["threshold"]
-        share, odds = row["prevalence"], row["threshold"] / (1 - row["threshold"])
+        share, odds = (validation["label"] == positive).mean(), row["threshold"] / (1 - row["threshold"])
+        np.testing.assert_allclose(row["prevalence"], share)
         expected = share * called[truth].mean() - (1 - share) * called[~truth].mean() * odds
         np.testing.assert_allclose(row["model"], expected, atol=1e-12)
         np.testing.assert_allclose(row["all"], share - (1 - share) * odds, atol=1e-12)

@@ -286,6 +286,21 @@ def test_another_separator_is_named_first(here, sign):
         score.run(path, here / "out", site_too=False, synthetic=False)
 
 
+@pytest.mark.parametrize("name", ["predictions.csv", "differences.csv", "evaluation.json"])
+def test_tables_of_somebody_else_are_not_replaced(here, name):
+    run(predictions(), here, site_too=True)
+    assert "of an earlier call" in run(predictions(seed=1), here)[1]
+    (here / "out" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name} was not written by this command"):
+        run(predictions(), here)
+    assert (here / "out" / name).read_text() == "mine"
+
+
+def test_calls_of_predict_are_not_passed_over(here):
+    with pytest.raises(UserError, match="column 'call' is not read: call it 'predicted'"):
+        run(predictions().assign(call="ALL"), here)
+
+
 @pytest.mark.parametrize("spell", [lambda p: f"{p} ", lambda p: p.lower(), lambda p: f"{p}.0", lambda p: f"P0{p[1:]}"])
 def test_a_person_in_two_spellings_is_one_person(here, spell):
     table = predictions()

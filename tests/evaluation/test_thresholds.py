@@ -58,14 +58,16 @@ def test_counts_at_a_threshold():
 
 def test_net_benefit_by_hand():
     rows = {
-        (row["threshold"], row["prevalence"]): row for row in decisions.decision_curve(SCORE, POSITIVE, [0.5, 0.05])
+        (row["threshold"], share): row
+        for share in (0.5, 0.05)
+        for row in decisions.decision_curve(SCORE, POSITIVE, share)
     }
     assert rows[0.5, 0.5]["model"] == pytest.approx((4 - 2) / 10)  # 0.5 itself is predicted positive
     assert rows[0.2, 0.5]["model"] == pytest.approx((5 - 4 / 4) / 10)
     assert rows[0.2, 0.5]["all"] == pytest.approx(0.5 - 0.5 / 4)
     assert rows[0.5, 0.5]["all"] == 0
     assert rows[0.5, 0.05]["model"] == pytest.approx(0.8 * 0.05 - 0.4 * 0.95)
-    assert decisions.decision_curve(SCORE, np.ones(10, dtype=bool), [0.5]) == []
+    assert decisions.decision_curve(SCORE, np.ones(10, dtype=bool), 0.5) == []
 
 
 def test_risk_falls_where_the_sure_predictions_are_correct():

@@ -112,7 +112,7 @@ def test_a_fold_has_one_trainer_on_a_file_system_without_locks(tmp_path, monkeyp
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    monkeypatch.setattr(restart, "_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(restart, "_WAIT_SECONDS", 4)  # after two, a lock file that holds anything else is taken over
     with (
         pytest.warns(UserWarning, match="flock not supported"),
         restart.opened(tmp_path / "fold", "digest", 60),

@@ -113,6 +113,11 @@ def test_a_clone_without_outputs_knows_whether_the_lock_is_current(repo, tmp_pat
     repository.change(clone, {"predict": {"batch_size": 32}})
     result = repository.run(clone, ".github/scripts/current", check=False)
     assert result.returncode == 1
+    # Where the outputs are, DVC itself says nothing by its exit code.
+    repository.change(repo, {"predict": {"batch_size": 32}})
+    assert repository.run(repo, ".github/scripts/current", check=False).returncode == 1
+    repository.run(repo, "git", "checkout", "params.yaml")
+    assert "up to date" in repository.run(repo, ".github/scripts/current").stdout
     assert "dvc.lock is of another state" in result.stdout
     assert [path for path in sorted(clone.rglob("*")) if ".dvc" not in path.parts and ".git" not in path.parts] == [
         path for path in before if ".git" not in path.parts and ".dvc" not in path.parts

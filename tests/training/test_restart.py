@@ -188,7 +188,7 @@ def test_two_processes_never_train_one_fold(tmp_path, monkeypatch):
         holder.stdin.write("end\n")
         holder.stdin.flush()
         with restart.opened(folder, "digest", 0):
-            assert int((tmp_path / "efficientnet-1.lock").read_text()) == os.getpid()
+            assert int((tmp_path / "efficientnet-1.pid").read_text()) == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -58,13 +58,12 @@ def _thresholds(inputs: ReportInputs) -> Figure:
     curves = [
         {"method": entry["method"], **row}
         for entry in inputs.evaluation["operating_points"]
-        for row in sorted(entry["decision_curve"], key=lambda row: (row["prevalence"], row["threshold"]))
+        for row in entry["decision_curve"]
     ]
     table = Table.of("decision-curve", "The test set by threshold.", heads, curves)
-    shares = sorted(set(table.values("prevalence")))
-    drawn = shares[len(shares) // 2]
+    share = max(table.values("prevalence"))
     plot, useful = figures.panels("Threshold", "Share of the class (%)", "Net benefit (per image)"), []
-    for n, (method, group) in enumerate(table.where(prevalence=drawn).by("method").items()):
+    for n, (method, group) in enumerate(table.by("method").items()):
         name = text.method_name(method)
         style, at = figures.look(method, n), group.values("threshold")
         for metric, dash in (("sensitivity", "solid"), ("specificity", "dash")):
@@ -75,10 +74,11 @@ def _thresholds(inputs: ReportInputs) -> Figure:
         better = sum(value > max(other, 0) for value, other in zip(benefit, every, strict=True))
         useful.append(f"{name} at {better} of {text.counted(len(at), 'threshold')}")
     plot.add_trace(figures.line("every cell positive", at, every, figures.GREY, 1.5), 2, 1)
-    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-drawn / 2, drawn * 1.1])
+    plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-share / 2, share * 1.1])
     return Figure(
         title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
-        caption=f"Net benefit as if {100 * drawn:g} % of the cells were positive; the table has other shares too.",
+        caption=f"Net benefit where {100 * share:.0f} % of the cells are positive, as among validation images: with "
+        "another share the probabilities would be others.",
         plot=plot,
         table=table,
         height=36,
