@@ -238,6 +238,11 @@ class Params(Section):
                 f"noisy_student.backbone={student}: model.weights is a file for {self.model.backbone}, which does not "
                 "fit it: use same, or model.weights=imagenet or none"
             )
+        if "meta_pseudo_labels" in self.methods and self.train.devices > 1:
+            raise ValueError(
+                f"train.devices={self.train.devices}: meta_pseudo_labels trains a fold on one device; set "
+                "train.devices=1, and use GPUs by folds"
+            )
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs={self.train.warmup_epochs} must be less than train.epochs={self.train.epochs}"

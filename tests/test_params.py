@@ -114,3 +114,9 @@ def test_every_parameter_is_explained_where_it_is_set():
     for line in (ROOT / "params.yaml").read_text().splitlines():
         is_value = line.strip() and not line.startswith("#") and not line.split("#")[0].rstrip().endswith(":")
         assert not is_value or "#" in line, f"no comment: {line}"
+
+
+def test_a_method_of_one_device_is_refused_before_the_others_train_for_hours(tmp_path):
+    values = {"methods": ["efficientnet", "meta_pseudo_labels"], "train.devices": 2}
+    with pytest.raises(UserError, match="meta_pseudo_labels trains a fold on one device"):
+        params.load(changed(tmp_path, **values))

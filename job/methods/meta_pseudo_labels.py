@@ -25,7 +25,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from job.errors import UserError
 from job.inference.predict import predict_logits, probabilities
 from job.models.network import buffers_kept
 from job.seeds import derive
@@ -38,8 +37,6 @@ from job.training.task import Task
 
 def train(task: Task) -> Trained:
     """Train teacher and student, and tune the student; an epoch is one pass over the unlabelled images."""
-    if task.world.size > 1:
-        raise UserError("meta_pseudo_labels trains a fold on one device: set train.devices=1, and use GPUs by folds")
     settings = task.params.meta_pseudo_labels
     unlabelled = task.unlabelled(task.params.train.batch_size, settings.augment)
     network = task.fresh_network("teacher")

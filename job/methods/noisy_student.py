@@ -7,6 +7,7 @@ alone, without augmentation; in the paper soft ones beside the labelled images, 
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -52,11 +53,13 @@ def train(task: Task) -> Trained:
 def label(task: Task, teacher: nn.Module) -> tuple[PseudoLabels, Source]:
     """Predict the images without labels, in evaluation mode, and choose what a student learns from."""
     settings, rows = task.params.noisy_student, task.fold.unlabelled
-    logits = predict_logits(teacher, task.context, rows)
+    # Every process gets the same logits: what each decided by itself could differ in the last bit, and so in the steps.
+    predict = partial(predict_logits, teacher, task.context)
+    logits = task.world.gather(predict, rows)
     calibrated = probabilities(logits)
     if settings.confidence > 0:
         # A threshold on confidence is meaningful for a calibrated teacher only.
-        validation = predict_logits(teacher, task.context, task.fold.validation.rows).double().numpy()
+        validation = task.world.gather(predict, task.fold.validation.rows).double().numpy()
         temperature = fit_temperature(validation, task.fold.validation.classes)
         calibrated = tempered(logits.double().numpy(), temperature).astype(np.float32)
     kept = select(calibrated, confidence=settings.confidence, balance=settings.balance)

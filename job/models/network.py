@@ -25,6 +25,8 @@ LITE_STD = (128 / 255,) * 3
 
 def normalisation(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels scaled to 0 … 1, that a backbone's weights expect."""
+    if backbone == "torchvision/efficientnet_v2_l":
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     return (LITE_MEAN, LITE_STD) if backbone.startswith("efficientnet-lite") else (IMAGENET_MEAN, IMAGENET_STD)
 
 

@@ -85,7 +85,15 @@ def _read(path: Path) -> State:
     try:
         in_safetensors = path.suffix == ".safetensors"
         loaded = load_file(path) if in_safetensors else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, IndexError) as error:
+    except (
+        pickle.UnpicklingError,
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+    ) as error:
         reason = str(error).split(".", 1)[0]
         raise UserError(
             f"{path} is not a file of weights alone ({reason}): nothing in it was executed; save a state_dict of "
@@ -94,7 +102,9 @@ def _read(path: Path) -> State:
     if isinstance(loaded, dict):
         # A checkpoint holds the weights among other things, under one of these names.
         loaded = next((loaded[key] for key in _CHECKPOINT if isinstance(loaded.get(key), dict)), loaded)
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
+    ):
         raise UserError(f"{path} holds no state_dict: names and tensors, also under the key {' or '.join(_CHECKPOINT)}")
     for name, value in loaded.items():
         if not value.isfinite().all():

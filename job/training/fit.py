@@ -56,6 +56,8 @@ class Trainer:
             plan = self._plan(state.epoch)
             images = len(state.history) * count_images(plan) + count_images(plan[: len(state.figures)])
             task.progress.resumed(self.name, len(state.history), images)
+        else:
+            task.progress.begun()
         try:
             while state.epoch <= settings.epochs and not all(
                 0 < settings.patience <= len(each.history) - each.best for each in states.values()

@@ -37,6 +37,11 @@ class Progress:
         self._bar.initial = 0
         self._bar.reset(images)
 
+    def begun(self) -> None:
+        """Remove the log of an earlier training of this fold."""
+        if not self._lines and not self._silent:
+            self._path.unlink(missing_ok=True)
+
     def resumed(self, name: str, epochs: int, images: int) -> None:
         """Report the epochs and images that an earlier process trained; they count for the bar, not for its rate."""
         if not self._lines and self._path.exists():

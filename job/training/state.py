@@ -178,7 +178,12 @@ def make_optimiser(network: nn.Module, settings: Train) -> torch.optim.Optimizer
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimiser == "adamw":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    sgd = torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    if settings.momentum:
+        # torch 2.14 fills a momentum in the first step, and leaves it unfilled where fp16 skips that one (an overflow).
+        for weight in weights:
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return sgd
 
 
 def factor(epoch: int, settings: Train) -> float:

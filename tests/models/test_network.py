@@ -164,7 +164,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path):
-    for name, content in (("a.safetensors", b"text"), ("b.pth", b"text"), ("c.pth", None)):
+    for name, content in (("a.safetensors", b"text"), ("b.pth", b"hello world"), ("c.pth", None), ("d.pth", b"text")):
         path = tmp_path / name
         path.write_bytes(content) if content else torch.save([1, 2], path)
         with pytest.raises(UserError, match=r"not a file of weights alone|holds no state_dict"):
@@ -190,6 +190,12 @@ def test_published_lite_weights_fit_layer_by_layer(number):
 
 
 TORCHVISION = [name for name in get_args(Backbone) if name.startswith("torchvision/")]
+
+
+@pytest.mark.parametrize("backbone", TORCHVISION)
+def test_images_are_normalised_as_the_weights_expect(backbone):
+    expected = torchvision.models.get_model_weights(backbone.removeprefix("torchvision/")).DEFAULT.transforms()
+    assert network.normalisation(backbone) == (tuple(expected.mean), tuple(expected.std))
 
 
 def test_the_torchvision_names_are_torchvisions():

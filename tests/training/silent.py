@@ -22,6 +22,9 @@ class Silent:
     def epoch(self, epoch):
         self.epochs.append(epoch)
 
+    def begun(self):
+        pass
+
     def resumed(self, name, epochs, images):
         self.resumptions.append((name, epochs, images))
 

@@ -48,6 +48,18 @@ def test_a_reader_that_ended_does_not_end_a_training(tmp_path, monkeypatch):
     assert "base goes on after 2 epochs" in paths.log("efficientnet", 1).read_text()
 
 
+def test_a_log_has_no_lines_of_another_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = paths.log("efficientnet", 1)
+    log.parent.mkdir(parents=True)
+    log.write_text("of earlier parameters\n")
+    Progress("efficientnet", 1, "the CPU").begun()  # and stopped in its first epoch
+    progress = Progress("efficientnet", 1, "the CPU")
+    progress.resumed("teacher", 0, 8)
+    progress.begun()  # the next model of the same training
+    assert log.read_text() == "efficientnet fold 1  teacher goes on after 0 epochs, 8 images\n"
+
+
 def test_the_time_of_a_resumed_fold_is_not_known(tmp_path, monkeypatch):
     """Only the last process's is."""
     monkeypatch.chdir(tmp_path)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -44,6 +46,20 @@ def test_the_optimiser_is_the_one_asked_for_and_leaves_frozen_weights_alone():
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.5, 0.1)
     assert {id(p) for p in sgd.param_groups[0]["params"]} == {id(p) for p in network[1].parameters()}
     assert isinstance(make_optimiser(network, params(optimiser="adamw")), torch.optim.AdamW)
+
+
+def test_a_first_step_that_fp16_skips_leaves_no_momentum():
+    """The scaler begins too high, so that the first step overflows: torch would go on from unfilled memory."""
+    network = nn.Linear(64, 64, bias=False)
+    optimiser, scaler = make_optimiser(network, params()), torch.amp.GradScaler("cpu")
+    before = network.weight.detach().clone()
+    for gradient in (math.inf, 1.0):
+        scaler.scale((network.weight * gradient).sum()).backward()
+        scaler.step(optimiser)
+        scaler.update()
+        optimiser.zero_grad()
+    rate = optimiser.param_groups[0]["lr"]
+    torch.testing.assert_close(network.weight, before - rate)
 
 
 def test_averaged_weights_follow_the_written_rule():
