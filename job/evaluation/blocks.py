@@ -104,8 +104,8 @@ class Calibrated:
     name: str  # of the method
     temperature: float  # fitted on `validation`
     validation: Block  # each cell predicted by a model that did not train on it
-    mean: Block  # the test cells, mean probability of the folds
-    calibrated: Block  # the test cells: the mean of the folds' logits divided by the temperature
+    mean: Block  # the test cells: the mean of the folds' logits
+    calibrated: Block  # the same, divided by the temperature
     majority: Block | None = None  # the test cells by majority vote; None where there are no voters
 
     @cached_property

@@ -4,6 +4,7 @@ Baselines say what knowing nothing, or only the size of a cell, is worth on the 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -38,10 +39,13 @@ def blocks_of_run(
         for fold in folds:
             table = read_fold(paths.predictions(method, fold), fold, split, truth.dataset)
             blocks += _fold(method, fold, table, truth)
+        voters = [block for block in blocks if block.kind == "fold" and block.method == method]
         ensemble = _ensemble(method, split, folds, truth)
-        votes_on_test = (ensemble[rule] for rule in ("mean", "calibrated", "majority"))
         temperature = read_json(paths.ensemble(method) / "ensemble.json")["temperature"]
-        fitted.append(Calibrated(method, temperature, ensemble[votes.OUT_OF_FOLD], *votes_on_test))
+        calibrated, majority = ensemble["calibrated"], ensemble["majority"]
+        logits = votes.calibrated(np.stack([block.probabilities for block in voters]), np.ones(len(voters)))
+        mean = replace(calibrated, probabilities=logits.probabilities, predicted=logits.predicted)
+        fitted.append(Calibrated(method, temperature, ensemble[votes.OUT_OF_FOLD], mean, calibrated, majority))
         blocks += ensemble.values()
         if len(np.unique(ensemble["majority"].predicted)) > 1:
             joined[method] = temperature

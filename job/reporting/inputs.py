@@ -67,6 +67,12 @@ class ReportInputs:
         """What counts once: a patient, or an image where nobody knows whose it is."""
         return "patient" if self.prepared.get("patients_known", True) else "image"
 
+    @property
+    def sizes_known(self) -> bool:
+        """Whether cells have sizes: on another background than black most boxes are the whole image."""
+        test = self.predictions[self.predictions["model"] == "baseline/area"]["p_" + self.classes[0]]
+        return bool(len(test)) and test.value_counts(normalize=True).iloc[0] <= 0.5
+
     def models(self, *, role: str = "test", **values: str) -> list[Model]:
         """The evaluated models on the images of one role that hold these values by key, in the order of the file."""
         wanted = values | {"role": role}

@@ -123,7 +123,8 @@ def cell(value: Any, kind: str) -> str:
     """A table cell as text.
 
     Kinds: `text`, `name` (from data), `method`, `count`, `percent` (a share, without the sign), `points` (variance of a
-    share, as squared percentage points), `ratio` (three decimals) and `rate` (three significant digits).
+    share, as squared percentage points), `ratio` (three decimals), `p`
+    (the same, of a probability that is never 0) and `rate` (three significant digits).
     """
     formats: dict[str, Callable[[Any], str]] = {
         "name": lambda v: name(str(v)),
@@ -132,6 +133,7 @@ def cell(value: Any, kind: str) -> str:
         "percent": lambda v: f"{100 * v:.1f}".replace("-", "\N{MINUS SIGN}"),
         "points": lambda v: f"{10_000 * v:.2f}",
         "ratio": lambda v: f"{v:.3f}".replace("-", "\N{MINUS SIGN}"),
+        "p": lambda v: f"{v:.3f}" if v >= 0.001 else "< 0.001",
         "rate": lambda v: f"{v:.3g}",
     }
     return "–" if value is None else formats.get(kind, str)(value)

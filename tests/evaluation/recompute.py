@@ -287,6 +287,8 @@ def _check_decisions(report, groups):
         if folds:
             powers = np.exp(np.mean([np.log(np.maximum(own[columns].to_numpy(), 1e-12)) for own in folds], axis=0))
             np.testing.assert_allclose(calibrated[columns], _temper(powers, entry["temperature"]), atol=1e-9)
+            untempered = calibrated.copy()
+            untempered[columns] = _temper(powers, 1)
             votes = sum(
                 (own[columns].to_numpy().argmax(1)[:, None] == np.arange(len(classes))).astype(int) for own in folds
             )
@@ -299,9 +301,9 @@ def _check_decisions(report, groups):
         after = validation.copy()
         after[columns] = _temper(p, entry["temperature"])
         after["predicted"] = [classes[c] for c in after[columns].to_numpy().argmax(axis=1)]
-        mean = groups.get((f"{method}/mean", "test"), groups.get((method, "test")))
+        before = untempered if folds else groups[method, "test"]
         parts = {("validation", "before"): validation, ("validation", "after"): after,
-                 ("test", "before"): mean, ("test", "after"): calibrated}  # fmt: skip
+                 ("test", "before"): before, ("test", "after"): calibrated}  # fmt: skip
         for (role, when), rows in parts.items():
             _check_calibration(entry[role][when], rows, report)
         for point in next((e["points"] for e in report["operating_points"] if e["method"] == method), []):

@@ -76,7 +76,7 @@ def _thresholds(inputs: ReportInputs) -> Figure:
     plot.add_trace(figures.line("every cell positive", at, every, figures.GREY, 1.5), 2, 1)
     plot.update_layout(xaxis_range=[0, 1], yaxis_range=[-3, 103], yaxis2_range=[-share / 2, share * 1.1])
     return Figure(
-        title=f"Better than predicting every or no cell positive: {text.listed(useful)}",
+        title=f"Net benefit above that of every or no cell positive, on these cells: {text.listed(useful)}",
         caption=f"Net benefit where {100 * share:.0f} % of the cells are positive, as among validation images: with "
         "another share the probabilities would be others.",
         plot=plot,
@@ -141,7 +141,9 @@ def _calibration(inputs: ReportInputs) -> Table:
         for role in ("validation", "test")
         for when in ("before", "after")
     ]
-    return Table.of("calibration", "Calibration before and after the temperature.", heads, parts)
+    return Table.of(
+        "calibration", "Calibration before and after the temperature, on test of the folds’ mean logits.", heads, parts
+    )
 
 
 def _reliability(inputs: ReportInputs) -> Figure:

@@ -17,6 +17,6 @@ def page(inputs: ReportInputs) -> Page:
             "metrics": text.METRICS.values(),
             "self_training": bool(traces(inputs)),
             "optimiser": text.OPTIMISERS[inputs.params.train.optimiser],
-            "area_auroc": area["metrics"]["auroc"] if area else None,
+            "area_auroc": area["metrics"]["auroc"] if area and inputs.sizes_known else None,
         },
     )

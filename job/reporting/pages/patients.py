@@ -100,7 +100,9 @@ def _strip(inputs: ReportInputs, method: str, table: Table) -> Figure:
     span = f"{text.percent(means.min())} to {text.percent(means.max())}"
     return Figure(
         title=f"{text.method_name(method)}: {span} of a patient’s cells correct",
-        plot=figures.plot(traces, axis, figures.rows_axis(names), shapes=[figures.vertical(50)]),
+        plot=figures.plot(
+            traces, axis, figures.rows_axis(names), shapes=[figures.vertical(50)] if len(inputs.classes) == 2 else []
+        ),
         table=table,
         height=8 + 1.5 * len(names),
     )

@@ -106,14 +106,14 @@ def difference_columns(unit: str) -> list[Column]:
     """What is told of a paired difference of two models, in which a `unit` counts once."""
     return [
         *columns("percent", "Points, with 95 % interval", difference="Difference", low="from", high="to"),
-        *columns("ratio", p="p", p_holm="p, Holm"),
+        *columns("p", p="p", p_holm="p, Holm"),
         *columns("count", f"{unit.capitalize()}s", positive="Better in", negative="worse in", subjects="of"),
     ]
 
 
 def differences(inputs: ReportInputs) -> dict[str, Table]:
     """The declared comparisons; nothing without any."""
-    heads = [*columns("name", metric=f"Per {inputs.unit}", model="Model", other="minus")]
+    heads = [*columns("name", model="Model", other="minus", metric=f"Per {inputs.unit}")]
     heads += difference_columns(inputs.unit)
     rows = [
         row | {key: text.model_name(row[key]) for key in ("model", "other")}
