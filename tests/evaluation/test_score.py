@@ -286,14 +286,16 @@ def test_another_separator_is_named_first(here, sign):
         score.run(path, here / "out", site_too=False, synthetic=False)
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "differences.csv", "evaluation.json"])
-def test_tables_of_somebody_else_are_not_replaced(here, name):
+def test_tables_of_somebody_else_are_not_replaced(here):
     run(predictions(), here, site_too=True)
     assert "of an earlier call" in run(predictions(seed=1), here)[1]
-    (here / "out" / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name} was not written by this command"):
-        run(predictions(), here)
-    assert (here / "out" / name).read_text() == "mine"
+    for name in ("predictions.csv", "differences.csv", "evaluation.json"):
+        own = (here / "out" / name).read_bytes()
+        (here / "out" / name).write_text("mine")
+        with pytest.raises(UserError, match=f"{name} was not written by this command"):
+            run(predictions(), here)
+        assert (here / "out" / name).read_text() == "mine"
+        (here / "out" / name).write_bytes(own)
 
 
 def test_calls_of_predict_are_not_passed_over(here):
