@@ -49,6 +49,18 @@ def test_every_interval_about_real_cells_stands_in_a_committed_table():
     assert not [pair for found in written for pair in found if pair not in known]
 
 
+def test_what_another_start_moves_is_what_the_tables_of_both_say():
+    study = ROOT / "benchmarks/study"
+    first, second = (
+        100 * pd.read_csv(study / f"self_training_10{seed}.csv", index_col="arm")["value"] for seed in ("", "_seed_2")
+    )
+    moved = (second - first).dropna().abs()
+    deviation = ((moved**2).mean() / 2) ** 0.5
+    results = " ".join(read("docs/results.md").split())
+    assert f"moves by {moved.min():.1f} to {moved.max():.1f} points: a standard deviation of {deviation:.1f}" in results
+    assert f"another start moves such figures by {deviation:.0f} points" in " ".join(read("README.md").split())
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_block_is_a_shell_text(document):
     for mark, text in blocks(document):
