@@ -158,8 +158,8 @@ def larger(clone: Clone, chosen: Settings, jobs: int) -> None:
     """The chosen setting with more of one thing, on the folds on which it was chosen."""
     name = next(arm for arm, settings in CANDIDATES.items() if settings == chosen)
     arms = {f"{name}, {what}": chosen | more for what, more in LARGER.items()}
+    alone = _held_out(clone, "choice", {name: chosen}, jobs)
     if found := _held_out(clone, "larger", arms, jobs):
-        alone = _held_out(clone, "choice", {name: chosen}, jobs)
         _write(clone, "larger", tables.choice(clone, alone | found, name))
 
 
