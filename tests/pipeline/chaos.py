@@ -48,7 +48,8 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
     for trial in range(kills):
         name, victim = names[trial % len(names)], VICTIMS[trial % len(VICTIMS)]
         while (process := _started(repo, name, seconds[name], rng)).poll() is not None:
-            seconds[name] *= 0.8  # too late: the machine has less to do than it had before
+            process.communicate()  # too late: the machine has less to do than it had before
+            seconds[name] *= 0.8
         trainer = _trainer(process.pid)
         if victim != "trainer" or trainer is None:
             process.kill()
